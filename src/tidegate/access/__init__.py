@@ -1,0 +1,1 @@
+"""Who may do what: authenticate, authorize. No tool's content is read here."""

@@ -1,0 +1,233 @@
+"""The one tree of errors, and the table of what each is over HTTP and JSON-RPC.
+
+    TidegateError
+    ├── SettingsError            the settings cannot be used
+    ├── StateError               the state directory or store cannot be used
+    ├── RuntimeFailure           a runtime could not do what was asked
+    │   └── EngineUnavailable    the engine does not answer
+    ├── ChannelFailure           a way to a workload broke or never opened
+    │   ├── ChannelClosed        it ended while, or before, a call was on it
+    │   ├── ChannelTimeout       nothing came within the deadline
+    │   └── UpstreamProtocolError  what came is not MCP
+    ├── JournalUnavailable       the journal cannot take a record
+    └── Refusal                  a request is answered with an error instead of a result
+        ├── BadRequest …         see below
+
+Messages say what and which, in lower case; never a token, an argument's value or a secret.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TidegateError(Exception):
+    """Anything this package raises on purpose."""
+
+
+class SettingsError(TidegateError):
+    """The settings cannot be used. `problems` holds one line for each mistake."""
+
+    def __init__(self, problems: list[str] | str) -> None:
+        self.problems = [problems] if isinstance(problems, str) else problems
+        super().__init__("\n".join(self.problems))
+
+
+class StateError(TidegateError):
+    """The state directory or the state store cannot be used."""
+
+
+class RuntimeFailure(TidegateError):
+    """A runtime could not prepare, start, attach, stop or list a workload."""
+
+
+class EngineUnavailable(RuntimeFailure):
+    """The container engine does not answer, or not within its deadline."""
+
+
+class ChannelFailure(TidegateError):
+    """A channel to a workload is of no use for the call that was on it.
+
+    `sent` is whether any byte of the call may have reached the server.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class ChannelClosed(ChannelFailure):
+    """The channel ended before the answer came."""
+
+
+class ChannelTimeout(ChannelFailure):
+    """No answer came within the call's deadline."""
+
+
+class UpstreamProtocolError(ChannelFailure):
+    """The upstream sent what is not MCP, or too much of it."""
+
+
+class UpstreamRefused(ChannelFailure):
+    """The upstream answered with an HTTP status that carries no JSON-RPC answer."""
+
+    def __init__(self, message: str, *, status: int, sent: bool = True) -> None:
+        super().__init__(message, sent=sent)
+        self.status = status
+
+
+class SessionForgotten(ChannelFailure):
+    """A remote server no longer knows the session it gave (HTTP 404)."""
+
+
+class JournalUnavailable(TidegateError):
+    """The journal cannot take a record: disk full, read-only, or closed."""
+
+
+class Refusal(TidegateError):
+    """A request that is answered with an error. Subclasses give the codes.
+
+    `reason` is a stable word for records and metrics; `code` is the JSON-RPC code, `status` the
+    HTTP status. Codes in -32768..-32000 are the specification's; our own are outside that range
+    (MCP 2026-07-28, basic, error codes).
+    """
+
+    reason: ClassVar[str] = "refused"
+    code: ClassVar[int] = -32603
+    status: ClassVar[int] = 200
+
+    def __init__(self, message: str, *, data: dict[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.data = data
+
+
+class ParseFailure(Refusal):
+    """The body is not JSON, or not JSON we accept (duplicate keys, too deep)."""
+
+    reason, code, status = "parse_error", -32700, 400
+
+
+class InvalidRequest(Refusal):
+    """The body is JSON but no JSON-RPC request."""
+
+    reason, code, status = "invalid_request", -32600, 400
+
+
+class MethodNotFound(Refusal):
+    """No such method in this era. HTTP 404 on a modern request, 200 on a legacy one."""
+
+    reason, code, status = "method_not_found", -32601, 404
+
+
+class InvalidParams(Refusal):
+    """The parameters do not fit, or name what is not there (or not for this principal)."""
+
+    reason, code, status = "invalid_params", -32602, 200
+
+
+class MissingMeta(Refusal):
+    """A modern request lacks a required `_meta` key."""
+
+    reason, code, status = "missing_meta", -32602, 400
+
+
+class HeaderMismatch(Refusal):
+    """A mirrored header is missing or differs from the body (MCP 2026-07-28, Streamable HTTP)."""
+
+    reason, code, status = "header_mismatch", -32020, 400
+
+
+class MissingCapability(Refusal):
+    """The client did not declare a capability that is needed."""
+
+    reason, code, status = "missing_capability", -32021, 400
+
+
+class UnsupportedVersion(Refusal):
+    """The protocol revision is not one we speak."""
+
+    reason, code, status = "unsupported_version", -32022, 400
+
+
+class TooLarge(Refusal):
+    """A body, header or argument is over its bound."""
+
+    reason, code, status = "too_large", -32600, 413
+
+
+class Forbidden(Refusal):
+    """Host, Origin or path is not one this listener serves."""
+
+    reason, code, status = "forbidden", -32600, 403
+
+
+class Unauthenticated(Refusal):
+    """No credentials, or none that are valid."""
+
+    reason, code, status = "unauthenticated", -32600, 401
+
+
+class SessionUnknown(Refusal):
+    """The session id is not one of ours, or not this principal's. The client initialises again."""
+
+    reason, code, status = "session_unknown", -32600, 404
+
+
+class SessionMissing(Refusal):
+    """A legacy request other than `initialize` came without a session id."""
+
+    reason, code, status = "session_missing", -32600, 400
+
+
+class Denied(Refusal):
+    """A rule denies it, or no rule allows it."""
+
+    reason, code, status = "denied", -31003, 200
+
+
+class ServerUnavailable(Refusal):
+    """The server is not there now; trying later may help."""
+
+    reason, code, status = "server_unavailable", -31001, 200
+
+
+class CallFailed(Refusal):
+    """The call went out and no answer came back: its outcome is unknown to us."""
+
+    reason, code, status = "call_failed", -31002, 200
+
+
+class CallTimedOut(Refusal):
+    """The call went out and no answer came within its deadline."""
+
+    reason, code, status = "call_timed_out", -31004, 200
+
+
+class MemoryLost(Refusal):
+    """The server was replaced and what it remembered is gone. Said once; the next call goes on."""
+
+    reason, code, status = "memory_lost", -31005, 200
+
+
+class Overloaded(Refusal):
+    """Too many calls wait already."""
+
+    reason, code, status = "overloaded", -31006, 200
+
+
+class JournalRefused(Refusal):
+    """No record can be kept, so nothing is done."""
+
+    reason, code, status = "journal_unavailable", -31007, 503
+
+
+class Cancelled(Refusal):
+    """The client cancelled the call, so nothing is sent to it."""
+
+    reason, code, status = "cancelled", -31008, 200
+
+
+class Draining(Refusal):
+    """The gateway is stopping."""
+
+    reason, code, status = "draining", -31009, 503

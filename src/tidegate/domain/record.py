@@ -1,0 +1,49 @@
+"""Record kinds: what the journal keeps of one event. Versioned from the first day.
+
+A record is one JSON object on one line; `docs/journal.md` lists its fields.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+RECORD_VERSION = 1
+
+
+class RecordKind(StrEnum):
+    """What happened. Calls are one kind among many."""
+
+    CALL_INTENT = "call.intent"
+    """A call is about to go out. Written before any byte of it does."""
+    CALL_OUTCOME = "call.outcome"
+    """What came of an intent: `ok`, `tool_error`, `error`, `cancelled`, `timeout`, `failed`, `unknown`."""
+    REQUEST = "request"
+    """A request that the gateway answered itself (a list, `initialize`, …)."""
+    REFUSED = "refused"
+    """A request that was refused, with the reason."""
+    STRANGERS_REFUSED = "refused.strangers"
+    """Count of refusals before authentication, of which only samples are kept."""
+    GATEWAY = "gateway"
+    """The gateway started, stopped or loaded settings."""
+    WORKLOAD = "workload"
+    """A workload started, was adopted, failed or stopped."""
+    KEY = "key"
+    """An API key was created or revoked."""
+    SEGMENT = "segment"
+    """Head of a file: the chain's last hash, the Merkle root of the one before, what is open."""
+
+
+class Outcome(StrEnum):
+    """What came of a call."""
+
+    OK = "ok"
+    TOOL_ERROR = "tool_error"
+    """The server answered with `isError: true`."""
+    ERROR = "error"
+    """The server answered with a JSON-RPC error."""
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    FAILED = "failed"
+    """The channel broke: the server may or may not have acted."""
+    UNKNOWN = "unknown"
+    """The gateway ended in between; closed at the next start."""

@@ -1,0 +1,1 @@
+"""Runtimes: Docker Engine, sandboxed processes."""

@@ -1,0 +1,1 @@
+"""MCP without I/O: codec, revisions, framing, eras, bridge, naming. No asyncio, clock, socket or logging here."""

@@ -1,0 +1,1 @@
+"""The settings file: models, loading, and every mistake with its line."""

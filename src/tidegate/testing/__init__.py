@@ -1,0 +1,1 @@
+"""The public test kit: fakes and the contract suites that fakes and real parts pass alike."""
