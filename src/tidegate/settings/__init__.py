@@ -1,1 +1,10 @@
-"""The settings file: models, loading, and every mistake with its line."""
+"""The settings file: its models, loading it, and every mistake in it with file, line and path.
+
+Knows the nouns of `domain` and nothing else of the gateway; what extensions there are comes in as an
+argument. `load` and `parse` are the way in, `Settings` is what comes out.
+"""
+
+from tidegate.settings.load import Extensions, load, parse
+from tidegate.settings.settings import Settings
+
+__all__ = ["Extensions", "Settings", "load", "parse"]

@@ -1,0 +1,203 @@
+"""Loading the settings file: from bytes to Settings, or to every mistake at once.
+
+Reads the file, the environment it is given and the files that secrets are referred to in; starts,
+resolves and imports nothing itself. What extensions there are comes in as an argument.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+from pydantic import BaseModel, ValidationError
+
+from tidegate.domain.errors import SettingsError
+from tidegate.settings import problems
+from tidegate.settings.checks import check
+from tidegate.settings.models import FileModel
+from tidegate.settings.problems import Problem, explain, place, show
+from tidegate.settings.settings import Settings
+from tidegate.settings.specs import endpoint_specs, server_specs
+from tidegate.settings.tree import Node, Unreadable, read
+from tidegate.settings.values import Around
+
+MAX_FILE = 1024 * 1024
+
+
+class Extensions(Protocol):
+    """What extensions there are. The module `tidegate.extensions.table` is one."""
+
+    def names(self, kind: str) -> Sequence[str]:
+        """Give the names of the extensions of a kind, importing none."""
+        ...
+
+    def settings_model(self, kind: str, name: str) -> type[BaseModel]:
+        """Give the model of an extension's settings.
+
+        Raises:
+            SettingsError: it cannot be loaded.
+        """
+        ...
+
+
+def load(
+    path: Path,
+    extensions: Extensions,
+    *,
+    overrides: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Load a settings file. `overrides` (`{"listen": …, "logs.format": …}`) go before what it says.
+
+    Raises:
+        SettingsError: one line for each mistake, with file, line and path.
+    """
+    text = _read(path)
+    base = Path(os.path.abspath(path)).parent
+    return parse(text, base, extensions, name=str(path), overrides=overrides, environment=environment)
+
+
+def parse(
+    text: str,
+    base: Path,
+    extensions: Extensions,
+    *,
+    name: str = "tidegate.yaml",
+    overrides: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read settings from text; relative paths in it are below `base`.
+
+    Raises:
+        SettingsError: one line for each mistake, with `name`, line and path.
+    """
+    root, mistakes = _tree(text, name)
+    data = cast("dict[str, object]", root.plain())
+    for dotted, value in (overrides or {}).items():
+        _override(data, dotted, value)
+    around = Around(base, os.environ if environment is None else environment)
+    found: list[Problem] = []
+    file: FileModel | None = None
+    try:
+        file = FileModel.model_validate(data, context=around)
+    except ValidationError as error:
+        found += [explain(each, FileModel) for each in error.errors(include_url=False)]
+    found += check(data, extensions.names)
+    runtimes = _runtimes(data.get("runtimes"), extensions, around, found)
+    mistakes += _located(found, root, set(overrides or {}))
+    if mistakes or file is None:
+        raise SettingsError(
+            [_line(name, line, message) for line, message in sorted(mistakes, key=lambda m: m[0])]
+        )
+    return _settings(file, base, runtimes)
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) and not stat.S_ISFIFO(
+                os.fstat(file.fileno()).st_mode
+            ):
+                raise SettingsError(f"{path}: is not a file")
+            data = file.read(MAX_FILE + 1)
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        raise SettingsError(f"{path}: is a directory, not a settings file") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
+        raise SettingsError(f"{path}: cannot be read: {why}") from None
+    if len(data) > MAX_FILE:
+        raise SettingsError(f"{path}: is larger than {MAX_FILE} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SettingsError(f"{path}:{line}: is not text (UTF-8)") from None
+
+
+def _tree(text: str, name: str) -> tuple[Node, list[tuple[int, str]]]:
+    try:
+        tree = read(text)
+    except Unreadable as error:
+        raise SettingsError(_line(name, error.line, str(error))) from None
+    root = tree.root
+    if root is None or (root.entries is None and root.items is None and root.value is None):
+        raise SettingsError(f"{name}: is empty")
+    if root.entries is None:
+        raise SettingsError(f"{name}:{root.line}: should be a mapping of settings at its top")
+    return root, tree.problems
+
+
+def _override(data: dict[str, object], dotted: str, value: object) -> None:
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        if data.get(parent) is None:
+            data[parent] = {}
+        inner = data[parent]
+        if not isinstance(inner, dict):
+            return  # the models report it
+        data = cast("dict[str, object]", inner)
+    data[last] = value
+
+
+def _runtimes(
+    value: object, extensions: Extensions, around: Around, found: list[Problem]
+) -> dict[str, BaseModel]:
+    models: dict[str, BaseModel] = {}
+    given = cast("dict[str, object]", value) if isinstance(value, dict) else {}
+    known = extensions.names("runtimes")
+    for name, item in given.items():
+        if name not in known:
+            continue  # found by `check`
+        at: problems.Path = ("runtimes", name)
+        try:
+            model = extensions.settings_model("runtimes", name)
+        except SettingsError as error:
+            found.append(Problem(at, str(error)))
+            continue
+        try:
+            models[name] = model.model_validate({} if item is None else item, context=around)
+        except ValidationError as error:
+            found += [explain(each, model, at) for each in error.errors(include_url=False)]
+    return models
+
+
+def _located(found: list[Problem], root: Node, overridden: set[str]) -> list[tuple[int, str]]:
+    located: list[tuple[int, str]] = []
+    for problem in found:
+        path = show(problem.path)
+        # Line 0 stands for the command line, where a value was given in place of the file's.
+        line = 0 if path in overridden else place(root, problem.path)
+        message = f"{path}: {problem.message}" if path else problem.message
+        if (line, message) not in located:
+            located.append((line, message))
+    return located
+
+
+def _line(name: str, line: int, message: str) -> str:
+    return f"{name}:{line}: {message}" if line else f"command line: {message}"
+
+
+def _settings(file: FileModel, base: Path, runtimes: Mapping[str, BaseModel]) -> Settings:
+    return Settings(
+        listen=file.listen,
+        public_url=file.public_url,
+        trusted_proxies=file.trusted_proxies,
+        allowed_hosts=file.allowed_hosts,
+        allowed_origins=file.allowed_origins,
+        tls=file.tls,
+        outbound=file.outbound,
+        state=file.state,
+        auth=file.auth,
+        journal=file.journal,
+        logs=file.logs,
+        limits=file.limits,
+        runtime=file.runtime,
+        runtimes=runtimes,
+        endpoints=endpoint_specs(file),
+        servers=server_specs(file, base),
+    )

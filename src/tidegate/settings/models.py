@@ -1,0 +1,176 @@
+"""The shape of the settings file: frozen models that refuse unknown keys.
+
+The docstrings here are the configuration reference (`docs/configuration.md`) and the descriptions of
+the published JSON Schema. What concerns more than one place in the file is in `checks`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, JsonValue, StrictInt
+
+from tidegate.domain.endpoint import Names
+from tidegate.settings.base import Emptiable, Model
+from tidegate.settings.servers import ServerModel
+from tidegate.settings.values import (
+    AddressRange,
+    FilePath,
+    HostName,
+    Listen,
+    ListenAt,
+    Origin,
+    ProxyUrl,
+    PublicUrl,
+    Size,
+    Text,
+)
+
+_PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]!/-]{1,200}")
+Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
+
+
+def _pattern(value: str) -> str:
+    if not _PATTERN.fullmatch(value):
+        raise ValueError("should be a name or a pattern of letters, digits, . _ - / with * and ?")
+    return value
+
+
+Pattern = Annotated[Text, AfterValidator(_pattern)]
+
+
+class TlsModel(Model):
+    """Certificate of the listener. Read again when the files change."""
+
+    certificate: FilePath
+    """PEM file of the certificate and its chain."""
+    key: FilePath
+    """PEM file of the private key."""
+
+
+class OutboundModel(Model):
+    """How the gateway reaches others."""
+
+    proxy: ProxyUrl | None = None
+    """HTTP proxy for what the gateway fetches."""
+    ca_bundle: FilePath | None = None
+    """PEM file of authorities to trust beside the system's."""
+
+
+class AuthModel(Model):
+    """Who may ask."""
+
+    type: Literal["local", "keys"] = "local"
+    """`local`: whoever reaches the loopback listener is the local user. `keys`: API keys (`tidegate key create`)."""
+
+
+class JournalModel(Model):
+    """The record of every call."""
+
+    durability: Literal["write", "fsync"] = "write"
+    """`write` survives the gateway, `fsync` the machine."""
+    segment_size: Annotated[Size, Field(ge=64 * 1024, le=2**40)] = 64 * 1024 * 1024
+    """When a new file is begun."""
+
+
+class LogsModel(Model):
+    """The gateway's own log, on standard error."""
+
+    format: Literal["console", "json"] = "console"
+    """For people or for machines."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
+
+
+class GatewayLimitsModel(Model):
+    """Bounds of the whole gateway."""
+
+    body: Annotated[Size, Field(ge=1024, le=256 * 1024 * 1024)] = 4 * 1024 * 1024
+    """Largest body of a request."""
+    calls_in_flight: Count = 1024
+    """Calls at one time."""
+    calls_per_principal: Count = 128
+    """Calls of one principal at one time."""
+    starts: Annotated[Count, Field(le=256)] = 4
+    """Workloads that start at one time."""
+    workloads: Count = 200
+    """Workloads at one time."""
+    workloads_per_server: Count = 64
+    """Workloads of one server."""
+    workloads_per_principal: Count = 32
+    """Workloads of one principal."""
+
+
+class SelectionModel(Model):
+    """What a rule is about. A key that is absent stands for all."""
+
+    roles: tuple[Literal["user", "admin"], ...] = ()
+    """Of these roles."""
+    servers: tuple[Pattern, ...] = ()
+    """On these servers; patterns."""
+    tools: tuple[Pattern, ...] = ()
+    """These tools, by the server's own names; patterns."""
+
+
+class RuleModel(Model):
+    """Allows or denies. A denial overrides; what no rule allows is denied."""
+
+    allow: SelectionModel | None = None
+    """What is allowed."""
+    deny: SelectionModel | None = None
+    """What is denied."""
+
+
+class EndpointModel(Model):
+    """A URL path and what it shows."""
+
+    servers: tuple[Text, ...] | None = None
+    """The servers, in the order in which colliding names are decided; all where absent."""
+    tools: tuple[Pattern, ...] = ()
+    """Patterns on `server__tool`; all tools where absent."""
+    names: Names = Names.PREFIXED
+    """`prefixed` (`server__tool`) or `plain` (the servers' own names)."""
+    rules: tuple[RuleModel, ...] | None = None
+    """Who may call what. Where absent, the roles `user` and `admin` may call everything."""
+
+
+class FileModel(Model):
+    """The settings file."""
+
+    version: Literal[1] = 1
+    """Version of this file's format."""
+    listen: ListenAt = Listen("127.0.0.1", 8080)
+    """Where the gateway listens. Beyond loopback needs `auth` other than `local`."""
+    public_url: PublicUrl | None = None
+    """How clients reach the gateway, where that is another URL."""
+    trusted_proxies: tuple[AddressRange, ...] = ()
+    """Reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
+    allowed_hosts: tuple[HostName, ...] = ()
+    """`Host` headers taken beside those of `listen` and `public_url`."""
+    allowed_origins: tuple[Origin, ...] = ()
+    """Origins of browsers taken beside that of `public_url`."""
+    tls: TlsModel | None = None
+    """Serves HTTPS."""
+    outbound: OutboundModel = OutboundModel()
+    """How the gateway reaches others."""
+    state: FilePath = Field(default=".tidegate", validate_default=True)  # pyright: ignore[reportAssignmentType] - validated to a Path
+    """The state directory, relative to the settings file."""
+    auth: AuthModel = AuthModel()
+    """Who may ask."""
+    journal: JournalModel = JournalModel()
+    """The record of every call."""
+    logs: LogsModel = LogsModel()
+    """The gateway's own log."""
+    limits: GatewayLimitsModel = GatewayLimitsModel()
+    """Bounds of the whole gateway."""
+    runtime: Text = "auto"
+    """What realises `package:` servers: `auto` is `docker` where an engine answers, else `process`."""
+    runtimes: Annotated[dict[str, JsonValue], Emptiable] = Field(default_factory=dict)
+    """Settings of each runtime."""
+    endpoints: Annotated[dict[str, EndpointModel], Emptiable, Field(min_length=1)] = Field(
+        default_factory=lambda: {"/mcp": EndpointModel()}
+    )
+    """The endpoints by their paths."""
+    servers: Annotated[dict[str, ServerModel], Emptiable] = Field(default_factory=dict)
+    """The servers by their names."""

@@ -1,0 +1,106 @@
+"""From the models of the file to the nouns of the domain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
+from tidegate.domain.server import (
+    Command,
+    Image,
+    Launch,
+    Limits,
+    Mount,
+    Package,
+    Remote,
+    Secret,
+    ServerSpec,
+    Timeouts,
+    Transport,
+)
+from tidegate.settings.checks import endpoint_path
+from tidegate.settings.models import EndpointModel, FileModel, RuleModel
+from tidegate.settings.servers import (
+    CommandServer,
+    ImageServer,
+    PackageServer,
+    RemoteServer,
+    split_package,
+)
+
+AnyServer = ImageServer | CommandServer | PackageServer | RemoteServer
+
+
+def server_specs(file: FileModel, base: Path) -> tuple[ServerSpec, ...]:
+    """Give the declared servers, in the file's order."""
+    return tuple(_server(name, model, file.runtime, base) for name, model in file.servers.items())
+
+
+def endpoint_specs(file: FileModel) -> tuple[EndpointSpec, ...]:
+    """Give the declared endpoints; `/mcp` where none is."""
+    return tuple(_endpoint(path, model, file.servers) for path, model in file.endpoints.items())
+
+
+def _server(name: str, model: AnyServer, runtime: str, base: Path) -> ServerSpec:
+    launch, runtime = _launch(model, runtime, base)
+    timeouts = Timeouts(model.timeouts.start, model.timeouts.call, model.timeouts.idle)
+    if isinstance(model, RemoteServer):
+        return ServerSpec(
+            name, launch, runtime, timeouts=timeouts, sharing=model.sharing, stateless=model.stateless
+        )
+    given = model.limits
+    return ServerSpec(
+        name=name,
+        launch=launch,
+        runtime=runtime,
+        env=dict(model.env),
+        mounts=tuple(Mount(str(each.source), each.target, each.writable) for each in model.mounts),
+        limits=Limits(given.memory, given.cpus, given.pids, given.tmp, given.message),
+        timeouts=timeouts,
+        network=model.network,
+        sharing=model.sharing,
+        stateless=model.stateless,
+        user=model.user,
+    )
+
+
+def _launch(model: AnyServer, runtime: str, base: Path) -> tuple[Launch, str]:
+    match model:
+        case ImageServer():
+            transport = Transport(model.transport)
+            return Image(
+                model.image, model.args, model.entrypoint, transport, model.port, model.path
+            ), "docker"
+        case CommandServer():
+            return Command(_argv(model.command, base), model.unsandboxed), "process"
+        case PackageServer():
+            index, name, version = split_package(model.package)
+            package = Package(index, name, version, model.requirements, model.executable, model.args)
+            return package, model.runtime or runtime
+        case RemoteServer():
+            headers = {name: _secret(value) for name, value in model.headers.items()}
+            return Remote(model.url, Transport(model.transport), headers), "remote"
+
+
+def _argv(command: tuple[str, ...], base: Path) -> tuple[str, ...]:
+    # A bare name is looked for by the runtime; a path is the file's, wherever the gateway was started.
+    program = str(base / command[0]) if "/" in command[0] else command[0]
+    return (program, *command[1:])
+
+
+def _secret(value: str | Secret) -> Secret:
+    return value if isinstance(value, Secret) else Secret(value)
+
+
+def _endpoint(path: str, model: EndpointModel, servers: Mapping[str, object]) -> EndpointSpec:
+    names = model.servers if model.servers is not None else tuple(servers)
+    rules = EndpointSpec("", ()).rules if model.rules is None else tuple(_rules(model.rules))
+    return EndpointSpec(endpoint_path(path), names, model.tools, model.names, rules)
+
+
+def _rules(models: Iterable[RuleModel]) -> Iterable[Rule]:
+    for model in models:
+        for effect, selection in ((Effect.ALLOW, model.allow), (Effect.DENY, model.deny)):
+            if selection is not None:
+                yield Rule(effect, frozenset(selection.roles), selection.servers, selection.tools)
