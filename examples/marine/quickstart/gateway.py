@@ -1,0 +1,168 @@
+"""The gateway as a child process: started, asked over its control socket, and ended with us.
+
+It must leave nothing running, however the quickstart ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from examples.marine.quickstart.options import Failure
+from examples.marine.quickstart.place import LOG, PLACE, SETTINGS, STATE
+
+TIDEGATE = (sys.executable, "-m", "tidegate")
+ASK_SECONDS = 5.0
+UP_SECONDS = 20.0
+DRAIN_SECONDS = 45.0  # more than the gateway gives its calls
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server as the gateway tells of it."""
+
+    name: str
+    state: str
+    reason: str | None
+    tools: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway that runs as our child."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+
+    def servers(self) -> list[Server]:
+        """Ask how the servers are. Empty while the gateway does not answer yet."""
+        status = ask(STATE / "control.sock")
+        if status is None:
+            self.check()
+            return []
+        return [Server(s["name"], s["state"], s["reason"], s["tools"]) for s in status["servers"]]
+
+    def check(self) -> None:
+        """Raise `Failure` where the gateway has ended."""
+        if self.process.poll() is not None:
+            raise Failure(f"the gateway ended with status {self.process.returncode}:\n{last_lines()}")
+
+    def wait(self) -> None:
+        """Wait until the gateway ends by itself, which it should not."""
+        self.process.wait()
+        self.check()
+
+    def stop(self) -> None:
+        """Let the gateway drain; kill it where it does not end in time, and remove what it leaves."""
+        if self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(DRAIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._kill()
+
+    def _kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        subprocess.run([*TIDEGATE, "clean", "--config", SETTINGS, "--yes"], timeout=60, check=False)
+
+
+@contextmanager
+def running(port: int) -> Iterator[Gateway]:
+    """Start the gateway; stop it at the end.
+
+    Raises:
+        Failure: another one runs here, the port is taken, or it does not come up.
+    """
+    refuse_a_second_one(port)
+    with LOG.open("wb") as log:
+        process = subprocess.Popen(
+            [*TIDEGATE, "serve", "--config", SETTINGS],
+            cwd=PLACE,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C in the terminal comes to us alone, who then stop it in order
+            preexec_fn=_end_with_parent,  # one thread, so no lock can be held
+        )
+    gateway = Gateway(process, f"http://127.0.0.1:{port}/mcp")
+    try:
+        _await_answer(gateway)
+        yield gateway
+    finally:
+        # A second signal while it drains must not leave it behind.
+        ours = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGINT, signal.SIGHUP)]
+        gateway.stop()
+        for number, former in ours:
+            signal.signal(number, former)
+
+
+def refuse_a_second_one(port: int) -> None:
+    """Raise `Failure` where a gateway holds our state, or anything holds the port."""
+    status = ask(STATE / "control.sock")
+    if status is not None:
+        raise Failure(
+            f"a quickstart runs here already (process {status['pid']}, {status['url']}): stop that one first"
+        )
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            raise Failure(f"only root may listen on port {port}: choose one from 1024 with --port") from None
+        except OSError:
+            raise Failure(f"port {port} is in use: choose another with --port") from None
+
+
+def ask(control: Path) -> dict[str, Any] | None:
+    """Ask a gateway's control socket for its status; None where none answers."""
+    connection = http.client.HTTPConnection("localhost", timeout=ASK_SECONDS)
+    # A path relative to the directory: the whole one may be longer than a socket's address can be.
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(ASK_SECONDS)
+    try:
+        connection.sock.connect(os.path.relpath(control))
+        connection.request("GET", "/v1/status")
+        answer = connection.getresponse()
+        return json.loads(answer.read()) if answer.status == 200 else None
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+
+
+def last_lines(count: int = 12) -> str:
+    """Give the end of the gateway's log."""
+    lines = LOG.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(f"  {line}" for line in lines[-count:]) or "  (it said nothing)"
+
+
+def _await_answer(gateway: Gateway) -> None:
+    deadline = time.monotonic() + UP_SECONDS
+    while ask(STATE / "control.sock") is None:
+        gateway.check()
+        if time.monotonic() > deadline:
+            raise Failure(
+                f"the gateway did not answer within {UP_SECONDS:.0f} s; its log is {LOG}:\n{last_lines()}"
+            )
+        time.sleep(0.05)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end the gateway in order where we are killed (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

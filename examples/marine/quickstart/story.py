@@ -1,0 +1,175 @@
+"""The order of things: choose, lay, start, wait, call, check, serve. What is shown is what happened."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shlex
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+
+from examples.marine.quickstart import host, place
+from examples.marine.quickstart.gateway import TIDEGATE, Gateway, Server, running
+from examples.marine.quickstart.host import ROOT
+from examples.marine.quickstart.options import Failure, Interrupted, Options
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+SERVERS_SECONDS = 900.0  # the first run may fetch a base image and build three others
+TOOL = "sqlite__read_query"
+QUERY = """\
+SELECT jurisdiction, currency, count(*) AS policies, sum(sum_insured) AS sum_insured, sum(premium) AS premium
+FROM policies WHERE status = 'in force' GROUP BY jurisdiction, currency ORDER BY sum_insured DESC"""
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def tell(options: Options) -> None:
+    """Run the whole quickstart.
+
+    Raises:
+        Failure: with what stands in the way and what to do.
+        Interrupted: before it got as far as serving.
+    """
+    choice = host.choose(options, say)
+    try:
+        where = "its own container" if choice.runtime == "docker" else "a sandboxed process of its own"
+        say(f"Each server runs in {where}: {choice.why}")
+        if not place.lay(runtime=choice.runtime, port=options.port):
+            say("The git server is left out: there is no program git here (apt-get install git)")
+        with running(options.port) as gateway:
+            _trial(gateway)
+            if not options.once:
+                _serve(gateway)
+    finally:
+        if choice.started_engine:
+            host.stop_engine(say)
+
+
+def say(line: str) -> None:
+    """Show a line of progress."""
+    console.print(f"[green]›[/] {escape(line)}")
+
+
+def _trial(gateway: Gateway) -> None:
+    say("Gateway started; its servers are prepared (a minute or two the first time)")
+    await_servers(gateway)
+    command = ["tidegate", "call", TOOL, json.dumps({"query": QUERY}), "--url", gateway.url]
+    say("One call, through the gateway: cover in force, by jurisdiction")
+    console.print(f"  [dim]$ .venv/bin/{escape(shlex.join(command))}[/]")
+    began = time.monotonic()
+    rows = _called(command[1:])
+    took = time.monotonic() - began
+    check(rows)
+    _show(rows)
+    say(
+        f"The answer equals what the database file says ({len(rows)} rows, {took:.1f} s with the client's own start)"
+    )
+    _show_endpoint(gateway)
+
+
+def await_servers(gateway: Gateway) -> None:
+    """Show how the servers come up until each has been there or was given up.
+
+    Raises:
+        Failure: the one that is called next has not come up.
+    """
+    deadline = time.monotonic() + SERVERS_SECONDS
+    shown: dict[str, str] = {}
+    with console.status("…") as spinner:
+        while True:
+            servers = gateway.servers()
+            for server in servers:
+                _show_change(server, shown)
+            pending = [server for server in servers if not _settled(server)]
+            if servers and not pending:
+                break
+            if time.monotonic() > deadline:
+                break
+            spinner.update("waiting for " + ", ".join(server.name for server in pending))
+            time.sleep(0.2)
+    needed = next((server for server in servers if server.name == "sqlite"), None)
+    if needed is None or not needed.tools:
+        raise Failure(
+            f"the server sqlite did not come up: {needed.reason if needed else 'it is not declared'}; {_hint()}"
+        )
+
+
+def _settled(server: Server) -> bool:
+    return server.tools > 0 or server.state in ("ready", "failed", "waiting")
+
+
+def _show_change(server: Server, shown: dict[str, str]) -> None:
+    text = f"{server.state}" + (f", {server.tools} tools" if server.tools else "")
+    text += f": {server.reason}" if server.reason else ""
+    if shown.get(server.name) == text:
+        return
+    shown[server.name] = text
+    style = "green" if server.state == "ready" else "yellow" if server.reason else "dim"
+    console.print(f"  [bold]{server.name:8}[/] [{style}]{escape(text)}[/]")
+
+
+def _hint() -> str:
+    return f".venv/bin/tidegate logs sqlite --config {place.SETTINGS.relative_to(ROOT)} may say more, as does {place.LOG}"
+
+
+def _called(arguments: list[str]) -> list[dict[str, object]]:
+    done = subprocess.run(
+        [*TIDEGATE, *arguments, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    if done.returncode != 0:
+        raise Failure(f"the call failed: {(done.stderr or done.stdout).strip()}")
+    result = json.loads(done.stdout)
+    # This server answers with Python's way to write a list of dictionaries.
+    return ast.literal_eval(result["content"][0]["text"])
+
+
+def check(rows: list[dict[str, object]]) -> None:
+    """Compare an answer with the database file itself.
+
+    Raises:
+        Failure: they differ.
+    """
+    with closing(sqlite3.connect(f"file:{place.DATABASE}?mode=ro", uri=True)) as connection:
+        connection.row_factory = sqlite3.Row
+        wanted = [dict(row) for row in connection.execute(QUERY)]
+    if not wanted or rows != wanted:
+        raise Failure(f"the answer is not what the database says: {rows} instead of {wanted}")
+
+
+def _show(rows: list[dict[str, object]]) -> None:
+    table = Table(box=None, header_style="bold", padding=(0, 2))
+    for name, value in rows[0].items():
+        table.add_column(name.replace("_", " "), justify="right" if isinstance(value, int) else "left")
+    for row in rows:
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+    console.print(table)
+
+
+def _show_endpoint(gateway: Gateway) -> None:
+    config = place.SETTINGS.relative_to(ROOT)
+    console.print()
+    console.print(f"  [bold]Endpoint[/]      {gateway.url}")
+    console.print(f"  [bold]Claude Code[/]   claude mcp add --transport http tidegate {gateway.url}")
+    console.print(
+        f'  [bold]Others[/]        {{"mcpServers": {{"tidegate": {{"type": "http", "url": "{gateway.url}"}}}}}}'
+    )
+    console.print(f"  [bold]Look[/]          .venv/bin/tidegate servers --config {config}")
+    console.print()
+
+
+def _serve(gateway: Gateway) -> None:
+    say("Serving until Ctrl-C")
+    try:
+        gateway.wait()
+    except Interrupted:
+        console.print()
+        say("Stopping: calls under way may end, then every server is stopped")
