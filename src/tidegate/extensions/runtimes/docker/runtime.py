@@ -1,0 +1,232 @@
+"""The Docker runtime: one hardened container for each workload.
+
+Puts the parts of this package into the order that `tidegate.ports.runtime` asks for. What a container is
+made of is in `harden`, how the engine is spoken to in `engine`, the path of a call in `attach`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tidegate.domain.errors import EngineUnavailable, RuntimeFailure
+from tidegate.domain.server import ServerSpec
+from tidegate.domain.workload import Observed, WorkloadIdentity
+from tidegate.extensions.runtimes.docker import facts, harden
+from tidegate.extensions.runtimes.docker.attach import Attachment, open_attachment
+from tidegate.extensions.runtimes.docker.engine import Engine, EngineRefused
+from tidegate.extensions.runtimes.docker.host import Abilities, demand, read_abilities
+from tidegate.extensions.runtimes.docker.mounts import allowed_mounts
+from tidegate.extensions.runtimes.docker.networks import Networks
+from tidegate.extensions.runtimes.docker.settings import Need
+from tidegate.extensions.runtimes.docker.supply import Supplied, Supply
+from tidegate.ports.runtime import Progress, Running
+from tidegate.ports.stream import StreamEvents
+
+_ENDING = 3.0
+"""Seconds that the reason of an ending may take to learn; the calls on the channel wait for it."""
+_TAKE_BACK = 60.0
+"""Seconds for taking back a start that failed; over it the next `observe` finds what was left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the runtime knows of where it runs."""
+
+    instance: str
+    user: str
+    """`uid:gid` of workloads whose spec names none."""
+    forbidden: tuple[str, ...]
+    """Paths that no workload gets."""
+    accept_missing: frozenset[Need] = frozenset()
+
+
+class DockerRuntime:
+    """Starts and stops containers. Implements `tidegate.ports.runtime.Runtime`."""
+
+    def __init__(self, engine: Engine, supply: Supply, networks: Networks, place: Place) -> None:
+        self._engine = engine
+        self._supply = supply
+        self._networks = networks
+        self._place = place
+        self._abilities: Abilities | None = None
+        self._open: dict[str, Attachment] = {}
+        self._endings: set[asyncio.Task[None]] = set()
+
+    async def prepare(self, spec: ServerSpec, say: Callable[[Progress], None]) -> None:
+        """Pull or build the image, and see that the spec may be run at all."""
+        await self._able()
+        harden.user(spec, self._place.user)
+        allowed_mounts(spec, self._place.forbidden)
+        await self._supply.prepare(spec, say)
+
+    async def start(self, spec: ServerSpec, identity: WorkloadIdentity, events: StreamEvents) -> Running:
+        """Create, attach and start a container."""
+        abilities = await self._able()
+        supplied = await self._supply.find(spec)
+        made = self._made(spec, supplied, abilities)
+        harden.user(spec, self._place.user)
+        try:
+            made = harden.on_network(made, await self._networks.ensure(spec, identity))
+            await self._engine.create(identity.id, harden.container(spec, identity, made))
+        except EngineRefused:
+            # Among them: a container of that name is there already, and is not this start's to remove.
+            await self._networks.release(identity)
+            raise
+        except BaseException:
+            await self._take_back(identity)
+            raise
+        try:
+            attachment = await self._attach(spec, identity, events)
+            await self._engine.start(identity.id)
+            return await self._running(identity, attachment)
+        except BaseException:
+            await self._take_back(identity)
+            raise
+
+    async def attach(self, spec: ServerSpec, identity: WorkloadIdentity, events: StreamEvents) -> Running:
+        """Attach to a container that runs already."""
+        seen = await self._engine.inspect(identity.id)
+        if not seen.get("State", {}).get("Running"):
+            raise RuntimeFailure(f"workload {identity.id} does not run")
+        await self._drop(identity.id)
+        attachment = await self._attach(spec, identity, events)
+        try:
+            return await self._running(identity, attachment)
+        except BaseException:
+            await self._drop(identity.id)
+            raise
+
+    async def stop(self, identity: WorkloadIdentity, grace: float) -> None:
+        """Close the stream, then stop and remove the container."""
+        await self._drop(identity.id)
+        if grace > 0:
+            try:
+                await self._engine.stop(identity.id, math.ceil(grace))
+            except EngineRefused:
+                pass  # gone, or never started: the removal tells
+            except EngineUnavailable:
+                pass  # the removal kills, and tells if it cannot
+        await self._remove(identity)
+
+    async def observe(self) -> Sequence[Observed]:
+        """List this gateway's containers."""
+        found = await self._engine.containers(f"dev.tidegate.instance={self._place.instance}")
+        return [one for one in map(facts.observed, found) if one is not None]
+
+    async def close(self) -> None:
+        """Drop every stream; the containers go on."""
+        for name in list(self._open):
+            await self._drop(name)
+        for task in self._endings:
+            task.cancel()
+        await asyncio.gather(*self._endings, return_exceptions=True)
+
+    # --- parts of a start
+
+    async def _able(self) -> Abilities:
+        if self._abilities is None:
+            abilities = read_abilities(await self._engine.info())
+            demand(abilities, self._place.accept_missing)
+            self._abilities = abilities
+        return self._abilities
+
+    def _made(self, spec: ServerSpec, supplied: Supplied, abilities: Abilities) -> harden.Made:
+        image = supplied.image
+        labels = {
+            facts.IMAGE_LABEL: image.name,
+            facts.DIGEST_LABEL: image.digest,
+            facts.SANDBOX_LABEL: abilities.sandbox,
+        }
+        port = harden.listens_on(spec)
+        if port is not None:
+            labels[facts.PORT_LABEL] = str(port)
+        return harden.Made(
+            image=image.id,
+            user=self._place.user,
+            argv=supplied.args,
+            entrypoint=supplied.entrypoint,
+            mounts=allowed_mounts(spec, self._place.forbidden),
+            apparmor=abilities.apparmor,
+            volumes=image.volumes,
+            labels=labels,
+        )
+
+    async def _attach(self, spec: ServerSpec, identity: WorkloadIdentity, events: StreamEvents) -> Attachment:
+        def ended(attachment: Attachment) -> None:
+            if self._open.get(identity.id) is attachment:
+                del self._open[identity.id]
+            task = asyncio.get_running_loop().create_task(self._tell_ending(identity.id, events))
+            self._endings.add(task)
+            task.add_done_callback(self._endings.discard)
+
+        inputs = harden.listens_on(spec) is None
+        seconds = self._engine.deadlines.call
+        try:
+            async with asyncio.timeout(seconds):
+                attachment = await open_attachment(
+                    self._engine.door, identity.id, events, ended, inputs=inputs
+                )
+        except TimeoutError as error:
+            raise EngineUnavailable(
+                f"the container engine at {self._engine.door.url} did not answer within {seconds:g} s "
+                f"(attaching to {identity.id})"
+            ) from error
+        self._open[identity.id] = attachment
+        return attachment
+
+    async def _running(self, identity: WorkloadIdentity, attachment: Attachment) -> Running:
+        seen = await self._engine.inspect(identity.id)
+        return Running(identity, attachment, facts.address_of(seen), facts.facts_of(seen))
+
+    async def _tell_ending(self, name: str, events: StreamEvents) -> None:
+        """Learn why a stream ended, where the engine tells soon, and hand it on."""
+        reason = "the stream ended, and the engine did not say why"
+        try:
+            async with asyncio.timeout(_ENDING):
+                await self._engine.wait(name, _ENDING)
+                reason = facts.ending_of(await self._engine.inspect(name))
+        except (RuntimeFailure, TimeoutError):
+            pass
+        events.closed(reason)
+
+    # --- parts of an end
+
+    async def _drop(self, name: str) -> None:
+        attachment = self._open.pop(name, None)
+        if attachment is not None:
+            await attachment.close()
+
+    async def _remove(self, identity: WorkloadIdentity) -> None:
+        """Remove the container and see that it is gone, then give its place on a network back."""
+        async with asyncio.timeout(3 * self._engine.deadlines.call + 10.0):
+            try:
+                await self._engine.remove(identity.id)
+            except EngineRefused as error:
+                # 404: gone. 409: somebody else's removal is under way, which the engine will finish.
+                if error.status not in (404, 409):
+                    raise RuntimeFailure(f"workload {identity.id} may still be there: {error}") from error
+                if error.status == 409:
+                    await self._until_gone(identity.id)
+        await self._networks.release(identity)
+
+    async def _until_gone(self, name: str) -> None:
+        while True:
+            try:
+                await self._engine.inspect(name)
+            except EngineRefused as error:
+                if error.status == 404:
+                    return
+                raise
+            await asyncio.sleep(0.1)
+
+    async def _take_back(self, identity: WorkloadIdentity) -> None:
+        """Leave nothing of a start that failed, even where it was cancelled."""
+        task = asyncio.get_running_loop().create_task(self.stop(identity, 0))
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+        await asyncio.wait([task], timeout=_TAKE_BACK)
+        if task.done() and not task.cancelled():
+            task.exception()  # the start's own failure is the one to tell

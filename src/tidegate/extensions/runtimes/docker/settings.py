@@ -1,0 +1,70 @@
+"""Settings of the Docker runtime, and where its engine is looked for.
+
+Nothing here talks to an engine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Need = Literal["seccomp", "memory", "pids", "cpus"]
+"""What an engine may be unable to enforce."""
+
+
+class Bases(BaseModel):
+    """Images that packages are installed on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    python: str = Field(default="python:3.12-slim", min_length=1, max_length=512)
+    node: str = Field(default="node:22-slim", min_length=1, max_length=512)
+
+
+class Deadlines(BaseModel):
+    """Seconds until the engine counts as not answering."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    call: float = Field(default=10.0, gt=0, le=600)
+    """One short call: create, attach, inspect, list, remove."""
+    start: float = Field(default=30.0, gt=0, le=600)
+    """Starting a container that was created."""
+    silence: float = Field(default=120.0, gt=0, le=3600)
+    """The longest time without a word of progress in a pull or a build."""
+    prepare: float = Field(default=1800.0, gt=0, le=86400)
+    """A whole pull, build or bootstrap."""
+
+
+class DockerSettings(BaseModel):
+    """`runtimes.docker` in the settings file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    socket: str | None = Field(default=None, max_length=512)
+    """`unix:///path`, `tcp://host:port` or `https://host:port`. Where absent: `DOCKER_HOST`, then the first
+    of the usual sockets that is there."""
+    base: Bases = Bases()
+    bootstrap: bool = False
+    """Whether a base that cannot be pulled is made here from Debian's packages (needs root and debootstrap)."""
+    pull: Literal["missing", "always", "never"] = "missing"
+    deadlines: Deadlines = Deadlines()
+    accept_missing: frozenset[Need] = frozenset()
+    """What the engine may lack. Without it, a workload whose limits would not hold is not started."""
+
+
+def locate_engine(settings: DockerSettings, environ: Mapping[str, str] = os.environ) -> str:
+    """Give the URL of the engine: as set, else `DOCKER_HOST`, else the first usual socket that is there."""
+    if settings.socket:
+        return settings.socket
+    if environ.get("DOCKER_HOST"):
+        return environ["DOCKER_HOST"]
+    usual = [Path("/var/run/docker.sock"), Path.home() / ".docker/run/docker.sock"]
+    if environ.get("XDG_RUNTIME_DIR"):
+        usual.append(Path(environ["XDG_RUNTIME_DIR"]) / "docker.sock")
+    found = next((path for path in usual if path.is_socket()), usual[0])
+    return f"unix://{found}"
