@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +82,7 @@ class Gateway:
 
 
 @contextmanager
-def running(port: int) -> Iterator[Gateway]:
+def running(port: int) -> Generator[Gateway]:
     """Start the gateway; stop it at the end.
 
     Raises:

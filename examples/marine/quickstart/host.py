@@ -5,43 +5,36 @@ It must not install anything without a yes.
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from examples.marine.quickstart import engine as engines
+from examples.marine.quickstart.engine import Engine
 from examples.marine.quickstart.options import Failure, Options
 
-from tidegate.extensions.runtimes.docker.settings import DockerSettings, locate_engine
+from tidegate.extensions.runtimes.docker.bases import PYTHON_BASE, cannot_bootstrap
 
 ROOT = Path(__file__).resolve().parents[3]
-ENGINE_SECONDS = 5.0
 INSTALL_SECONDS = 900.0
+BASE = "python:3.12"  # not -slim, which lacks the program git
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """Whether a container engine answers, and what to tell about it."""
-
-    url: str
-    answers: bool
-    about: str
-
-
-@dataclass(frozen=True, slots=True)
 class Choice:
-    """The runtime that was chosen, and why."""
+    """Where the servers run, and why."""
 
     runtime: str
     why: str
     started_engine: bool = False
+    base: str | None = None
+    """The image that packages are put on; None where a Debian base is bootstrapped instead."""
 
 
 def choose(options: Options, say: Say) -> Choice:
@@ -52,44 +45,42 @@ def choose(options: Options, say: Say) -> Choice:
     """
     if options.runtime == "process":
         return _processes(options, "asked for with --runtime process", say)
-    engine = find_engine()
-    if engine.answers:
-        return Choice("docker", engine.about)
-    if options.runtime is None:
-        return _processes(options, f"{engine.about}", say)
-    return _start_engine(options, engine, say)
+    engine, started = engines.find(), False
+    if not engine.answers and options.runtime == "docker":
+        engine, started = _start_engine(options, engine, say), True
+    if not engine.answers:
+        return _processes(options, engine.about, say)
+    unfit = engines.bring(engine.url, BASE, say)
+    if unfit is None:
+        return Choice("docker", engine.about, started, BASE)
+    say(f"{BASE} cannot be pulled ({unfit})")
+    lacking = _lacks_for_bootstrap(options, engine, say)
+    if lacking is None:
+        return Choice("docker", f"{engine.about}; a Debian base is made for it", started)
+    if options.runtime == "docker":
+        raise Failure(
+            f"{BASE} cannot be pulled ({unfit}), and a Debian base cannot be made either: {lacking}"
+        )
+    return _processes(
+        options, f"{engine.about}, but there is no base image, and none can be made: {lacking}", say
+    )
 
 
-def find_engine() -> Engine:
-    """Ask the engine that the gateway would use whether it is there."""
-    url = locate_engine(DockerSettings())
-    scheme, _, rest = url.partition("://")
-    try:
-        connection = http.client.HTTPConnection("localhost", timeout=ENGINE_SECONDS)
-        if scheme == "unix":
-            connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.settimeout(ENGINE_SECONDS)
-            connection.sock.connect(rest)
-        elif scheme in ("tcp", "http"):
-            connection = http.client.HTTPConnection(rest, timeout=ENGINE_SECONDS)
-        else:
-            return Engine(url, False, f"the engine at {url} is none the quickstart can ask")
-        connection.request("GET", "/version")
-        answer = connection.getresponse()
-        answer.read()
-        connection.close()
-    except PermissionError:
-        return Engine(url, False, f"there is a container engine, but you may not open {rest} (group docker)")
-    except (FileNotFoundError, ConnectionRefusedError):
-        return Engine(url, False, f"no container engine answers at {rest}")
-    except (OSError, http.client.HTTPException) as error:
-        return Engine(url, False, f"the container engine at {rest} does not answer ({type(error).__name__})")
-    return Engine(url, answer.status == 200, f"a container engine answers at {rest}")
+def _lacks_for_bootstrap(options: Options, engine: Engine, say: Say) -> str | None:
+    """Say why a base can neither be found nor made; None where it can."""
+    if engines.has(engine.url, PYTHON_BASE):
+        return None
+    if os.geteuid() == 0 and shutil.which("debootstrap") is None and shutil.which("apt-get"):
+        if not options.yes and not sys.stdin.isatty():
+            return "debootstrap is not installed (apt-get install debootstrap, or --yes)"
+        _consent(options, "install debootstrap, which makes the base", "--runtime process")
+        install("debootstrap", say)
+    return cannot_bootstrap()
 
 
-def _start_engine(options: Options, engine: Engine, say: Say) -> Choice:
+def _start_engine(options: Options, engine: Engine, say: Say) -> Engine:
     if os.geteuid() != 0:
-        raise Failure(f"{engine.about}; as root it could be installed here, else run with --runtime process")
+        raise Failure(f"{engine.about}; only root may install or start one, else run with --runtime process")
     if shutil.which("apt-get") is None:
         raise Failure(
             f"{engine.about}, and this is neither Debian nor Ubuntu: install one, or run with --runtime process"
@@ -99,15 +90,15 @@ def _start_engine(options: Options, engine: Engine, say: Say) -> Choice:
             options, "install Docker Engine (Debian's package docker.io) and start it", "--runtime process"
         )
     say("Starting a Docker Engine")
+    command = [ROOT / "scripts" / "engine", "start", "--yes"]
     try:
-        done = subprocess.run(
-            [ROOT / "scripts" / "engine", "start", "--yes"], timeout=INSTALL_SECONDS, check=False
-        )
+        done = subprocess.run(command, timeout=INSTALL_SECONDS, check=False, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Failure(f"the engine could not be started: {error}; run with --runtime process") from error
-    if done.returncode != 0 or not find_engine().answers:
+    found = engines.find()
+    if done.returncode != 0 or not found.answers:
         raise Failure("the engine could not be started (it said why above); run with --runtime process")
-    return Choice("docker", "a Docker Engine was started for it", started_engine=True)
+    return found
 
 
 def stop_engine(say: Say) -> None:

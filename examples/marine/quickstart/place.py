@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 from examples.marine import database, repository
-from examples.marine.quickstart.host import ROOT
+from examples.marine.quickstart.host import ROOT, Choice
 from examples.marine.quickstart.options import Failure
 
 PLACE = ROOT / ".quickstart"
@@ -34,12 +34,14 @@ runtime: {runtime}
     args: [--local-timezone, UTC]
     stateless: true
 """
-# A base made here from Debian's packages needs root; without, a base that cannot be pulled is an error.
-DOCKER = """\
+DOCKER_BASE = """\
 runtimes:
   docker:
-    base: {{python: "python:3.12"}}  # not -slim, which lacks the program git
-    bootstrap: {bootstrap}
+    base: {{python: "{base}"}}
+"""
+DOCKER_BOOTSTRAP = """\
+runtimes:
+  docker: {bootstrap: true}
 """
 GIT = """\
   git:
@@ -47,6 +49,9 @@ GIT = """\
     args: [--repository, /data/wordings]
     mounts: [{source: wordings, target: /data/wordings}]
     stateless: true
+"""
+GIT_AS_PROCESS = """\
+    runtime: process  # the bootstrapped base has no program git; this machine has
 """
 SQLITE = """\
   sqlite:
@@ -57,7 +62,7 @@ SQLITE = """\
 """
 
 
-def lay(*, runtime: str, port: int) -> bool:
+def lay(choice: Choice, port: int) -> bool:
     """Make data and settings. Tell whether there is a repository for the git server.
 
     Raises:
@@ -67,8 +72,7 @@ def lay(*, runtime: str, port: int) -> bool:
         PLACE.mkdir(mode=0o755, exist_ok=True)
         _lay_database()
         with_git = _lay_repository()
-        text = settings(runtime=runtime, port=port, with_git=with_git, root=os.geteuid() == 0)
-        SETTINGS.write_text(text, encoding="utf-8")
+        SETTINGS.write_text(settings(choice, port, with_git=with_git), encoding="utf-8")
     except OSError as error:
         if error.filename is None:
             raise Failure(f"could not write under {PLACE}: {error.strerror}") from error
@@ -76,10 +80,13 @@ def lay(*, runtime: str, port: int) -> bool:
     return with_git
 
 
-def settings(*, runtime: str, port: int, with_git: bool, root: bool) -> str:
+def settings(choice: Choice, port: int, *, with_git: bool) -> str:
     """Give the text of the settings file."""
-    runtimes = DOCKER.format(bootstrap="true" if root else "false") if runtime == "docker" else ""
-    return HEAD.format(port=port, runtime=runtime, runtimes=runtimes) + (GIT if with_git else "") + SQLITE
+    runtimes, git = "", GIT if with_git else ""
+    if choice.runtime == "docker":
+        runtimes = DOCKER_BASE.format(base=choice.base) if choice.base else DOCKER_BOOTSTRAP
+        git += GIT_AS_PROCESS if with_git and choice.base is None else ""
+    return HEAD.format(port=port, runtime=choice.runtime, runtimes=runtimes) + git + SQLITE
 
 
 def _lay_database() -> None:
