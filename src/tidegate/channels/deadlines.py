@@ -1,0 +1,70 @@
+"""Deadlines of many waiting things, with one timer. It knows no clock but the loop's."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+_GRAIN = 0.005
+"""Seconds between two looks at least, so that many deadlines close together cost one look."""
+
+
+class Expiring(Protocol):
+    """What has a deadline."""
+
+    deadline: float
+    """On the loop's clock."""
+
+    def expire(self) -> None:
+        """Learn that the deadline has passed, once. Must not block or raise."""
+        ...
+
+
+class Deadlines:
+    """Calls `expire` on what was added and not discarded when its deadline passes.
+
+    The timer is set for the earliest deadline ever seen and set anew only when it fires: a call that is
+    answered in time costs two operations on a set, and no timer.
+    """
+
+    __slots__ = ("_at", "_loop", "_timer", "_waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: set[Expiring] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._at = float("inf")
+
+    def add(self, item: Expiring) -> None:
+        """Watch over a deadline."""
+        self._waiting.add(item)
+        if item.deadline < self._at:
+            self._arm(item.deadline)
+
+    def discard(self, item: Expiring) -> None:
+        """Watch no longer. What is not watched may be discarded too."""
+        self._waiting.discard(item)
+
+    def close(self) -> None:
+        """Watch over nothing any more."""
+        self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._at = when
+        self._timer = self._loop.call_at(when, self._fire)
+
+    def _fire(self) -> None:
+        now = self._loop.time()
+        self._timer = None
+        self._at = float("inf")
+        for item in [item for item in self._waiting if item.deadline <= now]:
+            self._waiting.discard(item)
+            item.expire()
+        following = min((item.deadline for item in self._waiting), default=None)
+        if following is not None and following < self._at:
+            self._arm(max(following, now + _GRAIN))
