@@ -23,7 +23,7 @@ from typing import Any
 from examples.marine.quickstart.options import Failure
 from examples.marine.quickstart.place import LOG, PLACE, SETTINGS, STATE
 
-TIDEGATE = (sys.executable, "-m", "tidegate")
+TIDEGATE = (str(Path(sys.executable).with_name("tidegate")),)
 ASK_SECONDS = 5.0
 UP_SECONDS = 20.0
 DRAIN_SECONDS = 45.0  # more than the gateway gives its calls
@@ -78,7 +78,7 @@ class Gateway:
     def _kill(self) -> None:
         self.process.kill()
         self.process.wait()
-        subprocess.run([*TIDEGATE, "clean", "--config", SETTINGS, "--yes"], timeout=60, check=False)
+        subprocess.run([*TIDEGATE, "clean", "--config", SETTINGS], timeout=60, check=False)
 
 
 @contextmanager

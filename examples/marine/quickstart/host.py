@@ -32,7 +32,6 @@ class Choice:
 
     runtime: str
     why: str
-    started_engine: bool = False
     base: str | None = None
     """The image that packages are put on; None where a Debian base is bootstrapped instead."""
 
@@ -45,18 +44,18 @@ def choose(options: Options, say: Say) -> Choice:
     """
     if options.runtime == "process":
         return _processes(options, "asked for with --runtime process", say)
-    engine, started = engines.find(), False
+    engine = engines.find()
     if not engine.answers and options.runtime == "docker":
-        engine, started = _start_engine(options, engine, say), True
+        engine = _start_engine(options, engine, say)
     if not engine.answers:
         return _processes(options, engine.about, say)
     unfit = engines.bring(engine.url, BASE, say)
     if unfit is None:
-        return Choice("docker", engine.about, started, BASE)
+        return Choice("docker", engine.about, BASE)
     say(f"{BASE} cannot be pulled ({unfit})")
     lacking = _lacks_for_bootstrap(options, engine, say)
     if lacking is None:
-        return Choice("docker", f"{engine.about}; a Debian base is made for it", started)
+        return Choice("docker", f"{engine.about}; a Debian base is made for it")
     if options.runtime == "docker":
         raise Failure(
             f"{BASE} cannot be pulled ({unfit}), and a Debian base cannot be made either: {lacking}"
@@ -71,10 +70,9 @@ def _lacks_for_bootstrap(options: Options, engine: Engine, say: Say) -> str | No
     if engines.has(engine.url, PYTHON_BASE):
         return None
     if os.geteuid() == 0 and shutil.which("debootstrap") is None and shutil.which("apt-get"):
-        if not options.yes and not sys.stdin.isatty():
-            return "debootstrap is not installed (apt-get install debootstrap, or --yes)"
-        _consent(options, "install debootstrap, which makes the base", "--runtime process")
-        install("debootstrap", say)
+        if not agreed(options, "install debootstrap, which makes the base"):
+            return "debootstrap is not installed (--yes installs it)"
+        _engine_script("--bases")
     return cannot_bootstrap()
 
 
@@ -85,55 +83,52 @@ def _start_engine(options: Options, engine: Engine, say: Say) -> Engine:
         raise Failure(
             f"{engine.about}, and this is neither Debian nor Ubuntu: install one, or run with --runtime process"
         )
-    if shutil.which("dockerd") is None:
-        _consent(
-            options, "install Docker Engine (Debian's package docker.io) and start it", "--runtime process"
-        )
-    say("Starting a Docker Engine")
-    command = [ROOT / "scripts" / "engine", "start", "--yes"]
-    try:
-        done = subprocess.run(command, timeout=INSTALL_SECONDS, check=False, stdin=subprocess.DEVNULL)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Failure(f"the engine could not be started: {error}; run with --runtime process") from error
+    engine_of_debian = "install Docker Engine (Debian's package docker.io) and start it"
+    if shutil.which("dockerd") is None and not agreed(options, engine_of_debian):
+        raise Failure(f"{engine.about}; --yes lets me {engine_of_debian}, else run with --runtime process")
+    say("Starting a Docker Engine; it goes on running after this")
+    done = _engine_script()
     found = engines.find()
-    if done.returncode != 0 or not found.answers:
+    if not done or not found.answers:
         raise Failure("the engine could not be started (it said why above); run with --runtime process")
     return found
 
 
-def stop_engine(say: Say) -> None:
-    """Stop the engine that `choose` started."""
-    say("Stopping the Docker Engine that was started")
+def _engine_script(*words: str) -> bool:
+    """Run `scripts/engine`, which says itself what it does; tell whether it went well."""
     try:
-        subprocess.run([ROOT / "scripts" / "engine", "stop"], timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
-        say("it did not stop: scripts/engine stop")
+        command = [ROOT / "scripts" / "engine", *words]
+        done = subprocess.run(command, timeout=INSTALL_SECONDS, check=False, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Failure(f"scripts/engine did not end well: {error}; run with --runtime process") from error
+    return done.returncode == 0
 
 
 def _processes(options: Options, why: str, say: Say) -> Choice:
     """Sandboxed processes: see that bubblewrap is there where it may be had. The gateway judges what holds."""
-    if shutil.which("bwrap") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        if options.yes or sys.stdin.isatty():
-            _consent(options, "install bubblewrap, which the sandbox is made with", "--runtime docker")
+    if shutil.which("bwrap") is None:
+        if (
+            os.geteuid() == 0
+            and shutil.which("apt-get")
+            and agreed(options, "install bubblewrap for the sandbox")
+        ):
             install("bubblewrap", say)
         else:
             say(
-                "bubblewrap is not installed (apt-get install bubblewrap): a weaker sandbox is used if there is one"
+                "bubblewrap is not installed (apt-get install bubblewrap): another sandbox is used if there is one"
             )
     return Choice("process", why)
 
 
-def _consent(options: Options, what: str, otherwise: str) -> None:
-    if options.yes:
-        return
-    if not sys.stdin.isatty():
-        raise Failure(f"may I {what}? Say so with --yes, or run with {otherwise}")
+def agreed(options: Options, what: str) -> bool:
+    """Ask whether something may be done. Where nobody can be asked, `--yes` says so."""
+    if options.yes or not sys.stdin.isatty():
+        return options.yes
     try:
         answer = input(f"May I {what}? [y/N] ")
     except EOFError:
-        answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
-        raise Failure(f"not done; run with {otherwise}")
+        return False
+    return answer.strip().lower() in ("y", "yes")
 
 
 def install(package: str, say: Say) -> None:

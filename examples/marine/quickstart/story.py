@@ -35,22 +35,18 @@ def tell(options: Options) -> None:
         Interrupted: before it got as far as serving.
     """
     choice = host.choose(options, say)
-    try:
-        where = "its own container" if choice.runtime == "docker" else "a sandboxed process of its own"
-        say(f"Each server runs in {where}: {choice.why}")
-        if not place.lay(choice, options.port):
-            say("The git server is left out: there is no program git here (apt-get install git)")
-        elif choice.runtime == "docker" and choice.base is None:
-            say(
-                "The git server runs as a sandboxed process: the Debian base has no program git, this machine has"
-            )
-        with running(options.port) as gateway:
-            _trial(gateway)
-            if not options.once:
-                _serve(gateway)
-    finally:
-        if choice.started_engine:
-            host.stop_engine(say)
+    where = "its own container" if choice.runtime == "docker" else "a sandboxed process of its own"
+    say(f"Each server runs in {where}: {choice.why}")
+    if not place.lay(choice, options.port):
+        say("The git server is left out: there is no program git here (apt-get install git)")
+    elif choice.runtime == "docker" and choice.base is None:
+        say(
+            "The git server runs as a sandboxed process: the Debian base has no program git, this machine has"
+        )
+    with running(options.port) as gateway:
+        _trial(gateway)
+        if not options.once:
+            _serve(gateway)
 
 
 def say(line: str) -> None:
