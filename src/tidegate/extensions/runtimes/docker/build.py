@@ -18,7 +18,7 @@ from tidegate.domain.errors import RuntimeFailure
 from tidegate.domain.server import Package
 from tidegate.extensions.packages import Fetched, Target, fetch
 from tidegate.extensions.runtimes.docker.bases import Bases, machine_of
-from tidegate.extensions.runtimes.docker.builder import CONTEXT, build_image
+from tidegate.extensions.runtimes.docker.builder import CONTEXT, STAGE_LABEL, build_image
 from tidegate.extensions.runtimes.docker.context import Context, entrypoint, run
 from tidegate.extensions.runtimes.docker.engine import Engine
 from tidegate.extensions.runtimes.docker.harden import NOBODY
@@ -66,7 +66,7 @@ class Builds:
             told(f"building {package.name} {package.version}")
             if package.index == "pypi":
                 pip = await bring_tool(PIP, target, self._surroundings)
-                await asyncio.to_thread(_pack_python, work, base, fetched, pip)
+                await asyncio.to_thread(_pack_python, work, base, fetched, pip, tag)
             else:
                 await asyncio.to_thread(_pack_node, work, base, fetched)
             return labels(package, base, fetched)
@@ -106,13 +106,14 @@ def target_of(package: Package, base: Resolved) -> Target:
     return Target(python=version[0], machine=machine_of(base))
 
 
-def _pack_python(work: Path, base: Resolved, fetched: Fetched, pip: Path) -> None:
+def _pack_python(work: Path, base: Resolved, fetched: Fetched, pip: Path, tag: str) -> None:
     # pip runs from its wheel, so that neither the base nor the image needs it. It is isolated (-I) from the
     # environment, finds no index, and takes only what the lock names.
     install = ("pip", "install", "--no-input", "--no-cache-dir", "--no-index", "--find-links=/parts/wheels")
     python = f"{_SERVER}/bin/python"
     lines = [
         f"FROM {base.id} AS build",
+        f"LABEL {STAGE_LABEL}={tag}",
         "COPY parts /parts",
         f"COPY --chown={NOBODY} server {_SERVER}",
         f"USER {NOBODY}",

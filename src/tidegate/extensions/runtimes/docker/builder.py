@@ -13,6 +13,8 @@ from tidegate.extensions.runtimes.docker.engine import Engine
 from tidegate.extensions.runtimes.docker.images import Resolved, resolved
 
 CONTEXT = "context.tar"
+STAGE_LABEL = "dev.tidegate.stage"
+"""Label, with the tag as its value, of stages that a build leaves without a name; they are removed after it."""
 
 Write = Callable[[Path], Awaitable[Mapping[str, str]]]
 """Writes `CONTEXT` into a directory and gives the image's labels."""
@@ -31,6 +33,7 @@ async def build_image(engine: Engine, tag: str, write: Write) -> Resolved:
             await engine.build(tag, labels, context, lambda _: None)
     finally:
         await asyncio.to_thread(shutil.rmtree, work, True)
+        await engine.prune_images(f"{STAGE_LABEL}={tag}")
     found = await engine.image(tag)
     if found is None:
         raise RuntimeFailure(f"image {tag} was built and is not there")

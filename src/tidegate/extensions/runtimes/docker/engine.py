@@ -148,6 +148,12 @@ class Engine:
         headers = {"Content-Type": "application/x-tar"}
         await self._stream(f"building {tag}", path, told, headers=headers, body=_pieces(context))
 
+    async def prune_images(self, label: str) -> None:
+        """Remove images without a name that carry a label, and what they alone are made of."""
+        filters = {"dangling": ["true"], "label": [label]}
+        call = self._docker.images.prune(filters=filters)
+        await self._within("removing build stages", self.deadlines.silence, call)
+
     # --- how every call is made
 
     async def _stream(

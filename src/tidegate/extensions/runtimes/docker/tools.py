@@ -61,9 +61,9 @@ async def bring_tool(tool: Tool, target: Target, surroundings: Surroundings) -> 
         package = Package("pypi", tool.name, tool.version)
         argv = [*download(package, target, scratch), "--no-deps"]
         argv.remove("--")  # what follows it here is ours, and the option must still be read
-        await run(
-            Run(argv, scratch, environment(surroundings, scratch), f"{tool.name} {tool.version}"), _nothing
-        )
+        env = environment(surroundings, scratch)
+        what = f"{tool.name} {tool.version}"
+        await run(Run(argv, directory=scratch, scratch=scratch, env=env, what=what), _nothing)
         found = next(iter((scratch / WHEELS).glob("*.whl")), None)
         if found is None or not await asyncio.to_thread(_is, found, wanted):
             raise RuntimeFailure(f"{tool.name} {tool.version} from the index is not the one that is pinned")
