@@ -31,7 +31,7 @@ def python_image() -> str:
     tags = sorted(
         tag for image in ask("/images/json") for tag in image.get("RepoTags") or () if "<none>" not in tag
     )
-    for prefix in ("tidegate/python", "python:", "tidegate/"):
+    for prefix in ("tidegate/base-python", "python:"):
         for tag in tags:
             if tag.startswith(prefix):
                 return tag
