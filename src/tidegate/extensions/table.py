@@ -21,6 +21,14 @@ TABLE: Mapping[str, Mapping[str, str]] = {
         "docker": "tidegate.extensions.runtimes.docker:DOCKER",
         "process": "tidegate.extensions.runtimes.process:PROCESS",
     },
+    "identity": {
+        "local": "tidegate.extensions.identity.local:LOCAL",
+        "keys": "tidegate.extensions.identity.keys:KEYS",
+    },
+    "state": {
+        "memory": "tidegate.extensions.state.memory:MEMORY",
+        "sqlite": "tidegate.extensions.state.sqlite:SQLITE",
+    },
 }
 """Kind to name to dotted name (`module:attribute`) of the built-in extensions."""
 

@@ -26,8 +26,10 @@ class Model(BaseModel):
             return {}
         if isinstance(value, dict):
             given = cast("dict[str, object]", value)
-            known = {field.alias or name for name, field in cls.model_fields.items()}
-            return {key: item for key, item in given.items() if item is not None or key not in known}
+            optional = {
+                field.alias or name for name, field in cls.model_fields.items() if not field.is_required()
+            }
+            return {key: item for key, item in given.items() if item is not None or key not in optional}
         return value
 
 

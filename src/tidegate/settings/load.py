@@ -89,10 +89,26 @@ def parse(
     runtimes = _runtimes(data.get("runtimes"), extensions, around, found)
     mistakes += _located(found, root, set(overrides or {}))
     if mistakes or file is None:
-        raise SettingsError(
-            [_line(name, line, message) for line, message in sorted(mistakes, key=lambda m: m[0])]
-        )
+        raise SettingsError([_line(name, line, message) for line, message in sorted(mistakes)])
     return _settings(file, base, runtimes)
+
+
+def state_directory(path: Path) -> Path:
+    """Give only the state directory that a settings file names: no secret in it needs to be there.
+
+    Raises:
+        SettingsError: the file cannot be read, or does not say it rightly.
+    """
+    root, _ = _tree(_read(path), str(path))
+    base = Path(os.path.abspath(path)).parent
+    data = cast("dict[str, object]", root.plain())
+    try:
+        only = FileModel.model_validate({"state": data.get("state")}, context=Around(base, {}))
+    except ValidationError as error:
+        found = [explain(each, FileModel) for each in error.errors(include_url=False)]
+        lines = [_line(str(path), line, message) for line, message in _located(found, root, set())]
+        raise SettingsError(lines) from None
+    return only.state
 
 
 def _read(path: Path) -> str:
@@ -179,7 +195,9 @@ def _located(found: list[Problem], root: Node, overridden: set[str]) -> list[tup
 
 
 def _line(name: str, line: int, message: str) -> str:
-    return f"{name}:{line}: {message}" if line else f"command line: {message}"
+    text = f"{name}:{line}: {message}" if line else f"command line: {message}"
+    # Names in it are the file's: whatever they hold, a problem stays one line that a terminal can show.
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _settings(file: FileModel, base: Path, runtimes: Mapping[str, BaseModel]) -> Settings:

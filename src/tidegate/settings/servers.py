@@ -42,6 +42,8 @@ _REQUIREMENT = re.compile(
 )
 _EXECUTABLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,98}")
 _USER = re.compile(r"[1-9][0-9]{0,8}(:[1-9][0-9]{0,8})?")
+_LIMITS = Limits()
+_TIMEOUTS = Timeouts()
 _PROVIDED = ("/", "/tmp", "/proc", "/sys", "/dev")  # noqa: S108 - names a place, makes no file
 
 
@@ -119,26 +121,26 @@ class MountModel(Model):
 class LimitsModel(Model):
     """What one workload of a server may use."""
 
-    memory: Annotated[Size, Field(ge=4 * 1024 * 1024)] = Limits.memory
+    memory: Annotated[Size, Field(ge=4 * 1024 * 1024)] = _LIMITS.memory
     """Memory, swap included."""
-    cpus: Annotated[float, Field(gt=0, le=1024, strict=True)] = Limits.cpus
+    cpus: Annotated[float, Field(gt=0, le=1024, strict=True)] = _LIMITS.cpus
     """Processors; 0.5 is half of one."""
-    pids: Annotated[StrictInt, Field(ge=1, le=100_000)] = Limits.pids
+    pids: Annotated[StrictInt, Field(ge=1, le=100_000)] = _LIMITS.pids
     """Processes and threads."""
-    tmp: Size = Limits.tmp
+    tmp: Size = _LIMITS.tmp
     """Size of `/tmp`, which is in memory and empty at the start."""
-    message: Annotated[Size, Field(ge=1024, le=256 * 1024 * 1024)] = Limits.message
+    message: Annotated[Size, Field(ge=1024, le=256 * 1024 * 1024)] = _LIMITS.message
     """Largest single message taken from the server."""
 
 
 class TimeoutsModel(Model):
     """How long a server may take."""
 
-    start: Seconds = Timeouts.start
+    start: Seconds = _TIMEOUTS.start
     """From the start of a workload to its answer to the handshake."""
-    call: Seconds = Timeouts.call
+    call: Seconds = _TIMEOUTS.call
     """For one call, progress or not."""
-    idle: SecondsOrNever = Timeouts.idle
+    idle: SecondsOrNever = _TIMEOUTS.idle
     """A workload that nobody called for so long is stopped; 0 keeps it."""
 
 

@@ -1,0 +1,43 @@
+"""The JSON Schema of the settings file, for editors: made from the models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tidegate.settings.load import Extensions
+from tidegate.settings.models import FileModel
+from tidegate.settings.servers import SERVER_NAME
+
+IDENTIFIER = "https://tidegate.dev/schema/tidegate-1.json"
+
+
+def json_schema(extensions: Extensions) -> dict[str, Any]:
+    """Give the schema (2020-12), with the settings of the runtimes that are there.
+
+    Raises:
+        SettingsError: a runtime's settings cannot be had.
+    """
+    schema = FileModel.model_json_schema(by_alias=True)
+    definitions: dict[str, Any] = schema.setdefault("$defs", {})
+    properties: dict[str, Any] = schema["properties"]
+    runtimes: dict[str, Any] = {}
+    for name in extensions.names("runtimes"):
+        model = extensions.settings_model("runtimes", name)
+        runtime = model.model_json_schema(by_alias=True, ref_template=f"#/$defs/runtime-{name}-{{model}}")
+        for inner, definition in runtime.pop("$defs", {}).items():
+            definitions[f"runtime-{name}-{inner}"] = definition
+        runtimes[name] = runtime
+    properties["runtimes"] = {
+        "type": "object",
+        "description": properties["runtimes"].get("description", ""),
+        "properties": runtimes,
+        "additionalProperties": False,
+    }
+    properties["servers"]["propertyNames"] = {"pattern": f"^{SERVER_NAME.pattern}$"}
+    properties["endpoints"]["propertyNames"] = {"pattern": "^/"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": IDENTIFIER,
+        **schema,
+        "title": "tidegate settings",
+    }
