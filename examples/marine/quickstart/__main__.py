@@ -22,9 +22,10 @@ def main(argv: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     from examples.marine.quickstart import story  # needs what has been installed by now
+    from examples.marine.quickstart.place import Place
 
     try:
-        story.tell(options)
+        story.tell(options, Place())
     except Failure as failure:
         sys.stderr.write(f"quickstart: {failure}\n")
         return 1

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.marine.quickstart.options import Failure
-from examples.marine.quickstart.place import LOG, PLACE, SETTINGS, STATE
+from examples.marine.quickstart.place import Place
 
 TIDEGATE = (str(Path(sys.executable).with_name("tidegate")),)
 ASK_SECONDS = 5.0
@@ -46,10 +46,11 @@ class Gateway:
 
     process: subprocess.Popen[bytes]
     url: str
+    place: Place
 
     def servers(self) -> list[Server]:
         """Ask how the servers are. Empty while the gateway does not answer yet."""
-        status = ask(STATE / "control.sock")
+        status = ask(self.place.control)
         if status is None:
             self.check()
             return []
@@ -58,7 +59,9 @@ class Gateway:
     def check(self) -> None:
         """Raise `Failure` where the gateway has ended."""
         if self.process.poll() is not None:
-            raise Failure(f"the gateway ended with status {self.process.returncode}:\n{last_lines()}")
+            raise Failure(
+                f"the gateway ended with status {self.process.returncode}:\n{last_lines(self.place.log)}"
+            )
 
     def wait(self) -> None:
         """Wait until the gateway ends by itself, which it should not."""
@@ -78,28 +81,28 @@ class Gateway:
     def _kill(self) -> None:
         self.process.kill()
         self.process.wait()
-        subprocess.run([*TIDEGATE, "clean", "--config", SETTINGS], timeout=60, check=False)
+        subprocess.run([*TIDEGATE, "clean", "--config", self.place.settings], timeout=60, check=False)
 
 
 @contextmanager
-def running(port: int) -> Generator[Gateway]:
+def running(place: Place, port: int) -> Generator[Gateway]:
     """Start the gateway; stop it at the end.
 
     Raises:
         Failure: another one runs here, the port is taken, or it does not come up.
     """
-    refuse_a_second_one(port)
-    with LOG.open("wb") as log:
+    refuse_a_second_one(place, port)
+    with place.log.open("wb") as log:
         process = subprocess.Popen(
-            [*TIDEGATE, "serve", "--config", SETTINGS],
-            cwd=PLACE,
+            [*TIDEGATE, "serve", "--config", place.settings],
+            cwd=place.directory,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C in the terminal comes to us alone, who then stop it in order
             preexec_fn=_end_with_parent,  # one thread, so no lock can be held
         )
-    gateway = Gateway(process, f"http://127.0.0.1:{port}/mcp")
+    gateway = Gateway(process, f"http://127.0.0.1:{port}/mcp", place)
     try:
         _await_answer(gateway)
         yield gateway
@@ -111,9 +114,9 @@ def running(port: int) -> Generator[Gateway]:
             signal.signal(number, former)
 
 
-def refuse_a_second_one(port: int) -> None:
+def refuse_a_second_one(place: Place, port: int) -> None:
     """Raise `Failure` where a gateway holds our state, or anything holds the port."""
-    status = ask(STATE / "control.sock")
+    status = ask(place.control)
     if status is not None:
         raise Failure(
             f"a quickstart runs here already (process {status['pid']}, {status['url']}): stop that one first"
@@ -145,19 +148,19 @@ def ask(control: Path) -> dict[str, Any] | None:
         connection.close()
 
 
-def last_lines(count: int = 12) -> str:
+def last_lines(log: Path, count: int = 12) -> str:
     """Give the end of the gateway's log."""
-    lines = LOG.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     return "\n".join(f"  {line}" for line in lines[-count:]) or "  (it said nothing)"
 
 
 def _await_answer(gateway: Gateway) -> None:
     deadline = time.monotonic() + UP_SECONDS
-    while ask(STATE / "control.sock") is None:
+    while ask(gateway.place.control) is None:
         gateway.check()
         if time.monotonic() > deadline:
             raise Failure(
-                f"the gateway did not answer within {UP_SECONDS:.0f} s; its log is {LOG}:\n{last_lines()}"
+                f"the gateway did not answer within {UP_SECONDS:.0f} s; its log is {gateway.place.log}:\n{last_lines(gateway.place.log)}"
             )
         time.sleep(0.05)
 

@@ -49,11 +49,13 @@ def choose(options: Options, say: Say) -> Choice:
         engine = _start_engine(options, engine, say)
     if not engine.answers:
         return _processes(options, engine.about, say)
+    if not engines.has(engine.url, BASE) and engines.has(engine.url, PYTHON_BASE):
+        return Choice("docker", engine.about)  # bootstrapped in an earlier run
     unfit = engines.bring(engine.url, BASE, say)
     if unfit is None:
         return Choice("docker", engine.about, BASE)
     say(f"{BASE} cannot be pulled ({unfit})")
-    lacking = _lacks_for_bootstrap(options, engine, say)
+    lacking = _lacks_for_bootstrap(options)
     if lacking is None:
         return Choice("docker", f"{engine.about}; a Debian base is made for it")
     if options.runtime == "docker":
@@ -65,10 +67,8 @@ def choose(options: Options, say: Say) -> Choice:
     )
 
 
-def _lacks_for_bootstrap(options: Options, engine: Engine, say: Say) -> str | None:
-    """Say why a base can neither be found nor made; None where it can."""
-    if engines.has(engine.url, PYTHON_BASE):
-        return None
+def _lacks_for_bootstrap(options: Options) -> str | None:
+    """Say why a base cannot be made here; None where it can."""
     if os.geteuid() == 0 and shutil.which("debootstrap") is None and shutil.which("apt-get"):
         if not agreed(options, "install debootstrap, which makes the base"):
             return "debootstrap is not installed (--yes installs it)"

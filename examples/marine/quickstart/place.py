@@ -9,18 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from examples.marine import database, repository
 from examples.marine.quickstart.host import ROOT, Choice
 from examples.marine.quickstart.options import Failure
 
-PLACE = ROOT / ".quickstart"
-DATABASE = PLACE / "data" / "marine.db"
-REPOSITORY = PLACE / "wordings"
-SETTINGS = PLACE / "tidegate.yaml"
-STATE = PLACE / "state"
-LOG = PLACE / "gateway.log"
 SERVER_UID = 65532  # whom a gateway that is root runs its servers as
 
 HEAD = """\
@@ -62,21 +57,55 @@ SQLITE = """\
 """
 
 
-def lay(choice: Choice, port: int) -> bool:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The directory, and what is where in it."""
+
+    directory: Path = ROOT / ".quickstart"
+
+    @property
+    def database(self) -> Path:
+        """What the sqlite server is asked about."""
+        return self.directory / "data" / "marine.db"
+
+    @property
+    def repository(self) -> Path:
+        """What the git server is asked about."""
+        return self.directory / "wordings"
+
+    @property
+    def settings(self) -> Path:
+        """The settings file."""
+        return self.directory / "tidegate.yaml"
+
+    @property
+    def control(self) -> Path:
+        """The gateway's control socket."""
+        return self.directory / "state" / "control.sock"
+
+    @property
+    def log(self) -> Path:
+        """What the gateway writes."""
+        return self.directory / "gateway.log"
+
+
+def lay(place: Place, choice: Choice, port: int) -> bool:
     """Make data and settings. Tell whether there is a repository for the git server.
 
     Raises:
         Failure: the directory cannot be written.
     """
     try:
-        PLACE.mkdir(mode=0o755, exist_ok=True)
-        _lay_database()
-        with_git = _lay_repository()
-        SETTINGS.write_text(settings(choice, port, with_git=with_git), encoding="utf-8")
+        place.directory.mkdir(mode=0o755, exist_ok=True)
+        _lay_database(place.database)
+        with_git = _lay_repository(place.repository)
+        place.settings.write_text(settings(choice, port, with_git=with_git), encoding="utf-8")
     except OSError as error:
         if error.filename is None:
-            raise Failure(f"could not write under {PLACE}: {error.strerror}") from error
-        raise Failure(f"{error.filename}: {error.strerror}; another user's? Remove {PLACE}") from error
+            raise Failure(f"could not write under {place.directory}: {error.strerror}") from error
+        raise Failure(
+            f"{error.filename}: {error.strerror}; another user's? Remove {place.directory}"
+        ) from error
     return with_git
 
 
@@ -89,23 +118,23 @@ def settings(choice: Choice, port: int, *, with_git: bool) -> str:
     return HEAD.format(port=port, runtime=choice.runtime, runtimes=runtimes) + git + SQLITE
 
 
-def _lay_database() -> None:
-    if not DATABASE.exists():
-        database.write(DATABASE)
-    _give_away(DATABASE.parent)
+def _lay_database(path: Path) -> None:
+    if not path.exists():
+        database.write(path)
+    _give_away(path.parent)
 
 
-def _lay_repository() -> bool:
+def _lay_repository(path: Path) -> bool:
     if shutil.which("git") is None:
         return False
-    if not REPOSITORY.exists():
-        scratch = REPOSITORY.with_name("wordings.new")
+    if not path.exists():
+        scratch = path.with_name(path.name + ".new")
         try:
             repository.write(scratch)
         except subprocess.CalledProcessError as error:
             raise Failure(f"git could not make {scratch}: {error.stderr.strip()}") from error
-        scratch.rename(REPOSITORY)
-    _give_away(REPOSITORY)  # git reads no repository that belongs to another user
+        scratch.rename(path)
+    _give_away(path)  # git reads no repository that belongs to another user
     return True
 
 

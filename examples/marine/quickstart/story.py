@@ -9,11 +9,13 @@ import sqlite3
 import subprocess
 import time
 from contextlib import closing
+from pathlib import Path
 
-from examples.marine.quickstart import host, place
+from examples.marine.quickstart import host
 from examples.marine.quickstart.gateway import TIDEGATE, Gateway, Server, running
 from examples.marine.quickstart.host import ROOT
 from examples.marine.quickstart.options import Failure, Interrupted, Options
+from examples.marine.quickstart.place import Place, lay
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -27,7 +29,7 @@ FROM policies WHERE status = 'in force' GROUP BY jurisdiction, currency ORDER BY
 console = Console(highlight=False, soft_wrap=True)
 
 
-def tell(options: Options) -> None:
+def tell(options: Options, place: Place) -> None:
     """Run the whole quickstart.
 
     Raises:
@@ -37,13 +39,13 @@ def tell(options: Options) -> None:
     choice = host.choose(options, say)
     where = "its own container" if choice.runtime == "docker" else "a sandboxed process of its own"
     say(f"Each server runs in {where}: {choice.why}")
-    if not place.lay(choice, options.port):
+    if not lay(place, choice, options.port):
         say("The git server is left out: there is no program git here (apt-get install git)")
     elif choice.runtime == "docker" and choice.base is None:
         say(
             "The git server runs as a sandboxed process: the Debian base has no program git, this machine has"
         )
-    with running(options.port) as gateway:
+    with running(place, options.port) as gateway:
         _trial(gateway)
         if not options.once:
             _serve(gateway)
@@ -52,6 +54,11 @@ def tell(options: Options) -> None:
 def say(line: str) -> None:
     """Show a line of progress."""
     console.print(f"[green]›[/] {escape(line)}")
+
+
+def shown(path: Path) -> str:
+    """Give a path as short as it may be: from the checkout, where it is in it."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def _trial(gateway: Gateway) -> None:
@@ -63,7 +70,7 @@ def _trial(gateway: Gateway) -> None:
     began = time.monotonic()
     rows = _called(command[1:])
     took = time.monotonic() - began
-    check(rows)
+    check(rows, gateway.place)
     _show(rows)
     say(
         f"The answer equals what the database file says ({len(rows)} rows, {took:.1f} s with the client's own start)"
@@ -94,7 +101,7 @@ def await_servers(gateway: Gateway) -> None:
     needed = next((server for server in servers if server.name == "sqlite"), None)
     if needed is None or not needed.tools:
         raise Failure(
-            f"the server sqlite did not come up: {needed.reason if needed else 'it is not declared'}; {_hint()}"
+            f"the server sqlite did not come up: {needed.reason if needed else 'it is not declared'}; {_hint(gateway)}"
         )
 
 
@@ -112,8 +119,8 @@ def _show_change(server: Server, shown: dict[str, str]) -> None:
     console.print(f"  [bold]{server.name:8}[/] [{style}]{escape(text)}[/]")
 
 
-def _hint() -> str:
-    return f".venv/bin/tidegate logs sqlite --config {place.SETTINGS.relative_to(ROOT)} may say more, as does {place.LOG}"
+def _hint(gateway: Gateway) -> str:
+    return f".venv/bin/tidegate logs sqlite --config {shown(gateway.place.settings)} may say more, as does {shown(gateway.place.log)}"
 
 
 def _called(arguments: list[str]) -> list[dict[str, object]]:
@@ -132,13 +139,13 @@ def _called(arguments: list[str]) -> list[dict[str, object]]:
     return ast.literal_eval(result["content"][0]["text"])
 
 
-def check(rows: list[dict[str, object]]) -> None:
+def check(rows: list[dict[str, object]], place: Place) -> None:
     """Compare an answer with the database file itself.
 
     Raises:
         Failure: they differ.
     """
-    with closing(sqlite3.connect(f"file:{place.DATABASE}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"file:{place.database}?mode=ro", uri=True)) as connection:
         connection.row_factory = sqlite3.Row
         wanted = [dict(row) for row in connection.execute(QUERY)]
     if not wanted or rows != wanted:
@@ -155,7 +162,7 @@ def _show(rows: list[dict[str, object]]) -> None:
 
 
 def _show_endpoint(gateway: Gateway) -> None:
-    config = place.SETTINGS.relative_to(ROOT)
+    config = shown(gateway.place.settings)
     console.print()
     console.print(f"  [bold]Endpoint[/]      {gateway.url}")
     console.print(f"  [bold]Claude Code[/]   claude mcp add --transport http tidegate {gateway.url}")
