@@ -45,6 +45,8 @@ class Run:
     env: Mapping[str, str]
     what: str
     """For people: `mcp-server-time 2026.10.19`."""
+    done: str = "fetched"
+    """What has been done to it in the end, for the error."""
 
 
 def environment(surroundings: Surroundings, scratch: Path) -> dict[str, str]:
@@ -93,21 +95,21 @@ async def run(run: Run, say: Callable[[str], None]) -> None:
             start_new_session=True,
         )
     except OSError as error:
-        raise RuntimeFailure(f"{run.what} cannot be fetched: {run.argv[0]}: {error.strerror}") from error
+        raise RuntimeFailure(f"{run.what} cannot be {run.done}: {run.argv[0]}: {error.strerror}") from error
     lines: deque[str] = deque(maxlen=_LINES)
     try:
         async with asyncio.timeout(_TIME), asyncio.TaskGroup() as tasks:
             tasks.create_task(_listen(child, lines))
             bounded = tasks.create_task(_watch(run, child, say))
     except TimeoutError as error:
-        raise RuntimeFailure(f"{run.what} cannot be fetched: not done within {_TIME:.0f} s") from error
+        raise RuntimeFailure(f"{run.what} cannot be {run.done}: not done within {_TIME:.0f} s") from error
     finally:
         _kill(child)
         await asyncio.shield(child.wait())
     if not bounded.result():
-        raise RuntimeFailure(f"{run.what} cannot be fetched: it is larger than {_SIZE >> 20} MiB")
+        raise RuntimeFailure(f"{run.what} cannot be {run.done}: it is larger than {_SIZE >> 20} MiB")
     if child.returncode != 0:
-        raise RuntimeFailure(f"{run.what} cannot be fetched: {last_word(lines)}")
+        raise RuntimeFailure(f"{run.what} cannot be {run.done}: {last_word(lines)}")
 
 
 def _kill(child: asyncio.subprocess.Process) -> None:
