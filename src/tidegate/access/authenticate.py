@@ -1,0 +1,143 @@
+"""From credentials to a principal, asking an identity as seldom as that is safe. Decides no right."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import NoReturn
+
+from tidegate.domain.errors import Unauthenticated
+from tidegate.ports.identity import Credentials, Identity, Vouched
+
+MAX_VOUCHED = 8192
+"""Answers kept: one for each credential and address in use."""
+MAX_AGE = 300.0
+"""Seconds an answer without an end of its own is kept."""
+MAX_REFUSED = 1024
+"""Refusals kept, apart, so that guesses push out no answer that is good."""
+REFUSED_AGE = 5.0
+"""Seconds a refusal is kept: a key that was just made must not be refused for long."""
+MAX_HEADER = 16 * 1024
+"""Bytes of an Authorization header."""
+MAX_FAILURES = 30
+"""Failed attempts of one address a minute, after which its new credentials are not looked at."""
+_MINUTE = 60.0
+_MAX_PEERS = 4096
+
+_Key = tuple[bytes | None, str]
+
+
+@dataclass(slots=True)
+class _Kept:
+    vouched: Vouched
+    until: float
+    version: int | tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Failures:
+    since: float
+    count: int
+
+
+class Authenticator:
+    """Asks identities in order; the first that knows the kind of credentials decides.
+
+    `clock` gives Unix seconds. Credentials are known by their SHA-256, never kept themselves.
+    """
+
+    def __init__(self, identities: Sequence[Identity], clock: Callable[[], float]) -> None:
+        self._identities = tuple(identities)
+        self._only = self._identities[0] if len(self._identities) == 1 else None
+        self._clock = clock
+        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
+        self._refused: OrderedDict[_Key, tuple[str, float, int | tuple[int, ...]]] = OrderedDict()
+        self._failures: OrderedDict[str, _Failures] = OrderedDict()
+
+    def cached(self, credentials: Credentials) -> Vouched | None:
+        """Give what was vouched for before and still holds, or None where an identity must be asked."""
+        header = credentials.authorization
+        key = (None if header is None else sha256(header).digest(), credentials.peer)
+        kept = self._kept.get(key)
+        if kept is None:
+            return None
+        only = self._only
+        if (
+            kept.version != (self._versions() if only is None else only.version)
+            or self._clock() >= kept.until
+        ):
+            del self._kept[key]
+            return None
+        self._kept.move_to_end(key)
+        return kept.vouched
+
+    async def authenticate(self, credentials: Credentials) -> Vouched:
+        """Vouch for who asks.
+
+        Raises:
+            Unauthenticated: no credentials, none that are valid, or too many that were not.
+        """
+        vouched = self.cached(credentials)
+        if vouched is not None:
+            return vouched
+        header = credentials.authorization
+        if header is not None and len(header) > MAX_HEADER:
+            raise Unauthenticated("the Authorization header is too long")
+        key = (None if header is None else sha256(header).digest(), credentials.peer)
+        if header is not None:
+            self._refuse_again(key)
+        # Before asking: what changes meanwhile must not be taken for known.
+        version = self._versions()
+        for identity in self._identities:
+            try:
+                vouched = await identity.authenticate(credentials)
+            except Unauthenticated as error:
+                self._fail(key, str(error), version)
+            if vouched is not None:
+                self._keep(key, vouched, version)
+                return vouched
+        if header is None:
+            raise Unauthenticated("no credentials were sent")
+        self._fail(key, "the credentials are of no kind that is accepted here", version)
+
+    def _versions(self) -> int | tuple[int, ...]:
+        if self._only is not None:
+            return self._only.version
+        return tuple(identity.version for identity in self._identities)
+
+    def _keep(self, key: _Key, vouched: Vouched, version: int | tuple[int, ...]) -> None:
+        until = self._clock() + MAX_AGE
+        if vouched.expires is not None:
+            until = min(until, vouched.expires)
+        self._kept[key] = _Kept(vouched, until, version)
+        if len(self._kept) > MAX_VOUCHED:
+            self._kept.popitem(last=False)
+
+    def _refuse_again(self, key: _Key) -> None:
+        now = self._clock()
+        refused = self._refused.get(key)
+        if refused is not None:
+            reason, until, version = refused
+            if now < until and version == self._versions():
+                raise Unauthenticated(reason)
+            del self._refused[key]
+        failures = self._failures.get(key[1])
+        if failures is not None and failures.count >= MAX_FAILURES and now < failures.since + _MINUTE:
+            raise Unauthenticated("too many failed attempts from this address; try again in a minute")
+
+    def _fail(self, key: _Key, reason: str, version: int | tuple[int, ...]) -> NoReturn:
+        now = self._clock()
+        self._refused[key] = reason, now + REFUSED_AGE, version
+        if len(self._refused) > MAX_REFUSED:
+            self._refused.popitem(last=False)
+        failures = self._failures.get(key[1])
+        if failures is None or now >= failures.since + _MINUTE:
+            self._failures[key[1]] = _Failures(now, 1)
+            self._failures.move_to_end(key[1])
+        else:
+            failures.count += 1
+        if len(self._failures) > _MAX_PEERS:
+            self._failures.popitem(last=False)
+        raise Unauthenticated(reason)
