@@ -1,0 +1,90 @@
+"""The commands put together, and what becomes of errors: one line each on standard error.
+
+Exit status: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, cast
+
+import typer
+from typer.core import TyperGroup
+
+from tidegate.cli import audit, call, check, clean, connect, key, serve, status, tools, version
+from tidegate.cli.output import say
+from tidegate.domain.errors import SettingsError, TidegateError
+
+
+class Commands(TyperGroup):
+    """Commands whose errors are lines and exit codes, never tracebacks."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except TidegateError as error:
+            told = error
+        except ExceptionGroup as group:
+            # What fails beside a task that belongs to it comes as a group of one.
+            found = _leaves(group)
+            if not all(isinstance(error, TidegateError) for error in found):
+                raise
+            told = found[0]
+        if isinstance(told, SettingsError):
+            for problem in told.problems:
+                say(problem)
+            raise typer.Exit(2)
+        say(f"tidegate: {told}")
+        raise typer.Exit(1)
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves += (
+            _leaves(cast("BaseExceptionGroup[Any]", error))
+            if isinstance(error, BaseExceptionGroup)
+            else [error]
+        )
+    return leaves
+
+
+app = typer.Typer(
+    name="tidegate",
+    help="An MCP gateway that runs every MCP server in its own hardened container, governs every call "
+    "and keeps proof of it.",
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("serve")(serve.serve)
+app.command("check")(check.check)
+app.command("servers")(status.servers)
+app.command("logs")(status.logs)
+app.command("tools")(tools.tools)
+app.command("call")(call.call)
+app.add_typer(key.app, name="key")
+app.add_typer(audit.app, name="audit")
+app.command("clean")(clean.clean)
+app.command("connect")(connect.connect)
+app.command("version")(version.version)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and give its exit status."""
+    try:
+        app(args=list(arguments), prog_name="tidegate")
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    else:
+        status = 0
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read us has gone: the interpreter's own flush at its end must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status

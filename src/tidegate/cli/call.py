@@ -1,0 +1,102 @@
+"""`tidegate call`: call one tool and show what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json as jsonlib
+import sys
+from typing import Annotated, Any, cast
+
+import typer
+
+from tidegate.cli.options import DEFAULT_CONFIG, Config, Endpoint, Json, KeyFile, StateDir, Url
+from tidegate.cli.output import harmless, say, write, write_json
+from tidegate.cli.tools import Where, where
+from tidegate.domain.errors import SettingsError, TidegateError
+
+MAX_ARGUMENTS = 16 * 1024 * 1024
+
+
+def call(
+    tool: Annotated[str, typer.Argument(help="The tool's name, as `tidegate tools` shows it.")],
+    arguments: Annotated[
+        str, typer.Argument(help="Its arguments, a JSON object; - reads them from standard input.")
+    ] = "{}",
+    url: Url = None,
+    endpoint: Endpoint = "/mcp",
+    key_file: KeyFile = None,
+    config: Config = DEFAULT_CONFIG,
+    state: StateDir = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.1, max=86400, help="Seconds for the answer.")
+    ] = 300,
+    json: Json = False,
+) -> None:
+    """Call a tool. Exit status 1 where the tool says that it failed."""
+    given = _arguments(arguments)
+    result = asyncio.run(_call(where(url, endpoint, key_file, config, state, timeout), tool, given))
+    if json:
+        write_json(result)
+    else:
+        _show(result)
+    if result.get("resultType", "complete") != "complete":
+        raise TidegateError(f"{tool} asks for input ({result['resultType']}), which this command cannot give")
+    if result.get("isError") is True:
+        if not json:
+            say(f"tidegate: {tool} says that it failed")
+        raise typer.Exit(1)
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    if text == "-":
+        text = sys.stdin.read(MAX_ARGUMENTS + 1)
+    if len(text) > MAX_ARGUMENTS:
+        raise SettingsError(f"the arguments are larger than {MAX_ARGUMENTS} characters")
+    try:
+        value = jsonlib.loads(text)
+    except jsonlib.JSONDecodeError as error:
+        at = f"line {error.lineno}, column {error.colno}"
+        raise SettingsError(f"the arguments are not JSON: {error.msg} ({at})") from None
+    except RecursionError:
+        raise SettingsError("the arguments are nested too deep") from None
+    if not isinstance(value, dict):
+        raise SettingsError('the arguments should be a JSON object, such as {"timezone": "UTC"}')
+    return cast("dict[str, Any]", value)
+
+
+async def _call(place: Where, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    async with place.client(_notice) as client:
+        return await client.call(tool, arguments)
+
+
+def _notice(method: str, params: dict[str, Any]) -> None:
+    if method == "notifications/progress":
+        total = f" of {params['total']}" if params.get("total") is not None else ""
+        message = f": {params['message']}" if params.get("message") else ""
+        say(f"  {params.get('progress')}{total}{message}"[:500])
+    elif method == "notifications/message":
+        say(f"  [{params.get('level')}] {params.get('data')}"[:500])
+
+
+def _show(result: dict[str, Any]) -> None:
+    content = result.get("content")
+    parts = cast("list[object]", content) if isinstance(content, list) else []
+    for part in parts:
+        if isinstance(part, dict):
+            write(_readable(cast("dict[str, Any]", part)))
+    if not parts and "structuredContent" in result:
+        write_json(result["structuredContent"])
+
+
+def _readable(part: dict[str, Any]) -> str:
+    match part:
+        case {"type": "text", "text": str(text)}:
+            return text
+        case {"type": "image" | "audio" as kind, "data": str(data)}:
+            return f"[{kind}, {part.get('mimeType')}, {len(data) * 3 // 4} bytes; --json shows it]"
+        case {"type": "resource", "resource": {"text": str(text)}}:
+            return text
+        case {"type": "resource", "resource": {"uri": str(uri)}} | {"type": "resource_link", "uri": str(uri)}:
+            return f"[{part['type']} {uri}]"
+        case _:
+            return f"[{harmless(str(part.get('type')))}; --json shows it]"

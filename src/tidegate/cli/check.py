@@ -1,0 +1,88 @@
+"""`tidegate check`: is the settings file right?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, load_settings
+from tidegate.cli.output import cell, out, table, write, write_json
+from tidegate.domain.errors import SettingsError
+from tidegate.domain.server import Command, Image, Package, Remote, ServerSpec
+
+if TYPE_CHECKING:
+    from tidegate.settings import Settings
+
+
+def check(
+    config: Config = DEFAULT_CONFIG,
+    json: Json = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of the settings file.")
+    ] = False,
+) -> None:
+    """Check the settings file: a summary, or every mistake in it."""
+    if schema:
+        from tidegate.extensions import table as extensions
+        from tidegate.settings.schema import json_schema
+
+        write_json(json_schema(extensions))
+        return
+    try:
+        settings = load_settings(config)
+    except SettingsError as error:
+        if not json:
+            raise
+        write_json({"ok": False, "problems": error.problems})
+        raise typer.Exit(2) from None
+    if json:
+        write_json({"ok": True, "problems": [], **_facts(settings)})
+    else:
+        _show(str(config), settings)
+
+
+def _facts(settings: Settings) -> dict[str, object]:
+    return {
+        "url": settings.url,
+        "auth": settings.auth.type,
+        "state": str(settings.state),
+        "endpoints": [
+            {"path": each.path, "servers": list(each.servers), "names": each.names.value}
+            for each in settings.endpoints
+        ],
+        "servers": [
+            {
+                "name": each.name,
+                "launch": describe(each),
+                "runtime": each.runtime,
+                "sharing": each.sharing.value,
+            }
+            for each in settings.servers
+        ],
+    }
+
+
+def _show(config: str, settings: Settings) -> None:
+    write(f"{config} is right: {len(settings.servers)} servers, {len(settings.endpoints)} endpoints")
+    write(f"listens on {settings.listen} (auth: {settings.auth.type}), keeps its state in {settings.state}")
+    rows = table("SERVER", "LAUNCH", "RUNTIME", "SHARING", "ENDPOINTS")
+    for spec in settings.servers:
+        shown = [each.path for each in settings.endpoints if spec.name in each.servers]
+        row = (spec.name, describe(spec), spec.runtime, spec.sharing.value, " ".join(shown) or "none")
+        rows.add_row(*(cell(each) for each in row))
+    if settings.servers:
+        out().print(rows)
+
+
+def describe(spec: ServerSpec) -> str:
+    """Say in one line how a server is launched; no argument, header or variable is in it."""
+    match spec.launch:
+        case Image(image=image):
+            return f"image {image}"
+        case Command(argv=argv):
+            return f"command {argv[0]}"
+        case Package(index=index, name=name, version=version):
+            return f"package {index}:{name} {version}"
+        case Remote(url=url):
+            return f"url {url.partition('?')[0]}"

@@ -1,0 +1,163 @@
+"""`tidegate key`: make, list and revoke API keys, with the gateway running or not."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, StateDir, state_of
+from tidegate.cli.output import out, say, table, write, write_json
+from tidegate.domain.errors import SettingsError, TidegateError
+
+if TYPE_CHECKING:
+    from tidegate.extensions.identity.keys import KeyRecord, KeyStore
+
+app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+
+
+@app.command("create")
+def create(
+    name: Annotated[
+        str | None, typer.Option("--name", help="Whom it speaks for; your login name where absent.")
+    ] = None,
+    role: Annotated[Literal["user", "admin"], typer.Option("--role", help="What it may do.")] = "user",
+    tenant: Annotated[str, typer.Option("--tenant", help="The tenant of that name.")] = "default",
+    expires: Annotated[
+        str | None,
+        typer.Option("--expires", help='After how long it ends, such as "90d"; never where absent.'),
+    ] = None,
+    config: Config = DEFAULT_CONFIG,
+    state: StateDir = None,
+    json: Json = False,
+) -> None:
+    """Make a key and show it, once."""
+    end = time.time() + _duration(expires) if expires is not None else None
+    record, secret = asyncio.run(_create(state_of(config, state), name or _login(), role, tenant, end))
+    if json:
+        write_json({"key": secret, **_facts(record)})
+        return
+    ends = f", ends {_date(record.expires)}" if record.expires else ""
+    say(
+        f"key {record.id} for {record.name} ({', '.join(sorted(record.roles))}{ends}); it is not shown again:"
+    )
+    write(secret)
+
+
+@app.command("ls")
+def ls(config: Config = DEFAULT_CONFIG, state: StateDir = None, json: Json = False) -> None:
+    """List the keys, revoked and expired ones too; no key itself is shown."""
+    records = asyncio.run(_list(state_of(config, state)))
+    if json:
+        write_json([_facts(record) for record in records])
+        return
+    if not records:
+        write("no keys")
+        return
+    rows = table("ID", "NAME", "TENANT", "ROLES", "CREATED", "EXPIRES", "STATE")
+    for record in records:
+        ends = _date(record.expires) if record.expires else "never"
+        roles = " ".join(sorted(record.roles))
+        rows.add_row(
+            record.id, record.name, record.tenant, roles, _date(record.created), ends, _standing(record)
+        )
+    out().print(rows)
+
+
+@app.command("revoke")
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `tidegate key ls` shows it.")],
+    config: Config = DEFAULT_CONFIG,
+    state: StateDir = None,
+    json: Json = False,
+) -> None:
+    """Make a key useless for good; a running gateway learns of it within a second."""
+    record = asyncio.run(_revoke(state_of(config, state), key_id))
+    if record is None:
+        # Whoever gives the whole key by mistake finds no part of its secret in an error.
+        raise TidegateError("there is no key of that id (tidegate key ls shows the ids)")
+    if json:
+        write_json(_facts(record))
+    else:
+        write(f"revoked {record.id} of {record.name}")
+
+
+@asynccontextmanager
+async def _keys(state: Path, *, make: bool = False) -> AsyncGenerator[KeyStore]:
+    from tidegate.extensions import table as extensions
+    from tidegate.extensions.identity.keys import KeyStore
+    from tidegate.ports.extension import Surroundings
+    from tidegate.state_directory import StateDirectory
+
+    if make and not (state / "VERSION").exists():
+        StateDirectory.open(state).close()
+    directory = StateDirectory.look(state)
+    sqlite = extensions.resolve("state", "sqlite")
+    async with sqlite.open(sqlite.settings(), Surroundings(directory.path, directory.instance)) as store:
+        yield KeyStore(store)
+
+
+async def _create(state: Path, name: str, role: str, tenant: str, end: float | None) -> tuple[KeyRecord, str]:
+    async with _keys(state, make=True) as keys:
+        try:
+            return await keys.create(name=name, roles=[role], tenant=tenant, expires=end)
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
+
+
+async def _list(state: Path) -> list[KeyRecord]:
+    async with _keys(state) as keys:
+        return await keys.list()
+
+
+async def _revoke(state: Path, key_id: str) -> KeyRecord | None:
+    async with _keys(state) as keys:
+        return await keys.revoke(key_id)
+
+
+def _facts(record: KeyRecord) -> dict[str, object]:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "tenant": record.tenant,
+        "roles": sorted(record.roles),
+        "created": record.created,
+        "expires": record.expires,
+        "revoked": record.revoked,
+        "state": _standing(record),
+    }
+
+
+def _standing(record: KeyRecord) -> str:
+    if record.revoked is not None:
+        return "revoked"
+    return "usable" if record.usable(time.time()) else "expired"
+
+
+def _duration(text: str) -> float:
+    from tidegate.settings.values import parse_duration
+
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise SettingsError(f"--expires: {error}") from None
+    if not 0 < seconds <= 100 * 366 * 86400:
+        raise SettingsError("--expires: should be between a moment and a hundred years")
+    return seconds
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise SettingsError("--name: is needed, since this user has no login name") from None

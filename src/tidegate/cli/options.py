@@ -1,0 +1,68 @@
+"""Options that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tidegate.domain.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tidegate.settings import Settings
+
+DEFAULT_CONFIG = Path("tidegate.yaml")
+
+Config = Annotated[
+    Path,
+    typer.Option("--config", "-c", envvar="TIDEGATE_CONFIG", help="The settings file.", show_default=True),
+]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")]
+StateDir = Annotated[
+    Path | None, typer.Option("--state", help="The state directory, in place of the settings file's.")
+]
+Url = Annotated[
+    str | None, typer.Option("--url", help="Any MCP server's URL, in place of the gateway that runs here.")
+]
+Endpoint = Annotated[str, typer.Option("--endpoint", help="The endpoint of the gateway that runs here.")]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file", help="A file that holds the API key. Else the variable TIDEGATE_KEY, where set."
+    ),
+]
+
+
+def load_settings(config: Path, overrides: Mapping[str, object] | None = None) -> Settings:
+    """Load the settings with the extensions that are installed.
+
+    Raises:
+        SettingsError: with every mistake.
+    """
+    from tidegate.extensions import table
+    from tidegate.settings import load
+
+    _must_be_there(config)
+    return load(config, table, overrides=overrides)
+
+
+def state_of(config: Path, state: Path | None) -> Path:
+    """Give the state directory: the one named, else the settings file's.
+
+    Raises:
+        SettingsError: neither is there.
+    """
+    if state is not None:
+        return state
+    from tidegate.settings import state_directory
+
+    _must_be_there(config)
+    return state_directory(config)
+
+
+def _must_be_there(config: Path) -> None:
+    if config == DEFAULT_CONFIG and not config.exists():
+        raise SettingsError(f"{config}: there is no such file here (name one with --config)")
