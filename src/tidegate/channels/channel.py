@@ -50,8 +50,11 @@ class Reply:
 class ChannelEvents(Protocol):
     """Whom a channel tells. Called on the loop's thread; must not block or raise."""
 
-    def channel_closed(self, reason: str) -> None:
-        """Learn that the channel is of no use any more, once, and why. Not called after `close()`."""
+    def channel_closed(self, reason: str, *, violated: bool = False) -> None:
+        """Learn that the channel is of no use any more, once, and why. Not called after `close()`.
+
+        `violated`: the workload broke the protocol or a bound, so it is replaced, never attached to again.
+        """
         ...
 
     def channel_notified(self, method: str, params: Object) -> None:

@@ -195,12 +195,12 @@ class StdioChannel:
 
     def _break(self, reason: str) -> None:
         """End a channel whose workload does not keep to the protocol."""
-        self._end(reason, lambda: UpstreamProtocolError(reason))
+        self._end(reason, lambda: UpstreamProtocolError(reason), violated=True)
         if self._stream is not None:
             self._closing = asyncio.ensure_future(self._stream.close())  # awaited by `close`
 
-    def _end(self, reason: str, error: Callable[[], ChannelFailure]) -> None:
+    def _end(self, reason: str, error: Callable[[], ChannelFailure], *, violated: bool = False) -> None:
         self._ended = reason
         self._talk.fail(error)
         if self._upstream is not None:
-            self._events.channel_closed(reason)
+            self._events.channel_closed(reason, violated=violated)

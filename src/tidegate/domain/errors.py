@@ -11,7 +11,7 @@
     │   └── UpstreamProtocolError  what came is not MCP
     ├── JournalUnavailable       the journal cannot take a record
     └── Refusal                  a request is answered with an error instead of a result
-        ├── BadRequest …         see below
+        └── …                    one class for each row of codes, below
 
 Messages say what and which, in lower case; never a token, an argument's value or a secret.
 """
@@ -153,6 +153,18 @@ class TooLarge(Refusal):
     """A body, header or argument is over its bound."""
 
     reason, code, status = "too_large", -32600, 413
+
+
+class WrongMediaType(Refusal):
+    """The body is not said to be JSON."""
+
+    reason, code, status = "wrong_media_type", -32600, 415
+
+
+class NotAcceptable(Refusal):
+    """The client takes neither of the forms an answer has."""
+
+    reason, code, status = "not_acceptable", -32600, 406
 
 
 class Forbidden(Refusal):

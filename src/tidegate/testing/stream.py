@@ -95,7 +95,7 @@ class HeardEvents:
     logged: list[bytes] = field(default_factory=list[bytes])
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def channel_closed(self, reason: str) -> None:
+    def channel_closed(self, reason: str, *, violated: bool = False) -> None:
         """Keep the reason."""
         self.closed.append(reason)
         self.changed.set()

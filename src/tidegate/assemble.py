@@ -1,0 +1,329 @@
+"""From settings to a running gateway. The only module that knows every part, and it decides nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+
+from pydantic import BaseModel
+
+from tidegate import __version__
+from tidegate.access.authenticate import Authenticator
+from tidegate.access.authorize import Authorizer
+from tidegate.access.limits import CallLimits
+from tidegate.audit.journal import Journal
+from tidegate.domain.errors import JournalUnavailable, RuntimeFailure, SettingsError
+from tidegate.domain.record import RecordKind
+from tidegate.domain.server import Remote, ServerSpec
+from tidegate.edge.app import App, Page
+from tidegate.edge.control import Control
+from tidegate.edge.guard import Guard
+from tidegate.edge.listener import Listener, Tls
+from tidegate.edge.mcp import EdgeBounds, McpEdge
+from tidegate.edge.probes import Probes
+from tidegate.edge.stalls import watch_loop
+from tidegate.extensions import table
+from tidegate.extensions.identity.keys import KeyIdentity, KeyStore
+from tidegate.extensions.identity.local import LocalIdentity, local_principal
+from tidegate.extensions.state.sqlite import SQLITE, SqliteSettings
+from tidegate.fleet.fleet import Caps, Fleet
+from tidegate.fleet.launch import RuntimeLauncher, Wiring
+from tidegate.gateway.catalog import Catalog, Endpoint
+from tidegate.gateway.definitions import DefinitionStore
+from tidegate.gateway.local import LocalAnswers
+from tidegate.gateway.pipeline import Pipeline
+from tidegate.gateway.sessions import Sessions
+from tidegate.ports.extension import Surroundings
+from tidegate.ports.identity import Identity, Vouched
+from tidegate.ports.runtime import Runtime
+from tidegate.ports.state import State
+from tidegate.protocol.client import introduce
+from tidegate.settings import Settings
+from tidegate.state_directory import StateDirectory
+from tidegate.telemetry import Metrics, configure_logs, log
+
+DRAIN = 10.0
+"""Seconds that calls in flight have when the gateway stops."""
+
+
+async def serve(settings: Settings) -> None:
+    """Run a gateway until it is told to stop (SIGINT, SIGTERM, the control socket).
+
+    Raises:
+        TidegateError: it cannot be started; nothing is left running.
+    """
+    configure_logs(settings.logs.format, settings.logs.level)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        plant = await open_plant(settings, stack)
+        gateway = await _start(settings, plant, stop.set, stack)
+        log().info("gateway.started", url=gateway.url(), version=__version__)
+        await stop.wait()
+        log().info("gateway.draining", in_flight=plant.limits.in_flight)
+        gateway.pipeline.draining = True
+        await asyncio.gather(*(listener.close(DRAIN) for listener in gateway.listeners))
+    log().info("gateway.stopped")
+
+
+async def clean(settings: Settings, say: Callable[[str], None]) -> int:
+    """Remove every workload of this state directory's gateway. Give how many there were.
+
+    Raises:
+        TidegateError: a gateway runs on it, or something could not be removed.
+    """
+    removed = 0
+    async with AsyncExitStack() as stack:
+        directory = stack.enter_context(StateDirectory.open(settings.state))
+        for name in table.names("runtimes"):
+            runtime = await _open_runtime(name, settings, surroundings(settings, directory), stack)
+            try:
+                found = await runtime.observe()
+            except RuntimeFailure as error:
+                say(f"{name}: skipped: {error}")
+                continue
+            for observed in found:
+                await runtime.stop(observed.identity, 2.0)
+                say(f"{name}: removed {observed.identity.id}")
+                removed += 1
+    return removed
+
+
+@dataclass(slots=True)
+class Plant:
+    """What outlives a reload."""
+
+    directory: StateDirectory
+    state: State
+    journal: Journal
+    runtimes: Mapping[str, Runtime]
+    servers: Sequence[ServerSpec]
+    """With the runtime that each is realised by."""
+    fleet: Fleet
+    metrics: Metrics
+    limits: CallLimits
+    new_id: Callable[[], str]
+
+
+@dataclass(slots=True)
+class Gateway:
+    """What serves."""
+
+    pipeline: Pipeline
+    listeners: Sequence[Listener]
+    url: Callable[[], str]
+
+
+def surroundings(settings: Settings, directory: StateDirectory) -> Surroundings:
+    """Say what extensions may know of the gateway."""
+    outbound = settings.outbound
+    return Surroundings(directory.path, directory.instance, outbound.proxy, outbound.ca_bundle)
+
+
+async def open_plant(settings: Settings, stack: AsyncExitStack) -> Plant:
+    """Open what outlives a reload; `stack` closes it in reverse."""
+    directory = stack.enter_context(StateDirectory.open(settings.state))
+    around = surroundings(settings, directory)
+    state = await stack.enter_async_context(SQLITE.open(SqliteSettings(), around))
+    journal = await asyncio.to_thread(
+        Journal.open,
+        directory.journal,
+        key=directory.key("journal"),
+        writer=directory.instance,
+        durability=settings.journal.durability,
+        segment_size=settings.journal.segment_size,
+        clock=time.time,
+    )
+    stack.callback(journal.close)
+    journal.event(RecordKind.GATEWAY, {"event": "started", "version": __version__, "pid": os.getpid()})
+    stack.callback(_record_stop, journal)
+    servers = [replace(spec, runtime=await _realise(spec, settings)) for spec in settings.servers]
+    runtimes = {
+        name: await _open_runtime(name, settings, around, stack)
+        for name in dict.fromkeys(spec.runtime for spec in servers)
+        if name != "remote"
+    }
+    metrics = Metrics()
+    fleet = Fleet(
+        runtimes, state, journal, metrics,
+        instance=directory.instance, starts=settings.limits.starts, caps=_caps(settings), new_id=_workload_id,
+    )  # fmt: skip
+    limits = CallLimits(in_all=settings.limits.calls_in_flight, each=settings.limits.calls_per_principal)
+    return Plant(directory, state, journal, runtimes, servers, fleet, metrics, limits, _call_ids())
+
+
+async def _start(
+    settings: Settings, plant: Plant, stop: Callable[[], None], stack: AsyncExitStack
+) -> Gateway:
+    fleet = plant.fleet
+    wiring = Wiring(introduce(__version__), lambda: secrets.token_hex(4))
+    for spec in plant.servers:
+        if isinstance(spec.launch, Remote):
+            raise SettingsError("remote: not yet")
+        else:
+            fleet.declare(spec, RuntimeLauncher(spec, plant.runtimes[spec.runtime], wiring, fleet.end_later))
+    endpoints = [Endpoint(spec, Authorizer(spec)) for spec in settings.endpoints]
+    catalog = Catalog(fleet, DefinitionStore(plant.state), endpoints)
+    pipeline = await _pipeline(settings, plant, stack)
+    await catalog.open(plant.servers)
+    stack.push_async_callback(catalog.close)
+    stack.push_async_callback(fleet.close)
+    _watch(stack, watch_loop(plant.metrics), "loop watch")
+    listeners: list[Listener] = []
+    gauges = _gauges(plant, listeners)
+    probes = Probes(fleet, plant.metrics, gauges, lambda: _refusing(pipeline, plant.journal))
+    public = await _open_public(settings, plant, pipeline, catalog, probes)
+    listeners.append(public)
+    started = time.time()
+
+    def url() -> str:
+        return replace(settings, listen=replace(settings.listen, port=public.port)).url
+
+    def about() -> dict[str, object]:
+        return {
+            "version": __version__, "instance": plant.directory.instance, "pid": os.getpid(), "url": url(),
+            "ready": _refusing(pipeline, plant.journal) is None, "draining": pipeline.draining,
+            "started": round(started), "in_flight": plant.limits.in_flight,
+        }  # fmt: skip
+
+    control = Control(fleet, catalog, about, stop, time.time)
+    operator = Vouched(local_principal(), credential="control")
+    guard = Guard(listen_host="localhost")
+    edge = McpEdge(
+        pipeline, catalog.endpoints, guard, bounds=EdgeBounds(settings.limits.body),
+        new_id=plant.new_id, operator=operator,
+    )  # fmt: skip
+    private = Listener(App(edge, _pages(probes), {"/v1/": control}))
+    await private.open_unix(plant.directory.control_socket)
+    stack.callback(plant.directory.control_socket.unlink, missing_ok=True)
+    listeners.append(private)
+    fleet.begin()
+    return Gateway(pipeline, listeners, url)
+
+
+async def _pipeline(settings: Settings, plant: Plant, stack: AsyncExitStack) -> Pipeline:
+    key = plant.directory.key("session")
+    sessions = Sessions({key[:4]: key}, key[:4], plant.state, time.time)
+    identity: Identity
+    if settings.auth.type == "keys":
+        identity = KeyIdentity(KeyStore(plant.state))
+        _watch(stack, identity.follow(), "key watch")
+    else:
+        identity = LocalIdentity()
+    return Pipeline(
+        Authenticator([identity], time.time),
+        sessions,
+        LocalAnswers(sessions, plant.journal, plant.metrics),
+        plant.fleet,
+        plant.journal,
+        plant.limits,
+        plant.metrics,
+        asyncio.get_running_loop().time,
+    )
+
+
+async def _open_public(
+    settings: Settings, plant: Plant, pipeline: Pipeline, catalog: Catalog, probes: Probes
+) -> Listener:
+    guard = Guard(
+        listen_host=settings.listen.host,
+        public_url=settings.public_url,
+        hosts=settings.allowed_hosts,
+        origins=settings.allowed_origins,
+        proxies=[str(proxy) for proxy in settings.trusted_proxies],
+    )
+    bounds = EdgeBounds(settings.limits.body)
+    edge = McpEdge(pipeline, catalog.endpoints, guard, bounds=bounds, new_id=plant.new_id)
+    tls = None if settings.tls is None else Tls(settings.tls.certificate, settings.tls.key)
+    listener = Listener(App(edge, _pages(probes)), tls=tls)
+    await listener.open_tcp(settings.listen.host, settings.listen.port)
+    return listener
+
+
+def _pages(probes: Probes) -> dict[str, Page]:
+    return {"/healthz": probes.healthz, "/readyz": probes.readyz, "/metrics": probes.metrics}
+
+
+def _gauges(plant: Plant, listeners: Sequence[Listener]) -> Callable[[], dict[str, float]]:
+    def gauges() -> dict[str, float]:
+        return {
+            "tidegate_calls_in_flight": plant.limits.in_flight,
+            "tidegate_loop_stall_seconds_max": plant.metrics.stall_max,
+            "tidegate_connections": sum(listener.connections for listener in listeners),
+        }
+
+    return gauges
+
+
+def _refusing(pipeline: Pipeline, journal: Journal) -> str | None:
+    if pipeline.draining:
+        return "the gateway is stopping"
+    return journal.failure
+
+
+def _caps(settings: Settings) -> Caps:
+    limits = settings.limits
+    return Caps(limits.workloads, limits.workloads_per_server, limits.workloads_per_principal)
+
+
+async def _realise(spec: ServerSpec, settings: Settings) -> str:
+    """Say which runtime realises a server: for `auto`, Docker where an engine answers, else processes."""
+    if spec.runtime != "auto":
+        return spec.runtime
+    from tidegate.extensions.runtimes.docker import DockerSettings, check
+
+    given = settings.runtimes.get("docker")
+    try:
+        found = await check(given if isinstance(given, DockerSettings) else DockerSettings())
+    except RuntimeFailure as error:
+        log().info("runtime.chosen", server=spec.name, runtime="process", reason=str(error))
+        return "process"
+    log().info("runtime.chosen", server=spec.name, runtime="docker", reason="; ".join(found))
+    return "docker"
+
+
+async def _open_runtime(
+    name: str, settings: Settings, around: Surroundings, stack: AsyncExitStack
+) -> Runtime:
+    extension = table.resolve("runtimes", name)
+    given: BaseModel | None = settings.runtimes.get(name)
+    return await stack.enter_async_context(extension.open(given or extension.settings(), around))
+
+
+def _record_stop(journal: Journal) -> None:
+    try:
+        journal.event(RecordKind.GATEWAY, {"event": "stopped"})
+    except JournalUnavailable as error:
+        log().error("journal.unavailable", reason=str(error))
+
+
+def _watch(stack: AsyncExitStack, work: Coroutine[None, None, None], name: str) -> None:
+    """Keep a task until the stack is closed."""
+    task = asyncio.create_task(work, name=name)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.wait([task])
+
+    stack.push_async_callback(end)
+
+
+def _workload_id() -> str:
+    return secrets.token_hex(4)
+
+
+def _call_ids() -> Callable[[], str]:
+    """Ids that are never given twice: a random word of this process, then a count."""
+    boot = base64.b32encode(secrets.token_bytes(5)).decode().lower()
+    numbers = itertools.count(1)
+    return lambda: f"{boot}-{next(numbers):x}"

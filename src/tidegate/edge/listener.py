@@ -1,0 +1,189 @@
+"""Listener: a socket that is served, with its TLS, its sweeper, and its orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from tidegate.domain.errors import SettingsError
+from tidegate.edge.app import App
+from tidegate.edge.connection import Connection
+from tidegate.telemetry import log
+
+REQUEST_TIME = 30.0
+"""Seconds a client has to send one whole request (slow-request attacks)."""
+KEEP_ALIVE = 75
+"""Seconds an idle connection is kept."""
+_SWEEP = 1.0
+_CERTIFICATE_LOOK = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files of the certificate chain and its key, PEM."""
+
+    certificate: Path
+    key: Path
+
+
+class Listener:
+    """Serves an application on a TCP address or a Unix socket."""
+
+    def __init__(self, app: App, *, tls: Tls | None = None) -> None:
+        config = Config(
+            app, log_config=None, access_log=False, lifespan="off", server_header=False, date_header=False,
+            proxy_headers=False, timeout_keep_alive=KEEP_ALIVE, ws="none", http=Connection,
+        )  # fmt: skip
+        config.load()
+        logging.getLogger("uvicorn.error").addHandler(logging.NullHandler())
+        logging.getLogger("uvicorn.error").propagate = False
+        self.app = app
+        self._config = config
+        self._tls = tls
+        self._context = None if tls is None else server_context(tls)
+        self._state = ServerState()
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._stamp = self._stamps()
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._state.connections)
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is listened on."""
+        if self._server is None:
+            raise RuntimeError("not listening")
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def open_tcp(self, host: str, port: int) -> None:
+        """Listen on an address.
+
+        Raises:
+            SettingsError: it cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(
+                self._protocol(), host, port, ssl=self._context, backlog=2048
+            )
+        except OSError as error:
+            raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        self._sweeper = asyncio.create_task(self._sweep(), name="listener sweeper")
+
+    async def open_unix(self, path: Path) -> None:
+        """Listen on a Unix socket that only its owner can open.
+
+        Raises:
+            SettingsError: it cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        before = os.umask(0o177)
+        try:
+            self._server = await loop.create_unix_server(self._protocol(), str(path))
+        except OSError as error:
+            raise SettingsError(f"cannot listen on {path}: {error.strerror or error}") from error
+        finally:
+            os.umask(before)
+        self._sweeper = asyncio.create_task(self._sweep(), name="listener sweeper")
+
+    def _protocol(self) -> Callable[[], Connection]:
+        config, state = self._config, self._state
+        nothing: dict[str, Any] = {}
+        return lambda: Connection(config, state, nothing)
+
+    def stop_listening(self) -> None:
+        """Take no further connection, and end idle ones."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+
+    async def close(self, grace: float) -> None:
+        """End: wait at most `grace` seconds for answers that are under way, then cancel them."""
+        self.stop_listening()
+        tasks = set(self._state.tasks)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=grace)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=2.0)
+        for connection in list(self._state.connections):
+            connection.transport.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.wait([self._sweeper])
+
+    async def _sweep(self) -> None:
+        loop, turns = asyncio.get_running_loop(), 0
+        while True:
+            await asyncio.sleep(_SWEEP)
+            turns += 1
+            before = loop.time() - REQUEST_TIME
+            for connection in list(self._state.connections):
+                since = getattr(connection, "reading_since", None)
+                if since is not None and since < before:
+                    connection.transport.close()
+            self.app.mcp.keep_alive()
+            if turns % _CERTIFICATE_LOOK == 0:
+                self._renew()
+
+    def _stamps(self) -> tuple[float, float] | None:
+        if self._tls is None:
+            return None
+        try:
+            return self._tls.certificate.stat().st_mtime, self._tls.key.stat().st_mtime
+        except OSError:
+            return None
+
+    def _renew(self) -> None:
+        """Take a changed certificate for new connections; keep the old one where it cannot be used."""
+        stamp = self._stamps()
+        if self._tls is None or self._context is None or stamp is None or stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            server_context(
+                self._tls
+            )  # tried on a context of its own first: a half-loaded pair would break this one
+            self._context.load_cert_chain(self._tls.certificate, self._tls.key)
+        except SettingsError as error:
+            log().error("listener.certificate_refused", reason=str(error))
+        else:
+            log().info("listener.certificate_reloaded", certificate=str(self._tls.certificate))
+
+
+def server_context(tls: Tls) -> ssl.SSLContext:
+    """Make a server context: TLS 1.3 and nothing older.
+
+    Raises:
+        SettingsError: the files cannot be used; says which.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
+    except (OSError, ssl.SSLError, ValueError) as error:
+        raise SettingsError(f"tls: {tls.certificate} with {tls.key} cannot be used: {error}") from error
+    return context
+
+
+def _no_password() -> str:
+    """Refuse an encrypted key instead of asking at a terminal nobody watches."""
+    raise ValueError("the key is encrypted; give one that is not, readable by the gateway only")

@@ -1,0 +1,101 @@
+"""Probes and metrics: is the process alive, can it answer truthfully, what has it counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from tidegate.edge.app import send_bytes, send_json
+from tidegate.edge.respond import Receive, Scope, Send
+from tidegate.fleet.fleet import Fleet
+from tidegate.telemetry import BUCKETS, METRICS, Metrics
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+Gauges = Callable[[], dict[str, float]]
+"""Gives the current value of the gauges without labels, by metric name."""
+
+
+class Probes:
+    """`/healthz`, `/readyz` and `/metrics`."""
+
+    def __init__(
+        self, fleet: Fleet, metrics: Metrics, gauges: Gauges, refusing: Callable[[], str | None]
+    ) -> None:
+        """`refusing` says why calls are refused now, or None."""
+        self._fleet = fleet
+        self._metrics = metrics
+        self._gauges = gauges
+        self._refusing = refusing
+
+    async def healthz(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The process answers."""
+        await send_json(send, 200, {"status": "ok"})
+
+    async def readyz(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """200 where calls are taken. A server that is not there does not make the gateway unready; it is said."""
+        reason = self._refusing()
+        servers: dict[str, object] = {}
+        for name, pool in self._fleet.pools.items():
+            state, why = pool.state()
+            servers[name] = {"state": state} if why is None else {"state": state, "reason": why}
+        status = "refusing" if reason else "ready"
+        body: dict[str, object] = {"status": status, "servers": servers}
+        if reason:
+            body["reason"] = reason
+        await send_json(send, 503 if reason else 200, body)
+
+    async def metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Everything counted, as Prometheus text."""
+        from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+        from prometheus_client.registry import CollectorRegistry
+
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        await send_bytes(send, 200, CONTENT_TYPE_LATEST.encode(), generate_latest(registry))
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the counts in the form the Prometheus client wants."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+        def counter(name: str, labels: list[str], rows: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
+            family = CounterMetricFamily(name, METRICS[name], labels=labels)
+            for values, count in rows:
+                family.add_metric(values, count)
+            return family
+
+        counts = self._metrics
+        yield counter("tidegate_calls_total", ["endpoint", "server", "outcome"], counts.calls.items())
+        yield counter("tidegate_requests_total", ["method"], _single(counts.requests))
+        yield counter("tidegate_refusals_total", ["reason"], _single(counts.refusals))
+        yield counter("tidegate_workload_restarts_total", ["server"], _single(counts.restarts))
+        seconds = HistogramMetricFamily(
+            "tidegate_call_seconds", METRICS["tidegate_call_seconds"], labels=["server"]
+        )
+        for server, histogram in counts.call_seconds.items():
+            seconds.add_metric([server], _cumulative(histogram.counts), histogram.total)
+        yield seconds
+        workloads = GaugeMetricFamily(
+            "tidegate_workloads", METRICS["tidegate_workloads"], labels=["server", "state"]
+        )
+        for name, pool in self._fleet.pools.items():
+            states = [workload.state.value for workload in pool.workloads.values()]
+            for state in sorted(set(states)):
+                workloads.add_metric([name, state], states.count(state))
+        yield workloads
+        for name, value in self._gauges().items():
+            yield GaugeMetricFamily(name, METRICS[name], value=value)
+
+
+def _single(counts: dict[str, int]) -> list[tuple[tuple[str, ...], float]]:
+    return [((label,), count) for label, count in counts.items()]
+
+
+def _cumulative(counts: list[int]) -> list[tuple[str, float]]:
+    rows: list[tuple[str, float]] = []
+    total = 0
+    for bound, count in zip([*map(str, BUCKETS), "+Inf"], counts, strict=True):
+        total += count
+        rows.append((bound, total))
+    return rows

@@ -1,0 +1,317 @@
+"""Fleet: every pool, what runs already, and what is left over.
+
+Desired state comes in whole (`begin`); what runs and is still wanted is adopted, the rest is removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import msgspec
+
+from tidegate.domain.errors import JournalUnavailable, RuntimeFailure, ServerUnavailable, StateError
+from tidegate.domain.record import RecordKind
+from tidegate.domain.server import Remote, ServerSpec, Sharing
+from tidegate.domain.workload import UNCLAIMED, Observed, Upstream, WorkloadIdentity, WorkloadState
+from tidegate.fleet.gate import Gate
+from tidegate.fleet.pool import Lease, Pool, check_cap
+from tidegate.fleet.workload import Launcher, Workload
+from tidegate.ports.recorder import Recorder
+from tidegate.ports.runtime import Runtime
+from tidegate.ports.state import State
+from tidegate.protocol.codec import Object
+from tidegate.telemetry import Metrics, log
+
+_SWEEP = 5.0
+"""Seconds between looks at what is idle or still to be removed."""
+_RUNTIME_RETRY = 5.0
+"""Seconds between attempts to list what a runtime has."""
+_REMEMBERED = "workload/"
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What is kept of a workload for the next gateway process."""
+
+    server: str
+    sharing: str
+    used: bool
+    upstream: Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """Most workloads there may be."""
+
+    workloads: int = 200
+    per_server: int = 64
+    per_principal: int = 32
+
+
+class FleetEvents(Protocol):
+    """Whom the fleet tells: the catalog."""
+
+    def server_ready(self, server: str) -> None:
+        """A workload of the server became ready."""
+        ...
+
+    def server_changed(self, server: str) -> None:
+        """The server became available, or unavailable."""
+        ...
+
+    def server_notified(self, server: str, method: str, params: Object) -> None:
+        """The server sent a notification that belongs to no call."""
+        ...
+
+
+class Fleet:
+    """Everything that runs, and the way to a place on it."""
+
+    def __init__(
+        self,
+        runtimes: Mapping[str, Runtime],
+        state: State,
+        recorder: Recorder,
+        metrics: Metrics,
+        *,
+        instance: str,
+        starts: int,
+        caps: Caps,
+        new_id: Callable[[], str],
+    ) -> None:
+        self.pools: dict[str, Pool] = {}
+        self.events: FleetEvents | None = None
+        self._runtimes = runtimes
+        self._state = state
+        self._recorder = recorder
+        self._metrics = metrics
+        self._instance = instance
+        self._gate = Gate(starts)
+        self._caps = caps
+        self._new_id = new_id
+        self._to_keep: asyncio.Queue[tuple[str, bytes | None]] = asyncio.Queue()
+        self._to_end: dict[str, tuple[Runtime, WorkloadIdentity]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ready: set[str] = set()
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def declare(self, spec: ServerSpec, launcher: Launcher) -> None:
+        """Add a server to what should run."""
+        self.pools[spec.name] = Pool(
+            spec, launcher, self._gate, self, self._recorder,
+            new_id=self._new_id, instance=self._instance, metrics=self._metrics,
+        )  # fmt: skip
+
+    def begin(self) -> None:
+        """Start making it so. Returns at once; nothing that is slow is waited for."""
+        self._spawn(self._keep(), "fleet keeper")
+        self._spawn(self._sweep(), "fleet sweeper")
+        for name, runtime in self._runtimes.items():
+            self._spawn(self._begin_runtime(name, runtime), f"fleet {name}")
+        self._spawn(self._begin_remotes(), "fleet remotes")
+
+    async def close(self) -> None:
+        """End every workload, bounded in time. Nothing of ours is left running."""
+        for task in self._tasks:
+            if task.get_name() != "fleet keeper":
+                task.cancel()
+        if self.pools:
+            await asyncio.wait([asyncio.create_task(pool.close()) for pool in self.pools.values()])
+        await self._end_leftovers()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2.0):
+                await self._to_keep.join()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def end_later(self, runtime: Runtime, identity: WorkloadIdentity) -> None:
+        """Try again to end what could not be ended now."""
+        self._to_end[identity.id] = (runtime, identity)
+
+    # -- for the pipeline ---------------------------------------------------------------------
+
+    def lease_now(self, server: str, sharing: str) -> Lease | None:
+        """Give a place at once, or None where something has to be waited for."""
+        pool = self.pools.get(server)
+        return None if pool is None else pool.lease_now(sharing)
+
+    async def lease(self, server: str, sharing: str, timeout: float) -> Lease:
+        """Give a place, waiting at most `timeout` seconds. Raises as `Pool.lease` does."""
+        pool = self.pools.get(server)
+        if pool is None:
+            raise ServerUnavailable(f"server {server} is not declared any more")
+        return await pool.lease(sharing, timeout)
+
+    def any_ready(self, server: str) -> Workload | None:
+        """Give a ready workload of the server, for questions that have no effect."""
+        pool = self.pools.get(server)
+        if pool is None:
+            return None
+        return next((w for w in pool.workloads.values() if w.channel is not None), None)
+
+    # -- Watcher ------------------------------------------------------------------------------
+
+    def pool_changed(self, pool: Pool, workload: Workload) -> None:
+        """Tell the catalog where it matters to it."""
+        if self.events is None:
+            return
+        name = pool.spec.name
+        if workload.state is WorkloadState.READY:
+            self.events.server_ready(name)
+        ready = any(w.state is WorkloadState.READY for w in pool.workloads.values())
+        if ready != (name in self._ready):
+            (self._ready.add if ready else self._ready.discard)(name)
+            self.events.server_changed(name)
+        elif not ready:
+            self.events.server_changed(name)
+
+    def pool_notified(self, pool: Pool, method: str, params: Object) -> None:
+        """Pass on."""
+        if self.events is not None:
+            self.events.server_notified(pool.spec.name, method, params)
+
+    def remember(self, workload: Workload) -> None:
+        """Keep what it is, unless it ends with this process anyway and nobody relied on it."""
+        if workload.channel is None:
+            return
+        used = workload.sharing != UNCLAIMED
+        kept = Kept(workload.spec.name, workload.sharing, used, workload.channel.upstream)
+        self._to_keep.put_nowait((workload.identity.id, msgspec.json.encode(kept)))
+
+    def forget(self, workload_id: str) -> None:
+        """Keep it no more."""
+        self._to_keep.put_nowait((workload_id, None))
+
+    def admit(self, pool: Pool, sharing: str) -> None:
+        """Hold the caps on workloads."""
+        everything = [w for each in self.pools.values() for w in each.workloads.values()]
+        check_cap("on this gateway", len(everything), self._caps.workloads)
+        check_cap(f"of server {pool.spec.name}", len(pool.workloads), self._caps.per_server)
+        if pool.spec.sharing is not Sharing.SHARED and sharing != UNCLAIMED:
+            principal = sharing[:32]
+            mine = sum(w.sharing[:32] == principal for w in everything)
+            check_cap("for this principal", mine, self._caps.per_principal)
+
+    # -- what runs already --------------------------------------------------------------------
+
+    async def _begin_runtime(self, name: str, runtime: Runtime) -> None:
+        """Adopt and remove before anything is started, so that nothing runs twice."""
+        said = False
+        while True:
+            try:
+                observed = await runtime.observe()
+                break
+            except RuntimeFailure as error:
+                if not said:
+                    log().warning("runtime.unavailable", runtime=name, reason=str(error))
+                    said = True
+                for pool in self._pools_of(name):
+                    pool.outage = str(error)
+                    if self.events is not None:
+                        self.events.server_changed(pool.spec.name)
+                await asyncio.sleep(_RUNTIME_RETRY)
+        await self._adopt(runtime, observed)
+        for pool in self._pools_of(name):
+            pool.outage = None
+            pool.ensure_warm()
+
+    def _pools_of(self, runtime: str) -> Sequence[Pool]:
+        return [pool for pool in self.pools.values() if pool.spec.runtime == runtime]
+
+    async def _adopt(self, runtime: Runtime, observed: Sequence[Observed]) -> None:
+        kept = await self._recall()
+        for found in observed:
+            identity, known = found.identity, kept.pop(found.identity.id, None)
+            pool = self.pools.get(identity.key.server)
+            wanted = found.running and pool is not None and pool.spec.digest() == identity.key.spec
+            if wanted and pool is not None and known is not None and known.sharing not in pool.workloads:
+                log().info("workload.adopted", workload=identity.id)
+                pool.adopt(identity, known.sharing, known.upstream)
+                continue
+            if pool is not None and known is not None:
+                self._note_loss(pool, known)
+            log().info("workload.removed", workload=identity.id)
+            self._record_removed(identity)
+            await self._end(runtime, identity)
+            self.forget(identity.id)
+        for workload_id, known in kept.items():
+            pool = self.pools.get(known.server)
+            if pool is None or self._runtimes.get(pool.spec.runtime) is runtime:
+                self.forget(workload_id)
+                if pool is not None:
+                    self._note_loss(pool, known)
+
+    async def _begin_remotes(self) -> None:
+        """Go on with the sessions that a gateway before us had with remote servers."""
+        pools = [pool for pool in self.pools.values() if isinstance(pool.spec.launch, Remote)]
+        kept = await self._recall() if pools else {}
+        for pool in pools:
+            for workload_id, known in kept.items():
+                if known.server == pool.spec.name and known.sharing not in pool.workloads:
+                    identity = pool.identity_for(known.sharing)
+                    pool.adopt(replace(identity, id=workload_id), known.sharing, known.upstream)
+            pool.ensure_warm()
+
+    def _note_loss(self, pool: Pool, known: Kept) -> None:
+        if known.used and pool.spec.remembers:
+            pool.lost.add(known.sharing)
+
+    async def _recall(self) -> dict[str, Kept]:
+        try:
+            rows = await self._state.scan(_REMEMBERED)
+        except StateError as error:
+            log().error("state.failed", reason=str(error))
+            return {}
+        found: dict[str, Kept] = {}
+        for key, value in rows:
+            with suppress(msgspec.DecodeError, msgspec.ValidationError):
+                found[key.removeprefix(_REMEMBERED)] = msgspec.json.decode(value, type=Kept)
+        return found
+
+    def _record_removed(self, identity: WorkloadIdentity) -> None:
+        fields = {"event": "removed", "server": identity.key.server, "workload": identity.id}
+        try:
+            self._recorder.event(RecordKind.WORKLOAD, fields)
+        except JournalUnavailable as error:
+            log().error("journal.unavailable", reason=str(error))
+
+    # -- supervisors --------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def _keep(self) -> None:
+        """Write what is to be remembered, in order, off the callbacks that say so."""
+        while True:
+            workload_id, value = await self._to_keep.get()
+            try:
+                await self._state.put(_REMEMBERED + workload_id, value)
+            except StateError as error:
+                log().error("state.failed", reason=str(error))
+            finally:
+                self._to_keep.task_done()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP)
+            for pool in self.pools.values():
+                pool.stop_idle()
+            await self._end_leftovers()
+
+    async def _end_leftovers(self) -> None:
+        for runtime, identity in list(self._to_end.values()):
+            del self._to_end[identity.id]
+            await self._end(runtime, identity)
+
+    async def _end(self, runtime: Runtime, identity: WorkloadIdentity) -> None:
+        try:
+            await runtime.stop(identity, 2.0)
+        except RuntimeFailure as error:
+            log().warning("workload.stop_failed", workload=identity.id, reason=str(error))
+            self.end_later(runtime, identity)

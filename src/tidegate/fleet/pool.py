@@ -1,0 +1,310 @@
+"""Pool: the workloads of one server, by whose they are, and who gets a place on one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from tidegate.channels.channel import Channel
+from tidegate.domain.errors import JournalUnavailable, MemoryLost, Overloaded, ServerUnavailable
+from tidegate.domain.record import RecordKind
+from tidegate.domain.server import ServerSpec, Sharing
+from tidegate.domain.workload import (
+    SHARED,
+    UNCLAIMED,
+    Upstream,
+    WorkloadIdentity,
+    WorkloadKey,
+    WorkloadState,
+)
+from tidegate.fleet.gate import Gate
+from tidegate.fleet.logs import ServerLog
+from tidegate.fleet.workload import Launcher, Workload
+from tidegate.ports.recorder import Recorder
+from tidegate.protocol.codec import Object
+from tidegate.telemetry import Metrics, log
+
+_LOST_KEPT = 10_000
+"""Keys whose memory was lost and who were not told yet, per server."""
+
+
+class Watcher(Protocol):
+    """Whom a pool tells: the fleet."""
+
+    def pool_changed(self, pool: Pool, workload: Workload) -> None:
+        """A workload's state changed."""
+        ...
+
+    def pool_notified(self, pool: Pool, method: str, params: Object) -> None:
+        """A server sent a notification that belongs to no call."""
+        ...
+
+    def remember(self, workload: Workload) -> None:
+        """Keep what a ready or claimed workload is, for the next gateway process."""
+        ...
+
+    def forget(self, workload_id: str) -> None:
+        """Keep it no more."""
+        ...
+
+    def admit(self, pool: Pool, sharing: str) -> None:
+        """Say whether one more workload may be, or raise `Overloaded`."""
+        ...
+
+
+class Lease:
+    """The right to one place on a channel, for one call. Released once."""
+
+    __slots__ = ("_pool", "channel", "workload")
+
+    def __init__(self, workload: Workload, channel: Channel, pool: Pool) -> None:
+        self.workload = workload
+        self.channel = channel
+        self._pool = pool
+        workload.in_flight += 1
+        workload.calls += 1
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give the place back."""
+        workload = self.workload
+        workload.in_flight -= 1
+        workload.last_used = self._pool.clock()
+        if self._pool.spec.sharing is Sharing.CALL:
+            self._pool.discard(workload)
+
+
+class Pool:
+    """The workloads of one server."""
+
+    def __init__(
+        self,
+        spec: ServerSpec,
+        launcher: Launcher,
+        gate: Gate,
+        watcher: Watcher,
+        recorder: Recorder,
+        *,
+        new_id: Callable[[], str],
+        instance: str,
+        metrics: Metrics,
+    ) -> None:
+        self.spec = spec
+        self.launcher = launcher
+        self.gate = gate
+        self.log = ServerLog()
+        self.clock = asyncio.get_running_loop().time
+        self.workloads: dict[str, Workload] = {}
+        """By sharing key."""
+        self.lost: set[str] = set()
+        """Sharing keys whose memory went and who were not told."""
+        self.outage: str | None = None
+        """Why the runtime cannot be used at all, while it cannot."""
+        self._watcher = watcher
+        self._recorder = recorder
+        self._new_id = new_id
+        self._instance = instance
+        self._digest = spec.digest()
+        self._metrics = metrics
+        self._discarding: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    # -- for the fleet ------------------------------------------------------------------------
+
+    @property
+    def warm_key(self) -> str:
+        """Sharing key of the workload that is brought up before anybody asks."""
+        return SHARED if self.spec.sharing is Sharing.SHARED else UNCLAIMED
+
+    def ensure_warm(self) -> None:
+        """Bring up a workload before anybody asks, unless there is one."""
+        if not self._closed and not self.workloads:
+            self._create(self.warm_key)
+
+    def adopt(self, identity: WorkloadIdentity, sharing: str, known: Upstream) -> None:
+        """Take over a workload that a gateway before us started."""
+        workload = Workload(self.spec, identity, self)
+        workload.sharing = sharing
+        workload.calls = 0 if sharing == UNCLAIMED else 1
+        self.workloads[sharing] = workload
+        workload.begin(known)
+
+    def lease_now(self, sharing: str) -> Lease | None:
+        """Give a place at once where a workload of that key is ready."""
+        workload = self.workloads.get(sharing)
+        if workload is None or workload.channel is None or sharing in self.lost:
+            return None
+        return Lease(workload, workload.channel, self)
+
+    async def lease(self, sharing: str, timeout: float) -> Lease:
+        """Give a place, waiting at most `timeout` seconds for a workload to be ready.
+
+        Raises:
+            ServerUnavailable: none became ready.
+            MemoryLost: what the workload of this key remembered is gone; said once.
+            Overloaded: one more workload would be over a cap.
+        """
+        self._tell_loss(sharing)
+        if self._closed:
+            raise ServerUnavailable(f"server {self.spec.name} is stopping")
+        if self.outage is not None:
+            raise ServerUnavailable(f"server {self.spec.name} is not available: {self.outage}")
+        workload = self.workloads.get(sharing) or self._claim(sharing) or self._create(sharing)
+        await workload.wait_ready(timeout)
+        self._tell_loss(sharing)
+        if workload.channel is None:
+            raise ServerUnavailable(workload.unavailable())
+        return Lease(workload, workload.channel, self)
+
+    def discard(self, workload: Workload) -> None:
+        """End a workload in the background."""
+        if self.workloads.get(workload.sharing) is workload:
+            del self.workloads[workload.sharing]
+        task = asyncio.create_task(workload.stop(), name=f"stop {workload.identity.id}")
+        self._discarding.add(task)
+        task.add_done_callback(self._discarding.discard)
+        if self.spec.sharing is Sharing.CALL and UNCLAIMED not in self.workloads:
+            self._create(UNCLAIMED)
+
+    def stop_idle(self) -> None:
+        """End the workloads of principals and sessions that nobody called for long."""
+        limit = self.spec.timeouts.idle
+        if not limit:
+            return
+        for workload in list(self.workloads.values()):
+            idle = workload.in_flight == 0 and self.clock() - workload.last_used > limit
+            if workload.sharing not in (SHARED, UNCLAIMED) and workload.channel is not None and idle:
+                workload.reason = f"idle for {limit:g} s"
+                self.workload_lost(workload)
+                self.discard(workload)
+
+    async def close(self) -> None:
+        """End every workload."""
+        self._closed = True
+        stops = [asyncio.create_task(workload.stop()) for workload in self.workloads.values()]
+        waiting = [*stops, *self._discarding]
+        if waiting:
+            await asyncio.wait(waiting)
+
+    def state(self) -> tuple[str, str | None]:
+        """Give the server's state for people, and the reason where it is not ready."""
+        workloads = list(self.workloads.values())
+        if self.outage is not None:
+            return WorkloadState.FAILED.value, self.outage
+        if any(w.state is WorkloadState.READY for w in workloads):
+            return WorkloadState.READY.value, None
+        if not workloads:
+            return WorkloadState.STOPPED.value, None
+        first = workloads[0]
+        return first.state.value, self.launcher.doing or first.reason
+
+    # -- Owner --------------------------------------------------------------------------------
+
+    def identity_for(self, sharing: str) -> WorkloadIdentity:
+        """Name a new realisation."""
+        key = WorkloadKey(self.spec.name, self._digest, sharing)
+        return WorkloadIdentity(f"tg-{self.spec.name}-{self._new_id()}", self._instance, key)
+
+    def wants(self, workload: Workload) -> bool:
+        """Tell whether to bring it up again: warm and shared ones always, others while they are used."""
+        if self._closed or self.workloads.get(workload.sharing) is not workload:
+            return False
+        if workload.sharing in (SHARED, UNCLAIMED) or workload.waiting:
+            return True
+        limit = self.spec.timeouts.idle
+        return workload.calls > 0 and (not limit or self.clock() - workload.last_used < limit)
+
+    def workload_changed(self, workload: Workload) -> None:
+        """Record, log and pass on what matters."""
+        if workload.state is WorkloadState.READY:
+            era = workload.channel.upstream.era if workload.channel else ""
+            log().info("workload.started", workload=workload.identity.id, era=era)
+            self._record(workload, "started")
+            self._watcher.remember(workload)
+        elif workload.state is WorkloadState.FAILED:
+            log().warning("workload.failed", workload=workload.identity.id, reason=workload.reason)
+            self._record(workload, "failed")
+            self._metrics.restarts[self.spec.name] += 1
+        elif workload.state is WorkloadState.STOPPED:
+            log().info("workload.stopped", workload=workload.identity.id)
+            self._record(workload, "stopped")
+            self._watcher.forget(workload.identity.id)
+        self._watcher.pool_changed(self, workload)
+
+    def workload_lost(self, workload: Workload) -> None:
+        """Note whose memory went, so that the next call of that key is told."""
+        self._watcher.forget(workload.identity.id)
+        if self.spec.remembers and workload.calls and len(self.lost) < _LOST_KEPT:
+            self.lost.add(workload.sharing)
+
+    def workload_dropped(self, workload: Workload) -> None:
+        """Let go of a workload that will not come back."""
+        if self.workloads.get(workload.sharing) is workload:
+            del self.workloads[workload.sharing]
+
+    def workload_notified(self, workload: Workload, method: str, params: Object) -> None:
+        """Pass on."""
+        self._watcher.pool_notified(self, method, params)
+
+    def workload_logged(self, workload: Workload, line: bytes) -> None:
+        """Keep the line."""
+        self.log.add(workload.identity.id, line)
+
+    def _tell_loss(self, sharing: str) -> None:
+        if sharing in self.lost:
+            self.lost.discard(sharing)
+            raise MemoryLost(
+                f"server {self.spec.name} was restarted and has forgotten what it was told before; "
+                "nothing was called; call again to go on"
+            )
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _claim(self, sharing: str) -> Workload | None:
+        """Give a warm workload to a key. It was told nothing yet, so nothing is carried over."""
+        warm = self.workloads.get(UNCLAIMED)
+        if warm is None or warm.calls or warm.state in (WorkloadState.STOPPING, WorkloadState.STOPPED):
+            return None
+        del self.workloads[UNCLAIMED]
+        warm.sharing = sharing
+        self.workloads[sharing] = warm
+        log().info("workload.claimed", workload=warm.identity.id)
+        self._watcher.remember(warm)
+        return warm
+
+    def _create(self, sharing: str) -> Workload:
+        self._watcher.admit(self, sharing)
+        workload = Workload(self.spec, self.identity_for(sharing), self)
+        self.workloads[sharing] = workload
+        workload.begin()
+        return workload
+
+    def _record(self, workload: Workload, what: str) -> None:
+        fields: dict[str, object] = {
+            "event": what,
+            "server": self.spec.name,
+            "workload": workload.identity.id,
+            "spec": self._digest,
+            "image": workload.facts.get("digest") or workload.facts.get("image"),
+            "reason": workload.reason,
+        }
+        try:
+            self._recorder.event(RecordKind.WORKLOAD, {k: v for k, v in fields.items() if v is not None})
+        except JournalUnavailable as error:
+            log().error("journal.unavailable", reason=str(error))
+
+
+def check_cap(what: str, now: int, cap: int) -> None:
+    """Refuse one more where `now` reaches `cap`.
+
+    Raises:
+        Overloaded: it does.
+    """
+    if now >= cap:
+        raise Overloaded(f"{now} workloads run {what}, which is the limit; try again later")

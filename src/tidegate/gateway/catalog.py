@@ -1,0 +1,184 @@
+"""Catalog: the merged tools of every endpoint, kept current as servers come, go and change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from tidegate.access.authorize import Authorizer
+from tidegate.domain.endpoint import EndpointSpec
+from tidegate.domain.errors import ChannelFailure, InvalidParams, ParseFailure
+from tidegate.domain.principal import Principal
+from tidegate.domain.server import ServerSpec
+from tidegate.fleet.fleet import Fleet
+from tidegate.gateway.definitions import Definitions, DefinitionStore, fetch
+from tidegate.gateway.view import SERVERS, Entry, Part, View, build
+from tidegate.protocol.codec import Object, encode
+from tidegate.telemetry import log
+
+PAGE = 1000
+"""Tools a page of a list holds."""
+_LISTS_KEPT = 256
+"""Encoded lists kept per endpoint: one for each set of roles that asked, and page."""
+_SETTLE = 0.05
+"""Seconds to wait for further changes before views are built anew."""
+
+
+class Endpoint:
+    """An endpoint as it serves: its view, its rules, and the lists it gave."""
+
+    def __init__(self, spec: EndpointSpec, authorizer: Authorizer) -> None:
+        self.spec = spec
+        self.path = spec.path
+        self.authorizer = authorizer
+        self.view = View(spec)
+        self._lists: dict[tuple[object, int, bool], bytes] = {}
+
+    def show(self, view: View) -> None:
+        """Serve a new view."""
+        self.view = view
+        self._lists = {}
+
+    def resolve(self, principal: Principal, name: str) -> Entry:
+        """Give the entry of a shown name. What is hidden from the principal looks unknown to it.
+
+        Raises:
+            InvalidParams: it has none that it may see.
+        """
+        entry = self.view.by_name.get(name)
+        if entry is None or not self.authorizer.decide(principal, entry.target).allowed:
+            raise InvalidParams(f"unknown tool: {name[:128]}")
+        return entry
+
+    def list_tools(self, principal: Principal, offset: int, *, modern: bool) -> bytes:
+        """Give the encoded result of `tools/list` from `offset` on."""
+        key = ((principal.key, principal.roles), offset, modern)
+        found = self._lists.get(key)
+        if found is None:
+            found = self._encode_list(principal, offset, modern)
+            if len(self._lists) >= _LISTS_KEPT:
+                self._lists.clear()
+            self._lists[key] = found
+        return found
+
+    def _encode_list(self, principal: Principal, offset: int, modern: bool) -> bytes:
+        decide = self.authorizer.decide
+        view = self.view
+        allowed = [entry.encoded for entry in view.entries if decide(principal, entry.target).allowed]
+        page = allowed[offset : offset + PAGE]
+        more = offset + PAGE < len(allowed)
+        rest: dict[str, object] = {"nextCursor": f"t{offset + PAGE}"} if more else {}
+        if view.missing:
+            rest["_meta"] = {SERVERS: view.missing}
+        if modern:
+            rest |= {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+        tail = encode(rest)[1:]
+        return b'{"tools":[%b]%b%b' % (b",".join(page), b"," if rest else b"", tail)
+
+
+class Catalog:
+    """Keeps the endpoints' views current."""
+
+    def __init__(self, fleet: Fleet, store: DefinitionStore, endpoints: Sequence[Endpoint]) -> None:
+        self.endpoints: Mapping[str, Endpoint] = {endpoint.path: endpoint for endpoint in endpoints}
+        self.definitions: dict[str, Definitions] = {}
+        self._fleet = fleet
+        self._store = store
+        self._to_list: asyncio.Queue[str] = asyncio.Queue()
+        self._queued: set[str] = set()
+        self._dirty = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._said: set[str] = set()
+        fleet.events = self
+
+    async def open(self, specs: Sequence[ServerSpec]) -> None:
+        """Load what is known of each server and begin to keep the views current."""
+        for spec in specs:
+            known = await self._store.load(spec)
+            if known is not None:
+                self.definitions[spec.name] = known
+        await self._build()
+        self._tasks = [
+            asyncio.create_task(self._list_servers(), name="catalog lister"),
+            asyncio.create_task(self._build_when_dirty(), name="catalog builder"),
+        ]
+
+    async def close(self) -> None:
+        """Stop keeping them."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # -- FleetEvents --------------------------------------------------------------------------
+
+    def server_ready(self, server: str) -> None:
+        """Read its tools (again): it may be another version of itself."""
+        self._enqueue(server)
+
+    def server_changed(self, server: str) -> None:
+        """Mark its tools as available or not."""
+        self._dirty.set()
+
+    def server_notified(self, server: str, method: str, params: Object) -> None:
+        """Read its tools again where it says that they changed."""
+        if method == "notifications/tools/list_changed":
+            self._enqueue(server)
+
+    # -- supervisors --------------------------------------------------------------------------
+
+    def _enqueue(self, server: str) -> None:
+        if server not in self._queued:
+            self._queued.add(server)
+            self._to_list.put_nowait(server)
+
+    async def _list_servers(self) -> None:
+        """Read tools, a few servers at a time, so that a slow one delays no other."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(8):
+                group.create_task(self._list_next())
+
+    async def _list_next(self) -> None:
+        while True:
+            server = await self._to_list.get()
+            self._queued.discard(server)
+            workload = self._fleet.any_ready(server)
+            if workload is None or workload.channel is None:
+                continue
+            try:
+                definitions = await fetch(workload.channel)
+            except (ChannelFailure, ParseFailure) as error:
+                log().warning("server.list_failed", server=server, reason=str(error))
+                continue
+            log().info("server.listed", server=server, tools=len(definitions.tools))
+            if self.definitions.get(server) != definitions:
+                self.definitions[server] = definitions
+                self._dirty.set()
+                await self._store.save(workload.spec, definitions)
+
+    async def _build_when_dirty(self) -> None:
+        while True:
+            await self._dirty.wait()
+            await asyncio.sleep(_SETTLE)
+            self._dirty.clear()
+            await self._build()
+
+    async def _build(self) -> None:
+        for endpoint in self.endpoints.values():
+            parts = [self._part(name) for name in endpoint.spec.servers]
+            view = await asyncio.to_thread(build, endpoint.spec, parts)
+            for reason in view.dropped:
+                if reason not in self._said:
+                    self._said.add(reason)
+                    log().warning("server.degraded", endpoint=endpoint.path, reason=reason)
+            endpoint.show(view)
+
+    def _part(self, server: str) -> Part:
+        pool = self._fleet.pools[server]
+        state, reason = pool.state()
+        definitions = self.definitions.get(server)
+        if definitions is not None and state in ("ready", "stopped"):  # a stopped one starts when called
+            return Part(server, definitions, None, state)
+        if state == "ready":
+            return Part(server, None, "its tools are not read yet", state)
+        return Part(server, definitions, reason or f"server is {state}", state)

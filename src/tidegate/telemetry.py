@@ -1,0 +1,125 @@
+"""Every metric and log event name, in one table; and where the counts are kept.
+
+On the path of a call only plain numbers are counted; they become Prometheus text when somebody asks.
+Audit is not logging: what must be provable goes to the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from bisect import bisect_left
+from collections import defaultdict
+from typing import Final, Protocol, TextIO, cast
+
+import structlog
+
+LOG_EVENTS: Final = {
+    "gateway.started": "The gateway listens.",
+    "gateway.stopped": "The gateway has ended in order.",
+    "gateway.draining": "No new calls are taken; those in flight go on for a bounded time.",
+    "listener.certificate_reloaded": "A changed certificate is used for new connections.",
+    "listener.certificate_refused": "A changed certificate could not be used; the old one stays.",
+    "workload.started": "A workload answered its handshake.",
+    "workload.adopted": "A workload that ran already was attached to.",
+    "workload.claimed": "A warm workload was given to a principal.",
+    "workload.failed": "A workload could not be brought up, or broke.",
+    "workload.stopped": "A workload was ended and removed.",
+    "workload.stop_failed": "A workload may still be there.",
+    "workload.removed": "A workload that is wanted no more was found and removed.",
+    "runtime.unavailable": "A runtime does not answer.",
+    "runtime.chosen": "Which runtime realises packages, and why.",
+    "server.listed": "A server's tools were read.",
+    "server.list_failed": "A server's tools could not be read; the last known stay.",
+    "server.degraded": "Something a server offers is left out, and why.",
+    "call.failed": "A call went out and no answer came back.",
+    "edge.failed": "A request met a fault of ours.",
+    "journal.unavailable": "A record could not be kept.",
+    "state.failed": "The state store did not answer; what was to be kept is not.",
+    "supervisor.failed": "A background task met a fault of ours and goes on.",
+}
+
+METRICS: Final = {
+    "tidegate_calls_total": "Calls by endpoint, server and outcome.",
+    "tidegate_call_seconds": "Time of a call from its first byte to its answer, by server.",
+    "tidegate_requests_total": "Requests the gateway answered itself, by method.",
+    "tidegate_refusals_total": "Refused requests by reason.",
+    "tidegate_calls_in_flight": "Calls being handled now.",
+    "tidegate_workloads": "Workloads by server and state.",
+    "tidegate_workload_restarts_total": "Workloads that were brought up again, by server.",
+    "tidegate_journal_records_total": "Records written.",
+    "tidegate_loop_stall_seconds_max": "Longest time the event loop was late since start.",
+    "tidegate_connections": "Open client connections.",
+}
+
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Upper bounds of `tidegate_call_seconds`, in seconds."""
+
+
+class Log(Protocol):
+    """What a log takes: an event name of `LOG_EVENTS`, and fields."""
+
+    def info(self, event: str, /, **fields: object) -> None:
+        """Log what went as it should."""
+        ...
+
+    def warning(self, event: str, /, **fields: object) -> None:
+        """Log what somebody may have to look at."""
+        ...
+
+    def error(self, event: str, /, **fields: object) -> None:
+        """Log what somebody has to look at."""
+        ...
+
+
+class Histogram:
+    """Counts by bucket, with their sum."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one."""
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
+        self.total += seconds
+
+
+class Metrics:
+    """The counts of one gateway. Written on the loop's thread only."""
+
+    def __init__(self) -> None:
+        self.calls: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        """(endpoint, server, outcome)."""
+        self.call_seconds: defaultdict[str, Histogram] = defaultdict(Histogram)
+        self.requests: defaultdict[str, int] = defaultdict(int)
+        self.refusals: defaultdict[str, int] = defaultdict(int)
+        self.restarts: defaultdict[str, int] = defaultdict(int)
+        self.stall_max = 0.0
+
+
+def log() -> Log:
+    """Give the log."""
+    return cast("Log", structlog.get_logger())
+
+
+def configure_logs(form: str, level: str, stream: TextIO = sys.stderr) -> None:
+    """Set the log's form (`console` or `json`) and level (`debug` … `error`)."""
+    render: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=24)
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
