@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The gateway itself. Its servers run in containers of their own: see deploy/compose.yaml.
 #
 #   docker build -t tidegate .
@@ -6,7 +5,10 @@
 ARG BASE=python:3.12-slim
 
 FROM ${BASE} AS build
+USER root
 WORKDIR /src
+# An index of your own, for this stage alone.
+ARG PIP_INDEX_URL
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python3 -m venv /opt/tidegate
 # What changes least goes first: the locked dependencies are a layer of their own.
@@ -17,6 +19,7 @@ COPY src src
 RUN /opt/tidegate/bin/pip install --no-deps .
 
 FROM ${BASE}
+USER root
 ARG UID=65532
 # State is the only place that is written to. Servers from `pypi:` are fetched with this environment's pip;
 # those from `npm:` need a base that has npm.
@@ -31,6 +34,6 @@ VOLUME /var/lib/tidegate
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
-    CMD ["python3", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
+    CMD ["python3", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8080, timeout=2); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
 ENTRYPOINT ["tidegate"]
 CMD ["serve", "--config", "/etc/tidegate/tidegate.yaml"]
