@@ -21,7 +21,8 @@ from bench.wire import Era
 FULL = Plan(tuple(Era), (1, 16, 64), rounds=3, seconds=1.0, warm_up=0.4)
 QUICK = Plan((Era.LEGACY,), (1, 16), rounds=2, seconds=0.5, warm_up=0.2)
 WIDTH = 120
-NAMES = ("direct", "minimal", "governed", "process", "container")
+NAMES = ("direct", "minimal", "governed", "fsync", "process", "container")
+QUICK_NAMES = ("direct", "minimal", "governed", "process", "container")
 
 
 def options() -> argparse.Namespace:
@@ -76,7 +77,7 @@ def all_series(unsandboxed: bool) -> list[Series]:
 
 async def run(chosen: argparse.Namespace, console: Console) -> tuple[list[Outcome], list[Single]]:
     """Measure what was chosen, one after the other."""
-    how, wanted = plan(chosen), chosen.only or (list(NAMES) if chosen.quick else [*NAMES, *MEASURES])
+    how, wanted = plan(chosen), chosen.only or (QUICK_NAMES if chosen.quick else (*NAMES, *MEASURES))
     outcomes: list[Outcome] = []
     singles: list[Single] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as directory, console.status("") as status:

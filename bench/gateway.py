@@ -98,7 +98,7 @@ def settings(mode: Mode, server: Settings, port: int, **more: object) -> Setting
     if mode is Mode.GOVERNED:
         rules = [
             {"deny": {"tools": ["write_*", "delete_*"]}},
-            {"deny": {"servers": ["elsewhere"]}},
+            {"deny": {"tools": ["elsewhere_*"]}},
             {"allow": {"roles": ["user", "admin"], "servers": [SERVER]}},
         ]
         endpoint = {"servers": [SERVER], "tools": [f"{SERVER}__*"], "rules": rules}
@@ -149,7 +149,18 @@ async def create_key(config: Path) -> str:
     Raises:
         Failed: with what the command said.
     """
-    argv = [str(TIDEGATE), "key", "create", "--config", str(config), "--role", "user", "--json", "bench"]
+    argv = [
+        str(TIDEGATE),
+        "key",
+        "create",
+        "--config",
+        str(config),
+        "--role",
+        "user",
+        "--json",
+        "--name",
+        "bench",
+    ]
     pipe = asyncio.subprocess.PIPE
     done = await asyncio.create_subprocess_exec(*argv, stdout=pipe, stderr=pipe, env=environment())
     out, err = await asyncio.wait_for(done.communicate(), START_DEADLINE)

@@ -18,6 +18,7 @@ SUMMARY = ("direct", "minimal", "governed", "container")
 GOVERNED_CPU = 80.0
 CONTAINER_CPU = 70.0
 ADDED_P50 = 0.25
+ADDED_P50_FSYNC = 0.6
 GOVERNED_RSS = 150.0
 MINIMAL_RSS = 80.0
 
@@ -122,7 +123,10 @@ def budgets(outcomes: Sequence[Outcome], singles: Sequence[Single]) -> list[Budg
 
     direct, governed, container = of("direct", "c=1"), of("governed", "c=1"), of("container", "c=16")
     governed16, minimal16 = of("governed", "c=16"), of("minimal", "c=16")
-    added = governed.p50 - direct.p50 if direct and governed else None
+
+    def added(row: Row | None) -> float | None:
+        return row.p50 - direct.p50 if direct and row else None
+
     return [
         Budget(
             "governed, HTTP upstream, CPU per call",
@@ -136,7 +140,8 @@ def budgets(outcomes: Sequence[Outcome], singles: Sequence[Single]) -> list[Budg
             CONTAINER_CPU,
             container.cpu if container else None,
         ),
-        Budget("added p50 at c=1, journal write", "ms", ADDED_P50, added),
+        Budget("added p50 at c=1, journal write", "ms", ADDED_P50, added(governed)),
+        Budget("added p50 at c=1, journal fsync", "ms", ADDED_P50_FSYNC, added(of("fsync", "c=1"))),
         Budget("resident memory, minimal", "MB", MINIMAL_RSS, minimal16.rss if minimal16 else None),
         Budget("resident memory, governed", "MB", GOVERNED_RSS, governed16.rss if governed16 else None),
         *(Budget(single.name, single.unit, single.limit, single.value) for single in singles),

@@ -95,12 +95,15 @@ async def open_direct(place: Path) -> AsyncIterator[Subject]:
         yield Subject(Target(url))
 
 
-def through_http(mode: Mode) -> Callable[[Path], AbstractAsyncContextManager[Subject]]:
-    """The gateway in front of the HTTP upstream."""
+def through_http(mode: Mode, **settings: object) -> Callable[[Path], AbstractAsyncContextManager[Subject]]:
+    """The gateway in front of the HTTP upstream; `settings` replace those of its file."""
 
     @contextlib.asynccontextmanager
     async def opened(place: Path) -> AsyncIterator[Subject]:
-        async with http_upstream(place) as url, gateway.serving(mode, gateway.remote(url)) as running:
+        async with (
+            http_upstream(place) as url,
+            gateway.serving(mode, gateway.remote(url), **settings) as running,
+        ):
             yield Subject(running.target, running.program, running)
 
     return opened
