@@ -1,0 +1,188 @@
+"""An identity is asked as seldom as is safe, and never once too seldom."""
+
+import pytest
+
+from tidegate.access import authenticate
+from tidegate.access.authenticate import Authenticator
+from tidegate.domain.errors import Unauthenticated
+from tidegate.domain.principal import Principal
+from tidegate.ports.identity import Credentials, Vouched
+from tidegate.testing.clock import VirtualClock
+
+
+class Tokens:
+    """An identity that knows `Bearer <name>`, refuses `Bearer bad…` and counts how often it is asked."""
+
+    def __init__(self, scheme: bytes = b"Bearer ", expires: float | None = None) -> None:
+        self.version = 0
+        self.asked = 0
+        self.revoked: set[bytes] = set()
+        self._scheme = scheme
+        self._expires = expires
+
+    async def authenticate(self, credentials: Credentials) -> Vouched | None:
+        self.asked += 1
+        header = credentials.authorization
+        if header is None or not header.startswith(self._scheme):
+            return None
+        name = header[len(self._scheme) :]
+        if name.startswith(b"bad") or name in self.revoked:
+            raise Unauthenticated("the token is not known")
+        return Vouched(Principal("default", "test", name.decode()), self._expires)
+
+
+def credentials(header: str | None, peer: str = "10.0.0.1") -> Credentials:
+    return Credentials(None if header is None else header.encode(), peer)
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+async def test_the_second_time_nobody_is_asked(clock: VirtualClock) -> None:
+    tokens = Tokens()
+    access = Authenticator([tokens], clock)
+    given = credentials("Bearer alice")
+    assert access.cached(given) is None
+    vouched = await access.authenticate(given)
+    assert vouched.principal.subject == "alice"
+    assert access.cached(credentials("Bearer alice")) is vouched
+    assert await access.authenticate(given) is vouched
+    assert tokens.asked == 1
+
+
+async def test_an_answer_holds_for_its_credentials_and_address_alone(clock: VirtualClock) -> None:
+    access = Authenticator([Tokens()], clock)
+    await access.authenticate(credentials("Bearer alice"))
+    assert access.cached(credentials("Bearer alicf")) is None
+    assert access.cached(credentials("Bearer alice", "10.0.0.2")) is None
+    assert access.cached(credentials(None)) is None
+
+
+async def test_an_answer_falls_when_the_identity_changes(clock: VirtualClock) -> None:
+    tokens = Tokens()
+    access = Authenticator([tokens], clock)
+    await access.authenticate(credentials("Bearer alice"))
+    tokens.revoked.add(b"alice")
+    tokens.version += 1
+    assert access.cached(credentials("Bearer alice")) is None
+    with pytest.raises(Unauthenticated):
+        await access.authenticate(credentials("Bearer alice"))
+
+
+async def test_a_change_while_it_was_asked_is_not_missed(clock: VirtualClock) -> None:
+    class Changing(Tokens):
+        async def authenticate(self, credentials: Credentials) -> Vouched | None:
+            vouched = await super().authenticate(credentials)
+            self.version += 1
+            return vouched
+
+    access = Authenticator([Changing()], clock)
+    await access.authenticate(credentials("Bearer alice"))
+    assert access.cached(credentials("Bearer alice")) is None
+
+
+async def test_an_answer_falls_when_any_of_several_identities_changes(clock: VirtualClock) -> None:
+    first, second = Tokens(b"Key "), Tokens()
+    access = Authenticator([first, second], clock)
+    assert (await access.authenticate(credentials("Bearer alice"))).principal.subject == "alice"
+    assert access.cached(credentials("Bearer alice")) is not None
+    first.version += 1
+    assert access.cached(credentials("Bearer alice")) is None
+
+
+async def test_an_answer_ends_when_it_expires(clock: VirtualClock) -> None:
+    access = Authenticator([Tokens(expires=clock() + 10)], clock)
+    await access.authenticate(credentials("Bearer alice"))
+    clock.advance(9.9)
+    assert access.cached(credentials("Bearer alice")) is not None
+    clock.advance(0.1)
+    assert access.cached(credentials("Bearer alice")) is None
+
+
+async def test_an_answer_without_end_is_asked_for_again_in_time(clock: VirtualClock) -> None:
+    access = Authenticator([Tokens()], clock)
+    await access.authenticate(credentials("Bearer alice"))
+    clock.advance(authenticate.MAX_AGE)
+    assert access.cached(credentials("Bearer alice")) is None
+
+
+async def test_the_token_itself_is_kept_nowhere(clock: VirtualClock) -> None:
+    access = Authenticator([Tokens()], clock)
+    await access.authenticate(credentials("Bearer alice-secret"))
+    with pytest.raises(Unauthenticated):
+        await access.authenticate(credentials("Bearer bad-secret"))
+    kept = repr([getattr(access, name) for name in ("_kept", "_refused", "_failures")])
+    assert "bad-secret" not in kept
+    assert "Bearer" not in kept
+
+
+async def test_a_refusal_is_remembered_for_a_moment_only(clock: VirtualClock) -> None:
+    tokens = Tokens()
+    tokens.revoked.add(b"alice")
+    access = Authenticator([tokens], clock)
+    for _ in range(5):
+        with pytest.raises(Unauthenticated, match="not known"):
+            await access.authenticate(credentials("Bearer alice"))
+    assert tokens.asked == 1
+    tokens.revoked.clear()
+    clock.advance(authenticate.REFUSED_AGE)
+    await access.authenticate(credentials("Bearer alice"))
+
+
+async def test_a_key_that_was_just_made_is_not_held_against_an_earlier_refusal(clock: VirtualClock) -> None:
+    tokens = Tokens()
+    tokens.revoked.add(b"alice")
+    access = Authenticator([tokens], clock)
+    with pytest.raises(Unauthenticated):
+        await access.authenticate(credentials("Bearer alice"))
+    tokens.revoked.clear()
+    tokens.version += 1
+    await access.authenticate(credentials("Bearer alice"))
+
+
+async def test_no_credentials_and_credentials_of_no_known_kind_are_told_apart(clock: VirtualClock) -> None:
+    access = Authenticator([Tokens()], clock)
+    with pytest.raises(Unauthenticated, match="no credentials"):
+        await access.authenticate(credentials(None))
+    with pytest.raises(Unauthenticated, match="no kind"):
+        await access.authenticate(credentials("Basic dTpw"))
+
+
+async def test_an_address_that_guesses_is_stopped_and_others_go_on(clock: VirtualClock) -> None:
+    tokens = Tokens()
+    access = Authenticator([tokens], clock)
+    await access.authenticate(credentials("Bearer alice"))
+    for number in range(authenticate.MAX_FAILURES):
+        with pytest.raises(Unauthenticated, match="not known"):
+            await access.authenticate(credentials(f"Bearer bad{number}"))
+    asked = tokens.asked
+    with pytest.raises(Unauthenticated, match="too many failed attempts"):
+        await access.authenticate(credentials("Bearer bad-one-more"))
+    assert tokens.asked == asked
+    assert access.cached(credentials("Bearer alice")) is not None
+    await access.authenticate(credentials("Bearer bob", "10.0.0.2"))
+    clock.advance(60)
+    await access.authenticate(credentials("Bearer bob"))
+
+
+async def test_what_is_kept_is_bounded_and_guesses_push_out_no_good_answer(clock: VirtualClock) -> None:
+    access = Authenticator([Tokens()], clock)
+    await access.authenticate(credentials("Bearer alice"))
+    for number in range(authenticate.MAX_REFUSED * 2):
+        with pytest.raises(Unauthenticated):
+            await access.authenticate(credentials(f"Bearer bad{number}", f"peer-{number}"))
+    assert access.cached(credentials("Bearer alice")) is not None
+    for number in range(authenticate.MAX_VOUCHED):
+        await access.authenticate(credentials(f"Bearer user{number}"))
+    assert access.cached(credentials("Bearer alice")) is None
+    assert access.cached(credentials("Bearer user0")) is not None
+
+
+async def test_an_overlong_header_is_not_even_looked_at(clock: VirtualClock) -> None:
+    tokens = Tokens()
+    access = Authenticator([tokens], clock)
+    with pytest.raises(Unauthenticated, match="too long"):
+        await access.authenticate(credentials("Bearer " + "x" * authenticate.MAX_HEADER))
+    assert tokens.asked == 0

@@ -1,0 +1,103 @@
+"""Rules: deny overrides, none means deny, a failure denies."""
+
+import pytest
+
+from tidegate.access.authorize import FAILED, NO_RULE, Authorizer
+from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
+from tidegate.domain.principal import Principal
+from tidegate.domain.target import Decision, Kind, Target
+
+ALLOW, DENY = Effect.ALLOW, Effect.DENY
+USER = Principal("default", "key", "u", frozenset({"user"}))
+ADMIN = Principal("default", "key", "a", frozenset({"admin"}))
+NOBODY = Principal("default", "key", "n")
+READ, WRITE = Target("db", Kind.TOOL, "read_table"), Target("db", Kind.TOOL, "write_table")
+
+
+def rules(*given: Rule) -> Authorizer:
+    return Authorizer(EndpointSpec("/mcp", ("db", "time"), rules=given))
+
+
+def test_by_default_users_and_admins_may_everything_and_others_nothing() -> None:
+    access = Authorizer(EndpointSpec("/mcp", ("db",)))
+    assert access.decide(USER, WRITE) == Decision(True, "/mcp rules[0]")
+    assert access.decide(ADMIN, WRITE).allowed
+    assert access.decide(NOBODY, WRITE) == NO_RULE
+
+
+def test_no_rule_means_deny() -> None:
+    assert rules().decide(ADMIN, READ) == NO_RULE
+
+
+def test_deny_overrides_wherever_it_stands() -> None:
+    deny, allow = Rule(DENY, tools=("write_*",)), Rule(ALLOW)
+    for order in ((deny, allow), (allow, deny)):
+        access = rules(*order)
+        decision = access.decide(ADMIN, WRITE)
+        assert decision == Decision(False, f"/mcp rules[{order.index(deny)}]")
+        assert access.decide(ADMIN, READ) == Decision(True, f"/mcp rules[{order.index(allow)}]")
+
+
+def test_the_first_rule_that_allows_is_named() -> None:
+    access = rules(Rule(ALLOW, roles=frozenset({"admin"})), Rule(ALLOW), Rule(ALLOW))
+    assert access.decide(USER, READ).rule == "/mcp rules[1]"
+    assert access.decide(ADMIN, READ).rule == "/mcp rules[0]"
+
+
+def test_all_conditions_of_a_rule_must_hold() -> None:
+    access = rules(Rule(ALLOW, frozenset({"user"}), ("db",), ("read_*",)))
+    assert access.decide(USER, READ).allowed
+    assert not access.decide(ADMIN, READ).allowed
+    assert not access.decide(USER, Target("time", Kind.TOOL, "read_table")).allowed
+    assert not access.decide(USER, WRITE).allowed
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "matches"),
+    [
+        ("read_*", "read_", True),
+        ("read_?", "read_12", False),
+        ("read", "read_table", False),
+        ("Read*", "read_table", False),
+        ("*", "any\nthing", True),
+        ("a.b", "axb", False),
+        ("a|b", "a", False),
+        ("(", "(", True),
+    ],
+)
+def test_patterns_match_the_whole_name_as_a_shell_would(pattern: str, name: str, matches: bool) -> None:
+    access = rules(Rule(ALLOW, tools=("nothing-else", pattern)))
+    assert access.decide(USER, Target("db", Kind.TOOL, name)).allowed is matches
+
+
+def test_a_rule_for_tools_says_nothing_of_prompts_and_resources() -> None:
+    access = rules(Rule(ALLOW, tools=("*",)))
+    assert not access.decide(USER, Target("db", Kind.PROMPT, "read_table")).allowed
+    access = rules(Rule(ALLOW), Rule(DENY, tools=("*",)))
+    assert access.decide(USER, Target("db", Kind.RESOURCE, "file:///x")).allowed
+
+
+def test_the_same_question_gets_the_same_decision_object() -> None:
+    access = rules(Rule(ALLOW))
+    twin = Principal("other", "key", "twin", frozenset({"user"}))
+    assert access.decide(USER, READ) is access.decide(twin, Target("db", Kind.TOOL, "read_table"))
+
+
+def test_an_exception_denies_and_is_not_kept() -> None:
+
+    access = rules(Rule(ALLOW, servers=("db",)))
+    target = Target(7, Kind.TOOL, "x")  # type: ignore[arg-type] - what no type checker lets through
+    assert access.decide(USER, target) == FAILED
+    assert access.decide(USER, READ).allowed
+
+
+def test_decisions_kept_are_bounded() -> None:
+    access = rules(Rule(ALLOW, tools=("1*",)))
+    for number in range(40_000):
+        decision = access.decide(USER, Target("db", Kind.TOOL, str(number)))
+        assert decision.allowed is str(number).startswith("1")
+    for number in range(600):
+        access.decide(Principal("t", "i", "s", frozenset({str(number)})), READ)
+    kept = access._kept  # pyright: ignore[reportPrivateUsage]
+    assert len(kept) <= 256
+    assert all(len(decisions) <= 16384 for decisions in kept.values())
