@@ -1,6 +1,7 @@
 """The local user is vouched for over loopback and nowhere else."""
 
-import getpass
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ async def test_a_loopback_peer_is_the_local_user_with_every_role(peer: str) -> N
     assert vouched is not None
     assert vouched.principal.tenant == "default"
     assert vouched.principal.issuer == "local"
-    assert vouched.principal.subject == getpass.getuser()
+    assert vouched.principal.subject == pwd.getpwuid(os.getuid()).pw_name
     assert vouched.principal.roles == {"admin", "user"}
 
 
