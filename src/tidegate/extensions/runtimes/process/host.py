@@ -59,7 +59,8 @@ def remapped(user: User, *, network: bool, made: Path) -> tuple[list[Bind], list
 
 def in_place(*, network: bool) -> list[Bind]:
     """Give what may be read by a server that keeps the host's own file system in view."""
-    files = [*_ALWAYS, "/etc/nsswitch.conf", "/etc/hosts", "/etc/localtime"]
+    # Node.js ends where it finds OpenSSL's settings and may not read them.
+    files = [*_ALWAYS, "/etc/nsswitch.conf", "/etc/hosts", "/etc/localtime", "/etc/ssl/openssl.cnf"]
     if network:
         files += [*_FOR_NETWORK, "/etc/resolv.conf"]
     return list(_existing(["/usr", *(f"/{name}" for name in _TOP), *files]))

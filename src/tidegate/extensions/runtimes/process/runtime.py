@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tidegate.domain.errors import RuntimeFailure
-from tidegate.domain.server import Command, Package, ServerSpec
+from tidegate.domain.server import Command, Launch, Package, ServerSpec
 from tidegate.domain.workload import Observed, WorkloadIdentity
 from tidegate.extensions.runtimes.process import cgroups, environments, mounts, records, tree
+from tidegate.extensions.runtimes.process.environments import Environment
 from tidegate.extensions.runtimes.process.host import User
 from tidegate.extensions.runtimes.process.ladder import Ladder, Rung, finish
 from tidegate.extensions.runtimes.process.plan import Ground, Plan, plan, user_of
@@ -47,6 +48,9 @@ class ProcessRuntime:
         self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._ladders: dict[User, Ladder] = {}
         self._live: dict[str, tuple[Record, ProcessStream]] = {}
+        self._starting: set[str] = set()
+        self._made: dict[Launch, Environment] = {}
+        """Environments of packages that were verified when they were prepared."""
         self._cgroups: cgroups.Cgroups | None = None
         self._limits = "cgroups are turned off"
         if settings.limits != "rlimits":
@@ -56,13 +60,23 @@ class ProcessRuntime:
 
     async def prepare(self, spec: ServerSpec, say: Callable[[Progress], None]) -> None:
         """Find the sandbox, fetch and install the package, and see that it could be started."""
+        self._made.pop(spec.launch, None)
         await self._plan(spec, self._place / "none", lambda what: say(Progress(spec.name, what)))
 
     async def start(self, spec: ServerSpec, identity: WorkloadIdentity, events: StreamEvents) -> Running:
         """Start a server in its sandbox."""
         name = records.checked(identity)
-        if name in self._live:
+        if name in self._live or name in self._starting:
             raise RuntimeFailure(f"{name} runs already")
+        self._starting.add(name)
+        try:
+            return await self._start(spec, identity, events, name)
+        finally:
+            self._starting.discard(name)
+
+    async def _start(
+        self, spec: ServerSpec, identity: WorkloadIdentity, events: StreamEvents, name: str
+    ) -> Running:
         home = self._place / name
         planned = await self._plan(spec, home, lambda _: None)
         record = Record(identity, boot=records.boot(), facts=planned.facts)
@@ -144,9 +158,10 @@ class ProcessRuntime:
         bare = isinstance(spec.launch, Command) and spec.launch.unsandboxed
         rung = Rung.NONE if bare else await self._ladder(user).climb()
         if isinstance(spec.launch, Package):
-            made = await environments.for_package(
+            made = self._made.get(spec.launch) or await environments.for_package(
                 spec.launch, say, self._surroundings, remapped=rung.remapped
             )
+            self._made[spec.launch] = made
         elif isinstance(spec.launch, Command):
             declared = [] if bare else mounts.binds(spec.mounts, self._surroundings.state_dir)
             made = environments.for_command(spec.launch, declared)
