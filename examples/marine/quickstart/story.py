@@ -12,19 +12,22 @@ from contextlib import closing
 from pathlib import Path
 
 from examples.marine.quickstart import host
-from examples.marine.quickstart.gateway import TIDEGATE, Gateway, Server, running
+from examples.marine.quickstart.gateway import TIDEGATE, Gateway, Server, refuse_a_second_one, running
 from examples.marine.quickstart.host import ROOT
 from examples.marine.quickstart.options import Failure, Interrupted, Options
 from examples.marine.quickstart.place import Place, lay
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 SERVERS_SECONDS = 900.0  # the first run may fetch a base image and build three others
+UNDER_WAY = ("preparing", "starting")
 TOOL = "sqlite__read_query"
-QUERY = """\
-SELECT jurisdiction, currency, count(*) AS policies, sum(sum_insured) AS sum_insured, sum(premium) AS premium
-FROM policies WHERE status = 'in force' GROUP BY jurisdiction, currency ORDER BY sum_insured DESC"""
+QUERY = (
+    "SELECT v.name AS vessel, c.cause, c.place, p.currency, c.reserve FROM claims c"
+    " JOIN policies p ON p.number = c.policy JOIN vessels v ON v.imo = p.imo ORDER BY c.reserve DESC LIMIT 5"
+)
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -36,6 +39,7 @@ def tell(options: Options, place: Place) -> None:
         Failure: with what stands in the way and what to do.
         Interrupted: before it got as far as serving.
     """
+    refuse_a_second_one(place, options.port)
     choice = host.choose(options, say)
     where = "its own container" if choice.runtime == "docker" else "a sandboxed process of its own"
     say(f"Each server runs in {where}: {choice.why}")
@@ -65,7 +69,7 @@ def _trial(gateway: Gateway) -> None:
     say("Gateway started; its servers are prepared (a minute or two the first time)")
     await_servers(gateway)
     command = ["tidegate", "call", TOOL, json.dumps({"query": QUERY}), "--url", gateway.url]
-    say("One call, through the gateway: cover in force, by jurisdiction")
+    say("One call, through the gateway: the largest open reserves")
     console.print(f"  [dim]$ .venv/bin/{escape(shlex.join(command))}[/]")
     began = time.monotonic()
     rows = _called(command[1:])
@@ -96,7 +100,7 @@ def await_servers(gateway: Gateway) -> None:
                 break
             if time.monotonic() > deadline:
                 break
-            spinner.update("waiting for " + ", ".join(server.name for server in pending))
+            spinner.update(_waiting(pending))
             time.sleep(0.2)
     needed = next((server for server in servers if server.name == "sqlite"), None)
     if needed is None or not needed.tools:
@@ -106,16 +110,23 @@ def await_servers(gateway: Gateway) -> None:
 
 
 def _settled(server: Server) -> bool:
-    return server.tools > 0 or server.state in ("ready", "failed", "waiting")
+    # One that waits for its turn has no reason to give; one that waits to be tried again has.
+    return server.state not in UNDER_WAY and (server.state != "waiting" or server.reason is not None)
+
+
+def _waiting(pending: list[Server]) -> str:
+    """Say on one line, which is written over and over, how far each is."""
+    return " · ".join(escape(f"{server.name}: {server.reason or server.state}") for server in pending) or "…"
 
 
 def _show_change(server: Server, shown: dict[str, str]) -> None:
-    text = f"{server.state}" + (f", {server.tools} tools" if server.tools else "")
-    text += f": {server.reason}" if server.reason else ""
+    """Show a line when a server's state or the step it is at has changed, not at every file that came."""
+    step = (server.reason or "").partition(":")[0] if server.state == "preparing" else server.reason or ""
+    text = server.state + (f", {server.tools} tools" if server.tools else "") + (f": {step}" if step else "")
     if shown.get(server.name) == text:
         return
     shown[server.name] = text
-    style = "green" if server.state == "ready" else "yellow" if server.reason else "dim"
+    style = "green" if server.state == "ready" else "dim" if server.state in UNDER_WAY else "yellow"
     console.print(f"  [bold]{server.name:8}[/] [{style}]{escape(text)}[/]")
 
 
@@ -153,12 +164,12 @@ def check(rows: list[dict[str, object]], place: Place) -> None:
 
 
 def _show(rows: list[dict[str, object]]) -> None:
-    table = Table(box=None, header_style="bold", padding=(0, 2))
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for name, value in rows[0].items():
-        table.add_column(name.replace("_", " "), justify="right" if isinstance(value, int) else "left")
+        table.add_column(name, no_wrap=True, justify="right" if isinstance(value, int) else "left")
     for row in rows:
         table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
-    console.print(table)
+    console.print(Padding(table, (0, 0, 0, 2)))
 
 
 def _show_endpoint(gateway: Gateway) -> None:
