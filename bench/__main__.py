@@ -14,15 +14,15 @@ from rich.console import Console
 from bench import container, gateway, peers, report
 from bench.connection import Failed
 from bench.gateway import Mode
-from bench.series import Outcome, Plan, Series, measure, open_direct, through_http, through_stdio
+from bench.series import Outcome, Plan, Series, measure, open_direct, open_floor, through_http, through_stdio
 from bench.single import MEASURES, Single, single
 from bench.wire import Era
 
 FULL = Plan(tuple(Era), (1, 16, 64), rounds=3, seconds=1.0, warm_up=0.4)
 QUICK = Plan((Era.LEGACY,), (1, 16), rounds=2, seconds=0.5, warm_up=0.2)
 WIDTH = 120
-NAMES = ("direct", "minimal", "governed", "fsync", "process", "container")
-QUICK_NAMES = ("direct", "minimal", "governed", "process", "container")
+NAMES = ("direct", "floor", "minimal", "governed", "fsync", "process", "container")
+QUICK_NAMES = ("direct", "floor", "minimal", "governed", "process", "container")
 
 
 def options() -> argparse.Namespace:
@@ -66,6 +66,7 @@ def all_series(unsandboxed: bool) -> list[Series]:
     """Give the series in the order they are measured."""
     return [
         Series("direct", "HTTP", open_direct),
+        Series("floor", "HTTP", open_floor, eras=(Era.LEGACY,)),
         Series("minimal", "HTTP", through_http(Mode.MINIMAL)),
         Series("governed", "HTTP", through_http(Mode.GOVERNED)),
         Series(

@@ -27,14 +27,12 @@ from pathlib import Path
 import aiohttp
 
 from bench.connection import Failed
-from bench.process import START_DEADLINE, Program, running
+from bench.process import ROOT, START_DEADLINE, Program, running
 from bench.wire import Target
 
-ROOT = Path(__file__).resolve().parent.parent
 TIDEGATE = ROOT / ".venv" / "bin" / "tidegate"
 SERVER = "bench"
 INSIDE = "/srv/upstream_stdio.py"
-LOCAL = frozenset({"no_proxy", "NO_PROXY"})
 
 Settings = dict[str, object]
 

@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from bench.connection import Failed
-from bench.gateway import ROOT, environment, unused_port
-from bench.process import START_DEADLINE, Program, http_upstream, running
+from bench.gateway import environment, unused_port
+from bench.process import ROOT, START_DEADLINE, Program, http_upstream, running
 from bench.series import Series, Subject
 from bench.wire import Era, Target
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench.connection import Failed
 
+ROOT = Path(__file__).resolve().parent.parent
 TICKS = os.sysconf("SC_CLK_TCK")
 START_DEADLINE = 60.0
 STOP_DEADLINE = 15.0
@@ -82,8 +83,15 @@ async def running(
 async def http_upstream(place: Path, tools: int = 1) -> AsyncIterator[str]:
     """Run the HTTP upstream and give its URL."""
     argv = [sys.executable, "-m", "bench.upstream_http", "--tools", str(tools)]
-    async with running(argv, place / f"upstream-{tools}.log", cwd=Path(__file__).parent.parent) as program:
+    async with running(argv, place / f"upstream-{tools}.log", cwd=ROOT) as program:
         yield await said_url(program)
+
+
+@contextlib.asynccontextmanager
+async def floor(place: Path, url: str) -> AsyncIterator[tuple[Program, str]]:
+    """Run the floor in front of a URL and give it with its own."""
+    async with running([sys.executable, "-m", "bench.floor", url], place / "floor.log", cwd=ROOT) as program:
+        yield program, await said_url(program)
 
 
 async def said_url(program: Program) -> str:

@@ -77,6 +77,14 @@ def remarks(outcomes: Sequence[Outcome]) -> Iterator[str]:
             yield f"{outcome.series}: longest stall of the gateway's loop {outcome.stall:.1f} ms"
 
 
+def above_floor(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """Give each series' CPU as a multiple of the floor's, which holds from machine to machine."""
+    cpu = {made.series: row.cpu for made in outcomes if (row := made.row(Era.LEGACY, "c=16")) and row.cpu}
+    for name, value in cpu.items():
+        if name != "floor" and "floor" in cpu:
+            yield f"{name}: {value / cpu['floor']:.2f} × the CPU of the floor, c=16"
+
+
 def summary(outcomes: Sequence[Outcome]) -> dict[str, dict[str, object]]:
     """Give what `--json` prints: the legacy era, by series."""
     by_name = {outcome.series: outcome for outcome in outcomes}
@@ -177,6 +185,8 @@ def tell_all(console: Console, outcomes: Sequence[Outcome], singles: Sequence[Si
     console.print(budget_table(held))
     for remark in remarks(outcomes):
         console.print(remark, markup=False, highlight=False)
+    for line in above_floor(outcomes):
+        console.print(line, markup=False, highlight=False)
     for single in singles:
         if single.skipped:
             console.print(f"{single.name}: not measured: {single.skipped}", markup=False, highlight=False)

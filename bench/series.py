@@ -16,7 +16,7 @@ from bench import gateway
 from bench.connection import Failed, connect
 from bench.gateway import Mode
 from bench.load import GRACE, Round, closed_loop, fixed_rate, open_callers
-from bench.process import Program, http_upstream
+from bench.process import Program, floor, http_upstream
 from bench.wire import Era, Target, fault
 
 FIRST_CALL = 90.0
@@ -93,6 +93,13 @@ async def open_direct(place: Path) -> AsyncIterator[Subject]:
     """Nothing in between."""
     async with http_upstream(place) as url:
         yield Subject(Target(url))
+
+
+@contextlib.asynccontextmanager
+async def open_floor(place: Path) -> AsyncIterator[Subject]:
+    """A relay that does only what any gateway must."""
+    async with http_upstream(place) as url, floor(place, url) as (program, own):
+        yield Subject(Target(own), program)
 
 
 def through_http(mode: Mode, **settings: object) -> Callable[[Path], AbstractAsyncContextManager[Subject]]:
