@@ -1,0 +1,301 @@
+"""One connection to an HTTP/1.1 origin: bytes out, answers in, one exchange at a time. No pool.
+
+httptools parses; here are the bounds it does not have, and what becomes of the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from typing import Protocol, cast
+
+import httptools
+
+from tidegate.channels.http.messages import HttpBounds, HttpRequest, HttpResponse
+from tidegate.domain.errors import (
+    ChannelClosed,
+    ChannelFailure,
+    ChannelTimeout,
+    UpstreamProtocolError,
+)
+from tidegate.protocol.sse import EventParser
+
+_MOST_HEADERS = 256
+_DRAIN = 1.0
+"""Seconds that a stream may go on after its last wanted event, before its connection is given up."""
+_FRESH = 0.05
+"""Seconds for which an idle connection is taken to be open without looking."""
+
+
+class Exchange:
+    """A request and what came of it so far."""
+
+    __slots__ = ("connection", "deadline", "future", "owner", "repeated", "request", "wire")
+
+    def __init__(self, owner: ExchangeOwner, request: HttpRequest, wire: bytes, now: float) -> None:
+        self.owner = owner
+        self.request = request
+        self.wire = wire
+        self.deadline = now + request.timeout
+        self.future: asyncio.Future[HttpResponse] = owner.loop.create_future()
+        self.connection: Connection | None = None
+        self.repeated = False
+
+    def expire(self) -> None:
+        """Give up: the deadline has passed."""
+        text = f"no answer from {self.owner.where} within {self.request.timeout:g} s"
+        self.fail(ChannelTimeout(text, sent=self.connection is not None))
+        self.owner.dropped(self)
+
+    def fail(self, error: ChannelFailure) -> None:
+        """End with an error, unless it has ended already."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class ExchangeOwner(Protocol):
+    """What an exchange and a connection need to know of the pool."""
+
+    loop: asyncio.AbstractEventLoop
+    where: str
+    bounds: HttpBounds
+
+    def dropped(self, exchange: Exchange) -> None:
+        """Nobody waits for this exchange any more."""
+        ...
+
+    def free(self, connection: Connection) -> None:
+        """This connection may take another exchange."""
+        ...
+
+    def lost(self, connection: Connection, broken: Exchange | None) -> None:
+        """This connection is gone; `broken` was sent on it and not one byte of answer came."""
+        ...
+
+    def draining(self, connection: Connection, until: float) -> None:
+        """Call `connection.expire` then, unless it comes free before."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """A connection. It belongs to its pool, which hands it exchanges and is told when it is free or lost."""
+
+    def __init__(self, owner: ExchangeOwner) -> None:
+        self._owner = owner
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._poll: select.poll | None = None
+        self._exchange: Exchange | None = None
+        self.used = False
+        """Whether an exchange has been on it before."""
+        self.deadline = 0.0
+        """When it has been idle for too long, or drained for too long."""
+        self._idle_since = 0.0
+        self._idle_for = owner.bounds.idle
+        self._keep_alive = b""
+        self._problem: str | None = None
+        self._new_answer()
+
+    # What the pool does with it
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the next exchange may be put on it."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return False
+        if self._owner.loop.time() - self._idle_since < _FRESH or self._poll is None:
+            return True
+        return not self._poll.poll(0)  # readable while idle: closed, or answering what was not asked
+
+    def send(self, exchange: Exchange) -> None:
+        """Put an exchange on a connection that is free."""
+        transport = self._transport
+        self._exchange = exchange
+        exchange.connection = self
+        if transport is not None:
+            transport.write(exchange.wire)
+
+    def abort(self) -> None:
+        """Close at once, whatever is on it."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def expire(self) -> None:
+        """Close: it was idle, or drained, for too long."""
+        self.abort()
+
+    def end(self, error: ChannelFailure) -> None:
+        """Fail what is on it and close."""
+        if self._exchange is not None:
+            self._exchange.fail(error)
+        self.abort()
+
+    # What the transport tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Learn that it stands."""
+        self._transport = cast("asyncio.Transport", transport)
+        socket = transport.get_extra_info("socket")
+        if socket is not None:
+            self._poll = select.poll()
+            self._poll.register(socket.fileno(), select.POLLIN | select.POLLHUP)
+        self._idle_since = self._owner.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of an answer."""
+        if self._exchange is None:
+            self.abort()  # an answer to nothing
+            return
+        if not self._head_done:
+            self._head_size += len(data)
+        self._touched = True
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._problem = "switched to another protocol"
+        except httptools.HttpParserCallbackError:
+            raise
+        except httptools.HttpParserError:
+            self._problem = self._problem or "answered with what is not HTTP/1.1"
+        if self._problem is None and not self._head_done and self._head_size > self._owner.bounds.head:
+            self._problem = f"sent a head larger than {self._owner.bounds.head} bytes"
+        if self._problem is not None:
+            self.end(UpstreamProtocolError(f"{self._owner.where} {self._problem}"))
+        elif self._complete:
+            self._finish()
+
+    def eof_received(self) -> bool | None:
+        """Let the transport close."""
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Learn that it is gone."""
+        exchange, self._exchange = self._exchange, None
+        self._transport = None
+        if exchange is None or exchange.future.done():
+            self._owner.lost(self, None)
+        elif not self._touched:
+            self._owner.lost(self, exchange)
+        else:
+            if self._head_done and (self._events is not None or (exc is None and self._until_end())):
+                exchange.future.set_result(self._response())
+            else:
+                exchange.fail(ChannelClosed(f"{self._owner.where} broke off its answer"))
+            self._owner.lost(self, None)
+
+    # What the parser tells
+
+    def on_message_begin(self) -> None:
+        """Learn that an answer begins."""
+        if self._complete:
+            self._problem = "answered twice"
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        self._header_size += len(name) + len(value) + 4
+        if self._header_size > self._owner.bounds.head or len(self._headers) >= _MOST_HEADERS:
+            self._problem = f"sent a head larger than {self._owner.bounds.head} bytes"
+            return
+        name = name.lower()
+        self._headers[name] = value
+        if name == b"keep-alive" and value != self._keep_alive:
+            self._keep_alive = value
+            self._idle_for = min(self._owner.bounds.idle, _kept_alive(value))
+
+    def on_headers_complete(self) -> None:
+        """Learn that the head is whole."""
+        self._status = self._parser.get_status_code()
+        if self._status < 200 or self._exchange is None:
+            return
+        self._head_done = True
+        headers = self._headers
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            self._problem = "sent a compressed answer, which was not asked for"
+        wanted = self._exchange.request.on_event is not None
+        if wanted and headers.get(b"content-type", b"")[:17].lower() == b"text/event-stream":
+            self._events = EventParser(self._owner.bounds.body)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        if self._problem is not None:
+            return
+        if self._events is not None:
+            self._take_events(body)
+            return
+        self._body_size += len(body)
+        if self._body_size > self._owner.bounds.body:
+            self._problem = f"sent an answer larger than {self._owner.bounds.body} bytes"
+            self._body.clear()
+        else:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """Learn that an answer is whole."""
+        if self._status < 200:  # 100 Continue, 103 Early Hints: the answer is still to come
+            self._headers = {}
+        else:
+            self._complete = True
+            self._keep = self._parser.should_keep_alive()  # true only here
+
+    def _take_events(self, body: bytes) -> None:
+        exchange, events = self._exchange, self._events
+        if exchange is None or events is None or exchange.request.on_event is None or self._enough:
+            return
+        for event in events.feed(body):
+            if exchange.request.on_event(event):
+                self._enough = True
+                if not exchange.future.done():
+                    exchange.future.set_result(self._response())
+                self._owner.draining(self, self._owner.loop.time() + _DRAIN)
+                return
+        if events.overflowed:
+            self._problem = f"sent an event larger than {self._owner.bounds.body} bytes"
+
+    def _new_answer(self) -> None:
+        self._status = 0
+        self._headers: dict[bytes, bytes] = {}
+        self._header_size = 0
+        self._head_size = 0
+        self._head_done = False
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._events: EventParser | None = None
+        self._enough = False
+        self._touched = False
+        self._complete = False
+        self._keep = False
+
+    def _response(self) -> HttpResponse:
+        response = HttpResponse(self._status, self._headers)
+        if self._events is not None:
+            response.streamed = True
+            response.enough = self._enough
+            response.last_id = self._events.last_id
+            response.retry = self._events.retry
+        elif self._body:
+            response.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        return response
+
+    def _finish(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        transport, keep = self._transport, self._keep
+        if exchange is not None and not exchange.future.done():
+            exchange.future.set_result(self._response())
+        self._new_answer()
+        self.used = True
+        if transport is None or not keep or transport.is_closing() or transport.get_write_buffer_size():
+            self.abort()
+            return
+        self._idle_since = self._owner.loop.time()
+        self.deadline = self._idle_since + self._idle_for
+        self._owner.free(self)
+
+    def _until_end(self) -> bool:
+        return b"content-length" not in self._headers and b"transfer-encoding" not in self._headers
+
+
+def _kept_alive(value: bytes) -> float:
+    """Seconds for which a server keeps an idle connection, less one for the way; `inf` unsaid."""
+    number = value.lower().partition(b"timeout=")[2].partition(b",")[0].strip()
+    return max(0.5, int(number) - 1) if number.isdigit() and len(number) < 8 else float("inf")
