@@ -69,19 +69,17 @@ class Gateway:
         self.check()
 
     def stop(self) -> None:
-        """Let the gateway drain; kill it where it does not end in time, and remove what it leaves."""
-        if self.process.poll() is not None:
-            return
-        self.process.terminate()
+        """Let the gateway drain. Where it did not end in order, remove what it left."""
+        if self.process.poll() is None:
+            self.process.terminate()
         try:
             self.process.wait(DRAIN_SECONDS)
         except subprocess.TimeoutExpired:
-            self._kill()
-
-    def _kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        subprocess.run([*TIDEGATE, "clean", "--config", self.place.settings], timeout=60, check=False)
+            self.process.kill()
+            self.process.wait()
+        if self.process.returncode < 0:
+            clean = [*TIDEGATE, "clean", "--config", self.place.settings]
+            subprocess.run(clean, timeout=60, check=False, stdin=subprocess.DEVNULL)
 
 
 @contextmanager
