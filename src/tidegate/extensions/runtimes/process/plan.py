@@ -110,6 +110,8 @@ def plan(spec: ServerSpec, environment: Environment, ground: Ground, home: Path)
         bwrap=[],
     )
     facts = {"sandbox": _sandbox(ground), "limits": _limits(spec.limits, ground), **environment.facts}
+    if ground.cgroups is None:
+        facts["cgroup"] = f"none: {ground.limits}"
     return Plan(job, facts)
 
 

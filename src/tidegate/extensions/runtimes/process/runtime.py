@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tidegate.domain.errors import RuntimeFailure
-from tidegate.domain.server import Command, Launch, Package, ServerSpec
+from tidegate.domain.server import Command, Package, ServerSpec
 from tidegate.domain.workload import Observed, WorkloadIdentity
 from tidegate.extensions.runtimes.process import cgroups, environments, mounts, records, tree
 from tidegate.extensions.runtimes.process.environments import Environment
@@ -49,8 +49,8 @@ class ProcessRuntime:
         self._ladders: dict[User, Ladder] = {}
         self._live: dict[str, tuple[Record, ProcessStream]] = {}
         self._starting: set[str] = set()
-        self._made: dict[Launch, Environment] = {}
-        """Environments of packages that were verified when they were prepared."""
+        self._made: dict[tuple[Package, bool], Environment] = {}
+        """Environments of packages (at a place of their own, or not) that this gateway has verified."""
         self._cgroups: cgroups.Cgroups | None = None
         self._limits = "cgroups are turned off"
         if settings.limits != "rlimits":
@@ -60,7 +60,9 @@ class ProcessRuntime:
 
     async def prepare(self, spec: ServerSpec, say: Callable[[Progress], None]) -> None:
         """Find the sandbox, fetch and install the package, and see that it could be started."""
-        self._made.pop(spec.launch, None)
+        if isinstance(spec.launch, Package):
+            for remapped in (True, False):
+                self._made.pop((spec.launch, remapped), None)
         await self._plan(spec, self._place / "none", lambda what: say(Progress(spec.name, what)))
 
     async def start(self, spec: ServerSpec, identity: WorkloadIdentity, events: StreamEvents) -> Running:
@@ -158,10 +160,7 @@ class ProcessRuntime:
         bare = isinstance(spec.launch, Command) and spec.launch.unsandboxed
         rung = Rung.NONE if bare else await self._ladder(user).climb()
         if isinstance(spec.launch, Package):
-            made = self._made.get(spec.launch) or await environments.for_package(
-                spec.launch, say, self._surroundings, remapped=rung.remapped
-            )
-            self._made[spec.launch] = made
+            made = await self._environment(spec.launch, rung, say)
         elif isinstance(spec.launch, Command):
             declared = [] if bare else mounts.binds(spec.mounts, self._surroundings.state_dir)
             made = environments.for_command(spec.launch, declared)
@@ -176,6 +175,14 @@ class ProcessRuntime:
             0 if apart else tasks,
         )  # fmt: skip
         return plan(spec, made, ground, home)
+
+    async def _environment(self, package: Package, rung: Rung, say: Callable[[str], None]) -> Environment:
+        key = (package, rung.remapped)
+        if key not in self._made:
+            self._made[key] = await environments.for_package(
+                package, say, self._surroundings, remapped=rung.remapped
+            )
+        return self._made[key]
 
     def _ladder(self, user: User) -> Ladder:
         if user not in self._ladders:

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from . import kernel, landlock, namespaces, stage
@@ -19,6 +20,7 @@ _STATUS_AT_LEAST = 20
 
 def main(job_fd: int, status_fd: int, parent: int) -> NoReturn:
     """Do the job. Nothing comes back on `status_fd` where it worked, else one line."""
+    _close_others({0, 1, 2, job_fd, status_fd})
     status = fcntl.fcntl(status_fd, fcntl.F_DUPFD_CLOEXEC, _STATUS_AT_LEAST)
     os.close(status_fd)
     try:
@@ -43,6 +45,14 @@ def main(job_fd: int, status_fd: int, parent: int) -> NoReturn:
         named = error.filename if isinstance(error, OSError) and error.filename else None
         os.write(status, (f"{named}: {text}" if named else text).encode()[:1000])
     sys.exit(126)
+
+
+def _close_others(kept: set[int]) -> None:
+    """Close what the gateway may have left open across the start: another server's pipes, a listener."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            with suppress(OSError):  # the one that listed the directory is closed by now
+                os.close(int(name))
 
 
 def _tie(parent: int) -> None:
