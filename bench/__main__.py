@@ -35,7 +35,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=known, help="only this; may be given again")
     parser.add_argument("--json", action="store_true", help="one last line of JSON")
     parser.add_argument(
-        "--budgets", action="store_true", help="status 1 when a budget is broken or not measured"
+        "--budgets",
+        action="store_true",
+        help="status 1 when a budget is broken, or what was chosen could not be measured",
     )
     parser.add_argument(
         "--peers", action="store_true", help="also other gateways, installed where they can be had"
@@ -97,13 +99,17 @@ async def run(chosen: argparse.Namespace, console: Console) -> tuple[list[Outcom
     return outcomes, singles
 
 
-def verdict(chosen: argparse.Namespace, outcomes: Sequence[Outcome], held: Sequence[report.Budget]) -> int:
-    """Give the exit status: 1 for a broken or unmeasured budget when asked, or when nothing could be measured."""
-    if chosen.budgets and any(
-        each.broken or (each.value is None and each.limit is not None) for each in held
-    ):
+def verdict(
+    chosen: argparse.Namespace,
+    outcomes: Sequence[Outcome],
+    singles: Sequence[Single],
+    held: Sequence[report.Budget],
+) -> int:
+    """Give the exit status: 1 when nothing came back, or, asked for budgets, when one is broken or was in vain."""
+    if outcomes and not any(outcome.rows for outcome in outcomes):
         return 1
-    return 1 if outcomes and not any(outcome.rows for outcome in outcomes) else 0
+    in_vain = any(each.skipped for each in (*outcomes, *singles))
+    return 1 if chosen.budgets and (in_vain or any(each.broken for each in held)) else 0
 
 
 def terminal() -> Console:
@@ -127,7 +133,7 @@ def main() -> int:
     console.print(f"measured in {time.monotonic() - began:.0f} s", highlight=False)
     if chosen.json:
         print(report.json_line(outcomes))
-    return verdict(chosen, outcomes, held)
+    return verdict(chosen, outcomes, singles, held)
 
 
 if __name__ == "__main__":
