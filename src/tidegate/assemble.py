@@ -156,7 +156,7 @@ async def open_plant(settings: Settings, stack: AsyncExitStack) -> Plant:
     metrics = Metrics()
     fleet = Fleet(
         runtimes, state, journal, metrics,
-        instance=directory.instance, starts=settings.limits.starts, caps=_caps(settings), new_id=_workload_id,
+        instance=directory.instance, starts=settings.limits.starts, caps=_caps(settings), new_id=_workload_id, now=time.time,
     )  # fmt: skip
     limits = CallLimits(in_all=settings.limits.calls_in_flight, each=settings.limits.calls_per_principal)
     return Plant(directory, state, journal, runtimes, servers, fleet, metrics, limits, _call_ids())

@@ -15,7 +15,7 @@ from tidegate.domain.errors import (
     TooLarge,
     WrongMediaType,
 )
-from tidegate.edge.connection import EXTENSION, Connection
+from tidegate.edge.connection import EXTENSION, Exchange
 from tidegate.edge.guard import Guard
 from tidegate.edge.respond import Receive, Responder, Scope, Send
 from tidegate.gateway.call import Answer, Call, refused
@@ -73,7 +73,8 @@ class McpEdge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request to an endpoint."""
         call_id, endpoint = self._new_id(), self._endpoints[scope["path"]]
-        responder = Responder(send, since=self._clock())
+        exchange: Exchange = scope["extensions"][EXTENSION]
+        responder = Responder(exchange, send, since=self._clock())
         peer, request_id = self._client(scope), None
         try:
             headers = _headers(scope["headers"])
@@ -82,12 +83,14 @@ class McpEdge:
             credentials = Credentials(headers.get(b"authorization"), peer)
             if scope["method"] == "POST":
                 _check_types(headers)
-                message = decode_message(await self._body(headers, receive))
+                message = decode_message(
+                    exchange.body(self._bounds.body) or await self._body(headers, receive)
+                )
                 request_id = message.id
                 call = Call(call_id, read(headers, message), endpoint, credentials, responder.since)
                 call.trace = headers.get(b"traceparent", b"").decode("latin-1")[:64]
                 responder.events = b"text/event-stream" in headers.get(b"accept", b"")
-                await self._handle(scope, call, responder)
+                await self._handle(exchange, call, responder)
             elif scope["method"] == "DELETE":
                 inbound = Inbound(_NOTHING, False, "", headers.get(b"mcp-session-id", b"").decode("latin-1"))
                 call = Call(call_id, inbound, endpoint, credentials, responder.since)
@@ -99,18 +102,17 @@ class McpEdge:
             self._pipeline.refuse_unread(call_id, endpoint.path, peer, refusal)
             await responder.finish(refused(refusal, call_id, request_id, modern=True))
 
-    async def _handle(self, scope: Scope, call: Call, responder: Responder) -> None:
-        connection = cast("Connection", scope["extensions"][EXTENSION])
+    async def _handle(self, exchange: Exchange, call: Call, responder: Responder) -> None:
         task = asyncio.current_task()
         if call.inbound.modern and task is not None:
-            connection.lost = task.cancel  # 2026-07-28, cancellation: closing the stream is cancelling
+            exchange.when_lost(task.cancel)  # 2026-07-28, cancellation: closing the stream is cancelling
         call.notify = responder.notify
         call.operator = self._operator
         self.active.add(responder)
         try:
             answer = await self._pipeline.handle(call)
         except asyncio.CancelledError:
-            if connection.gone or task is None:
+            if exchange.gone or task is None:
                 return
             task.uncancel()  # by notifications/cancelled; the exchange still has to end
             answer = self._pipeline.refuse(call, Cancelled("cancelled by the client"))
@@ -120,7 +122,7 @@ class McpEdge:
             )
             answer = refused(Refusal("internal error"), call.id, call.inbound.message.id, modern=True)
         finally:
-            connection.lost = None
+            exchange.when_lost(None)
             self.active.discard(responder)
         await responder.finish(answer)
 

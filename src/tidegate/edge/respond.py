@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from tidegate.edge.connection import Exchange
 from tidegate.gateway.call import Answer
 from tidegate.protocol.codec import Object, encode_notification, one_line
 
@@ -16,7 +17,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _PENDING = 256
 """Notifications that wait for a slow client; over it the oldest go. Progress is a report, not a promise."""
-_JSON = (b"content-type", b"application/json")
+_JSON = b"content-type: application/json\r\n"
 _EVENTS = [
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
@@ -28,10 +29,11 @@ _KEEP_ALIVE = b": keep-alive\n\n"
 class Responder:
     """Sends one answer, and what belongs to it before it."""
 
-    __slots__ = ("_flushing", "_pending", "_send", "_started", "events", "since")
+    __slots__ = ("_exchange", "_flushing", "_pending", "_send", "_started", "events", "since")
 
-    def __init__(self, send: Send, *, since: float) -> None:
+    def __init__(self, exchange: Exchange, send: Send, *, since: float) -> None:
         """`since` is the loop time of the request."""
+        self._exchange = exchange
         self.since = since
         self.events = False
         """Whether the client takes an event stream."""
@@ -73,6 +75,7 @@ class Responder:
         if self._started:
             await self._send({"type": "http.response.body", "body": b"data: %b\n\n" % one_line(answer.body)})
             return
-        headers = [_JSON, (b"content-length", b"%d" % len(answer.body)), *answer.headers]
-        await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": answer.body})
+        headers = _JSON
+        for name, value in answer.headers:
+            headers += b"%b: %b\r\n" % (name, value)
+        self._exchange.respond(answer.status, headers, answer.body)

@@ -18,6 +18,7 @@ from tidegate.domain.record import RecordKind
 from tidegate.domain.server import Remote, ServerSpec, Sharing
 from tidegate.domain.workload import UNCLAIMED, Observed, Upstream, WorkloadIdentity, WorkloadState
 from tidegate.fleet.gate import Gate
+from tidegate.fleet.losses import Asker
 from tidegate.fleet.pool import Lease, Pool, check_cap
 from tidegate.fleet.workload import Launcher, Workload
 from tidegate.ports.recorder import Recorder
@@ -81,7 +82,9 @@ class Fleet:
         starts: int,
         caps: Caps,
         new_id: Callable[[], str],
+        now: Callable[[], float],
     ) -> None:
+        """`now` gives Unix seconds."""
         self.pools: dict[str, Pool] = {}
         self.events: FleetEvents | None = None
         self._runtimes = runtimes
@@ -92,6 +95,7 @@ class Fleet:
         self._gate = Gate(starts)
         self._caps = caps
         self._new_id = new_id
+        self._now = now
         self._to_keep: asyncio.Queue[tuple[str, bytes | None]] = asyncio.Queue()
         self._to_end: dict[str, tuple[Runtime, WorkloadIdentity]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -103,7 +107,7 @@ class Fleet:
         """Add a server to what should run."""
         self.pools[spec.name] = Pool(
             spec, launcher, self._gate, self, self._recorder,
-            new_id=self._new_id, instance=self._instance, metrics=self._metrics,
+            new_id=self._new_id, instance=self._instance, metrics=self._metrics, now=self._now,
         )  # fmt: skip
 
     def begin(self) -> None:
@@ -136,17 +140,17 @@ class Fleet:
 
     # -- for the pipeline ---------------------------------------------------------------------
 
-    def lease_now(self, server: str, sharing: str) -> Lease | None:
+    def lease_now(self, server: str, sharing: str, asker: Asker | None) -> Lease | None:
         """Give a place at once, or None where something has to be waited for."""
         pool = self.pools.get(server)
-        return None if pool is None else pool.lease_now(sharing)
+        return None if pool is None else pool.lease_now(sharing, asker)
 
-    async def lease(self, server: str, sharing: str, timeout: float) -> Lease:
+    async def lease(self, server: str, sharing: str, asker: Asker | None, timeout: float) -> Lease:
         """Give a place, waiting at most `timeout` seconds. Raises as `Pool.lease` does."""
         pool = self.pools.get(server)
         if pool is None:
             raise ServerUnavailable(f"server {server} is not declared any more")
-        return await pool.lease(sharing, timeout)
+        return await pool.lease(sharing, asker, timeout)
 
     def any_ready(self, server: str) -> Workload | None:
         """Give a ready workload of the server, for questions that have no effect."""
@@ -260,7 +264,7 @@ class Fleet:
 
     def _note_loss(self, pool: Pool, known: Kept) -> None:
         if known.used and pool.spec.remembers:
-            pool.lost.add(known.sharing)
+            pool.losses.note(known.sharing)
 
     async def _recall(self) -> dict[str, Kept]:
         try:

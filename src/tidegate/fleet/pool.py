@@ -20,13 +20,11 @@ from tidegate.domain.workload import (
 )
 from tidegate.fleet.gate import Gate
 from tidegate.fleet.logs import ServerLog
+from tidegate.fleet.losses import Asker, Losses
 from tidegate.fleet.workload import Launcher, Workload
 from tidegate.ports.recorder import Recorder
 from tidegate.protocol.codec import Object
 from tidegate.telemetry import Metrics, log
-
-_LOST_KEPT = 10_000
-"""Keys whose memory was lost and who were not told yet, per server."""
 
 
 class Watcher(Protocol):
@@ -94,6 +92,7 @@ class Pool:
         new_id: Callable[[], str],
         instance: str,
         metrics: Metrics,
+        now: Callable[[], float],
     ) -> None:
         self.spec = spec
         self.launcher = launcher
@@ -102,8 +101,7 @@ class Pool:
         self.clock = asyncio.get_running_loop().time
         self.workloads: dict[str, Workload] = {}
         """By sharing key."""
-        self.lost: set[str] = set()
-        """Sharing keys whose memory went and who were not told."""
+        self.losses = Losses(now)
         self.outage: str | None = None
         """Why the runtime cannot be used at all, while it cannot."""
         self._watcher = watcher
@@ -135,14 +133,14 @@ class Pool:
         self.workloads[sharing] = workload
         workload.begin(known)
 
-    def lease_now(self, sharing: str) -> Lease | None:
+    def lease_now(self, sharing: str, asker: Asker | None) -> Lease | None:
         """Give a place at once where a workload of that key is ready."""
         workload = self.workloads.get(sharing)
-        if workload is None or workload.channel is None or sharing in self.lost:
+        if workload is None or workload.channel is None or self.losses.concern(sharing, asker):
             return None
         return Lease(workload, workload.channel, self)
 
-    async def lease(self, sharing: str, timeout: float) -> Lease:
+    async def lease(self, sharing: str, asker: Asker | None, timeout: float) -> Lease:
         """Give a place, waiting at most `timeout` seconds for a workload to be ready.
 
         Raises:
@@ -150,14 +148,14 @@ class Pool:
             MemoryLost: what the workload of this key remembered is gone; said once.
             Overloaded: one more workload would be over a cap.
         """
-        self._tell_loss(sharing)
+        self._tell_loss(sharing, asker)
         if self._closed:
             raise ServerUnavailable(f"server {self.spec.name} is stopping")
         if self.outage is not None:
             raise ServerUnavailable(f"server {self.spec.name} is not available: {self.outage}")
         workload = self.workloads.get(sharing) or self._claim(sharing) or self._create(sharing)
         await workload.wait_ready(timeout)
-        self._tell_loss(sharing)
+        self._tell_loss(sharing, asker)
         if workload.channel is None:
             raise ServerUnavailable(workload.unavailable())
         return Lease(workload, workload.channel, self)
@@ -240,8 +238,8 @@ class Pool:
     def workload_lost(self, workload: Workload) -> None:
         """Note whose memory went, so that the next call of that key is told."""
         self._watcher.forget(workload.identity.id)
-        if self.spec.remembers and workload.calls and len(self.lost) < _LOST_KEPT:
-            self.lost.add(workload.sharing)
+        if self.spec.remembers and workload.calls:
+            self.losses.note(workload.sharing)
 
     def workload_dropped(self, workload: Workload) -> None:
         """Let go of a workload that will not come back."""
@@ -256,9 +254,9 @@ class Pool:
         """Keep the line."""
         self.log.add(workload.identity.id, line)
 
-    def _tell_loss(self, sharing: str) -> None:
-        if sharing in self.lost:
-            self.lost.discard(sharing)
+    def _tell_loss(self, sharing: str, asker: Asker | None) -> None:
+        if self.losses.concern(sharing, asker):
+            self.losses.tell(sharing, asker)
             raise MemoryLost(
                 f"server {self.spec.name} was restarted and has forgotten what it was told before; "
                 "nothing was called; call again to go on"

@@ -10,6 +10,7 @@ from msgspec import Raw
 from tidegate.channels.channel import Notify
 from tidegate.domain.errors import MethodNotFound, Refusal
 from tidegate.domain.principal import Principal
+from tidegate.fleet.losses import Asker
 from tidegate.gateway.catalog import Endpoint
 from tidegate.gateway.sessions import Session
 from tidegate.ports.identity import Credentials, Vouched
@@ -52,6 +53,11 @@ class Call:
         if self.vouched is None:
             raise RuntimeError("a call was used before it was authenticated")
         return self.vouched.principal
+
+    @property
+    def asker(self) -> Asker | None:
+        """The session that calls, for those who have to know whether it lost something."""
+        return None if self.session is None else self.session.asker
 
     @property
     def client(self) -> str:

@@ -112,7 +112,7 @@ def _fields(call: Call) -> dict[str, object]:
         "call": call.id,
         "method": call.method,
         "endpoint": call.endpoint.path,
-        "client": call.client,
+        "client": call.client or client_name(call.params.get("clientInfo")),
         "credential": call.vouched.credential if call.vouched else "",
         "peer": call.credentials.peer,
     }

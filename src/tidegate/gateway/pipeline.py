@@ -87,7 +87,7 @@ class Pipeline:
             entry = call.endpoint.resolve(call.principal, decode_text(call.params.get("name")) or "")
             self._limits.enter(call.principal)
             try:
-                lease = self._fleet.lease_now(entry.target.server, self._sharing(call, entry))
+                lease = self._fleet.lease_now(entry.target.server, self._sharing(call, entry), call.asker)
                 with lease or await self._wait_for_lease(call, entry) as lease:
                     intent = self._intent(call, entry, lease)
                     await self._journal.durable(intent)
@@ -165,7 +165,9 @@ class Pipeline:
     async def _wait_for_lease(self, call: Call, entry: Entry) -> Lease:
         """Wait for a workload; then look again whether the call may still go out."""
         spec = self._spec(entry)
-        lease = await self._fleet.lease(entry.target.server, self._sharing(call, entry), spec.timeouts.start)
+        lease = await self._fleet.lease(
+            entry.target.server, self._sharing(call, entry), call.asker, spec.timeouts.start
+        )
         try:
             await self._authenticate(call)
             call.endpoint.resolve(call.principal, entry.shown)
@@ -240,7 +242,7 @@ class Pipeline:
         except SessionForgotten as error:  # a 404 for the session: nothing was done with the call
             lease.workload.replace(str(error))
         server, timeout = entry.target.server, self._spec(entry).timeouts.start
-        with await self._fleet.lease(server, self._sharing(call, entry), timeout) as again:
+        with await self._fleet.lease(server, self._sharing(call, entry), call.asker, timeout) as again:
             return await again.channel.call(intent, outbound)
 
     def _outbound(self, call: Call, entry: Entry) -> Outbound:

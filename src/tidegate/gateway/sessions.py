@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tidegate.domain.errors import SessionUnknown, StateError
 from tidegate.domain.principal import Principal
+from tidegate.fleet.losses import Asker
 from tidegate.ports.state import State
 from tidegate.telemetry import log
 
@@ -36,7 +37,7 @@ _CAPABILITIES = 400
 
 class _Sealed(msgspec.Struct, array_like=True, frozen=True):
     unique: bytes
-    made: int
+    made: float
     revision: str
     principal: str
     endpoint: str
@@ -56,7 +57,8 @@ class Session:
     client: str
     capabilities: bytes
     """The client's, as JSON."""
-    made: int
+    made: float
+    asker: Asker
 
 
 class Sessions:
@@ -137,14 +139,9 @@ class Sessions:
             raise SessionUnknown(_UNKNOWN) from error
         key = hashlib.sha256(sealed.unique).hexdigest()[:32]
         return Session(
-            key,
-            sealed.revision,
-            sealed.principal,
-            sealed.endpoint,
-            sealed.client,
-            sealed.capabilities,
-            sealed.made,
-        )
+            key, sealed.revision, sealed.principal, sealed.endpoint, sealed.client, sealed.capabilities,
+            sealed.made, Asker(key, sealed.made),
+        )  # fmt: skip
 
 
 _UNKNOWN = "unknown session: send initialize again"
