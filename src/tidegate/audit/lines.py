@@ -152,6 +152,8 @@ class Closed(msgspec.Struct):
     seal: str
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+"""What reading raises for a line that is no record."""
 read_line = msgspec.json.Decoder(Line).decode
 read_head = msgspec.json.Decoder(Head).decode
 read_root = msgspec.json.Decoder(Root).decode

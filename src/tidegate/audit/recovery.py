@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-import msgspec
-
 from tidegate.audit import lines as form
 from tidegate.audit.segment import SegmentFile, lines, segments
 from tidegate.domain.errors import JournalUnavailable
@@ -98,14 +96,14 @@ def _count(path: Path, size: int) -> int:
 def _decode(line: bytes) -> form.Line | None:
     try:
         return form.read_line(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except form.UNREADABLE:
         return None
 
 
 def _take_head(left: Left, line: bytes) -> bool:
     try:
         head = form.read_head(line)
-    except msgspec.DecodeError:
+    except form.UNREADABLE:
         return False
     left.next, left.chain = head.seq, head.chain
     left.open = {seq: (form.quoted(call), form.quoted(tenant)) for seq, call, tenant in head.open}
@@ -119,7 +117,10 @@ def _follow(left: Left, record: form.Line, line: bytes) -> None:
     elif record.kind == RecordKind.CALL_OUTCOME:
         left.open.pop(record.intent, None)
     elif record.part == "root":
-        root = form.read_root(line)
+        try:
+            root = form.read_root(line)
+        except form.UNREADABLE:
+            return
         left.rootless = [(first, count) for first, count in left.rootless if first != root.first]
 
 

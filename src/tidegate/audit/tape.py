@@ -147,7 +147,8 @@ class Tape:
         return chain, form.seal(self._key, self._writer, self.next, chain)
 
     def settle(self, time_us: int) -> None:
-        """Wait for the roots being computed and write them."""
+        """Wait for the roots being computed and write them; no new file is begun any more."""
+        self._rotate_at = 1 << 62
         while self._roots:
             self._roots[0][2].exception()
             self._write_root(time_us)

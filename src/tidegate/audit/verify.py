@@ -9,8 +9,6 @@ from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 
-import msgspec
-
 from tidegate.audit import lines as form
 from tidegate.audit.merkle import Tree
 from tidegate.audit.segment import SegmentFile, lines, read_tip, segments, tip_path
@@ -159,7 +157,7 @@ class _Chain:
         body, stated = parts
         try:
             record = form.read_line(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except form.UNREADABLE:
             self._fault("not a record")
             self._hash = stated
             return
@@ -170,10 +168,10 @@ class _Chain:
             self._fault(f"changed, or not what followed record {self._next - 1}: its hash is not right")
         if record.seq != self._next:
             self._misplaced(record.seq)
-        self._hash, self._next = stated, record.seq + 1
+        before, self._hash, self._next = self._hash, stated, record.seq + 1
         if record.writer != self._writer or record.v != RECORD_VERSION:
             self._stranger(record)
-        self._kind(record, line)
+        self._kind(record, line, before)
 
     def _misplaced(self, seq: int) -> None:
         if seq > self._next:
@@ -187,7 +185,7 @@ class _Chain:
         if record.v != RECORD_VERSION:
             self._fault(f"of version {record.v}, which is not known")
 
-    def _kind(self, record: form.Line, line: bytes) -> None:
+    def _kind(self, record: form.Line, line: bytes, before: bytes) -> None:
         kind = record.kind
         if kind == _INTENT:
             self._verdict.intents += 1
@@ -199,17 +197,19 @@ class _Chain:
                 self._fault(f"outcome without the intent {record.intent} it is of")
         elif kind == _SEGMENT:
             try:
-                self._part(record, line)
-            except msgspec.DecodeError:
+                self._part(record, line, before)
+            except form.UNREADABLE:
                 self._fault(f"no segment record of part {record.part[:64]!r}")
         elif kind not in _KINDS:
             self._fault(f"of kind {kind[:64]!r}, which is not known")
 
-    def _part(self, record: form.Line, line: bytes) -> None:
+    def _part(self, record: form.Line, line: bytes, before: bytes) -> None:
         if record.part == "root":
             self._root(form.read_root(line))
         elif record.part == "close":
             closed = form.read_closed(line)
+            if closed.chain.encode() != before:
+                self._fault("the hash it closes with is not that of the record before")
             self._seal(closed.seq, closed.chain, closed.seal)
         elif record.part == "recovered":
             self._recovered(form.read_recovered(line))
@@ -222,7 +222,7 @@ class _Chain:
             return
         try:
             head = form.read_head(line)
-        except msgspec.DecodeError:
+        except form.UNREADABLE:
             self._fault("not the head of a file")
             return
         if head.chain.encode() != self._hash and record.seq == self._next:
