@@ -90,7 +90,11 @@ class Cgroups:
 
     def names(self) -> set[str]:
         """Give the groups that are there."""
-        return {entry.name for _, base in self.bases for entry in base.iterdir() if entry.is_dir()}
+        found: set[str] = set()
+        for _, base in self.bases:
+            with suppress(OSError):
+                found |= {entry.name for entry in base.iterdir() if entry.is_dir()}
+        return found
 
     def close(self) -> None:
         """Remove our own directories where no workload's is left."""

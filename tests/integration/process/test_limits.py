@@ -1,0 +1,117 @@
+"""Limits hold: by cgroup where one can be made, else by rlimit, and the facts say which."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.process.bench import Benched, Limit, Sandbox, benched
+from tidegate.domain.errors import RuntimeFailure
+from tidegate.domain.server import Limits
+
+MIB = 1024 * 1024
+EATS = """
+import json, sys
+try:
+    kept = bytearray(int(sys.argv[1]))
+    for place in range(0, len(kept), 4096):
+        kept[place] = 1
+    print(json.dumps({"ate": len(kept)}))
+except MemoryError:
+    print(json.dumps({"ate": 0}))
+"""
+BOMB = """# kept apart: fork bomb
+import json, os, signal, sys, time
+count, error = 0, 0
+while count < 2000:
+    try:
+        pid = os.fork()
+    except OSError as failure:
+        error = failure.errno
+        break
+    if pid == 0:
+        time.sleep(600)
+        os._exit(0)
+    count += 1
+print(json.dumps({"count": count, "error": error}), flush=True)
+sys.stdin.read()
+time.sleep(600)
+"""
+
+WAYS: list[tuple[Sandbox, Limit]] = [
+    ("bubblewrap", "cgroup"),
+    ("bubblewrap", "rlimits"),
+    ("namespaces", "cgroup"),
+    ("namespaces", "rlimits"),
+    ("landlock", "rlimits"),
+]
+
+
+@pytest.fixture(params=WAYS, ids=["-".join(way) for way in WAYS])
+async def limited(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Benched]:
+    sandbox, limits = request.param
+    try:
+        async with benched(tmp_path / "state", sandbox, limits) as bench:
+            yield bench
+    except RuntimeFailure as failure:
+        if "limits by cgroup cannot be had" not in str(failure):
+            raise
+        pytest.skip(str(failure))
+
+
+async def test_a_server_that_eats_more_memory_than_it_may_does_not_get_it(limited: Benched) -> None:
+    limits = Limits(memory=96 * MIB)
+    running, heard = await limited.start(limited.spec(EATS, str(400 * MIB), limits=limits))
+    await heard.until(lambda h: bool(h.reasons))
+    await limited.runtime.stop(running.identity, 1)
+    if limited.limits == "cgroup":
+        assert heard.reasons == ["killed: out of memory"]
+        assert "memory 96 MiB" in running.facts["limits"]
+        assert "by cgroup v" in running.facts["limits"]
+    else:
+        assert heard.out.strip() == b'{"ate": 0}'
+        assert "memory 96 MiB of data for each process by rlimit" in running.facts["limits"]
+
+
+async def test_a_server_within_its_memory_is_left_alone(limited: Benched) -> None:
+    told = await limited.tell(EATS, str(40 * MIB), limits=Limits(memory=96 * MIB))
+    assert told == {"ate": 40 * MIB}
+
+
+async def test_a_fork_bomb_is_contained_and_nothing_of_it_outlives_a_stop(limited: Benched) -> None:
+    running, heard = await limited.start(limited.spec(BOMB, limits=Limits(pids=24)))
+    await heard.until(lambda h: b"\n" in h.out)
+    told = eval(heard.out)
+    assert told["error"] == 11  # EAGAIN
+    assert 10 <= told["count"] <= 26
+    await limited.runtime.stop(running.identity, 0.2)
+    assert _running_with(b"kept apart: fork bomb") == []
+    assert await limited.runtime.observe() == []
+    assert "24 processes" in running.facts["limits"]
+
+
+async def test_one_servers_processes_do_not_count_for_another(limited: Benched) -> None:
+    first, heard = await limited.start(limited.spec(BOMB, limits=Limits(pids=24)))
+    await heard.until(lambda h: b"\n" in h.out)
+    program = "import json, os; pid = os.fork(); pid or os._exit(0); print(json.dumps({'forked': pid > 0}))"
+    assert await limited.tell(program, limits=Limits(pids=24)) == {"forked": True}
+    await limited.runtime.stop(first.identity, 0.2)
+
+
+async def test_a_servers_crash_leaves_no_core(limited: Benched) -> None:
+    program = "import json, resource; print(json.dumps({'core': resource.getrlimit(resource.RLIMIT_CORE)}))"
+    assert await limited.tell(program) == {"core": [0, 0]}
+
+
+def _running_with(mark: bytes) -> list[int]:
+    found: list[int] = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if mark in path.read_bytes() and int(path.parent.name) != os.getpid():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
