@@ -74,7 +74,8 @@ class Room:
                 return self._take(size, end)
             if code not in _UNSUPPORTED:
                 raise JournalUnavailable(f"the journal cannot take a record: {os.strerror(code)}")
-        # No file system's promise: look whether it is free now, each time a chunk is used up.
+        # No file system's promise: look whether it is free now, each time a chunk is used up, with a
+        # margin for the file system's own blocks. One that tells no size has no end that could be met.
         self._promised = False
-        free = os.fstatvfs(self._fd)
-        return free.f_bavail * free.f_frsize >= end - size
+        disk = os.fstatvfs(self._fd)
+        return not disk.f_blocks or disk.f_bavail * disk.f_frsize >= end - size + _GRAIN
