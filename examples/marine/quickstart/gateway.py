@@ -59,9 +59,9 @@ class Gateway:
     def check(self) -> None:
         """Raise `Failure` where the gateway has ended."""
         if self.process.poll() is not None:
-            raise Failure(
-                f"the gateway ended with status {self.process.returncode}:\n{last_lines(self.place.log)}"
-            )
+            code = self.process.returncode
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+            raise Failure(f"the gateway {how}; the end of its log:\n{last_lines(self.place.log)}")
 
     def wait(self) -> None:
         """Wait until the gateway ends by itself, which it should not."""

@@ -22,6 +22,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 SERVERS_SECONDS = 900.0  # the first run may fetch a base image and build three others
+MEMORY_LOST = "(code -31005)"
 UNDER_WAY = ("preparing", "starting")
 TOOL = "sqlite__read_query"
 QUERY = (
@@ -135,14 +136,13 @@ def _hint(gateway: Gateway) -> str:
 
 
 def _called(arguments: list[str]) -> list[dict[str, object]]:
+    command = [*TIDEGATE, *arguments, "--json"]
     done = subprocess.run(
-        [*TIDEGATE, *arguments, "--json"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        stdin=subprocess.DEVNULL,
+        command, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL
     )
+    if MEMORY_LOST in done.stderr:  # an earlier run was killed; this is said once
+        say(done.stderr.strip())
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode != 0:
         raise Failure(f"the call failed: {(done.stderr or done.stdout).strip()}")
     result = json.loads(done.stdout)
