@@ -228,12 +228,18 @@ class Pool:
         elif workload.state is WorkloadState.FAILED:
             log().warning("workload.failed", workload=workload.identity.id, reason=workload.reason)
             self._record(workload, "failed")
-            self._metrics.restarts[self.spec.name] += 1
         elif workload.state is WorkloadState.STOPPED:
             log().info("workload.stopped", workload=workload.identity.id)
             self._record(workload, "stopped")
             self._watcher.forget(workload.identity.id)
         self._watcher.pool_changed(self, workload)
+
+    def workload_broke(self, workload: Workload, reason: str) -> None:
+        """Record and log it."""
+        log().warning("workload.broke", workload=workload.identity.id, reason=reason)
+        self._metrics.restarts[self.spec.name] += 1
+        workload.reason = reason
+        self._record(workload, "broke")
 
     def workload_lost(self, workload: Workload) -> None:
         """Note whose memory went, so that the next call of that key is told."""

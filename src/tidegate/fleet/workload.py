@@ -81,6 +81,10 @@ class Owner(Protocol):
         """Learn that its state changed."""
         ...
 
+    def workload_broke(self, workload: Workload, reason: str) -> None:
+        """Learn that it was ready and is no more."""
+        ...
+
     def workload_lost(self, workload: Workload) -> None:
         """Learn that what it remembered is gone."""
         ...
@@ -186,6 +190,7 @@ class Workload:
             return
         self._ended.set_result((reason, violated))
         self._retired, self.channel = self.channel, None  # no further call gets on it
+        self._owner.workload_broke(self, reason)
         if violated:
             self._owner.workload_lost(self)
         self._set(WorkloadState.STARTING, reason)

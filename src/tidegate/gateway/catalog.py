@@ -10,6 +10,7 @@ from tidegate.domain.endpoint import EndpointSpec
 from tidegate.domain.errors import ChannelFailure, InvalidParams, ParseFailure
 from tidegate.domain.principal import Principal
 from tidegate.domain.server import ServerSpec
+from tidegate.domain.target import Decision
 from tidegate.fleet.fleet import Fleet
 from tidegate.gateway.definitions import Definitions, DefinitionStore, fetch
 from tidegate.gateway.view import SERVERS, Entry, Part, View, build
@@ -39,16 +40,18 @@ class Endpoint:
         self.view = view
         self._lists = {}
 
-    def resolve(self, principal: Principal, name: str) -> Entry:
-        """Give the entry of a shown name. What is hidden from the principal looks unknown to it.
+    def resolve(self, principal: Principal, name: str) -> tuple[Entry, Decision]:
+        """Give the entry of a shown name and the rule that allows it. What is hidden looks unknown.
 
         Raises:
             InvalidParams: it has none that it may see.
         """
         entry = self.view.by_name.get(name)
-        if entry is None or not self.authorizer.decide(principal, entry.target).allowed:
-            raise InvalidParams(f"unknown tool: {name[:128]}")
-        return entry
+        if entry is not None:
+            decision = self.authorizer.decide(principal, entry.target)
+            if decision.allowed:
+                return entry, decision
+        raise InvalidParams(f"unknown tool: {name[:128]}")
 
     def list_tools(self, principal: Principal, offset: int, *, modern: bool) -> bytes:
         """Give the encoded result of `tools/list` from `offset` on."""

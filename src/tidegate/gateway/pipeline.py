@@ -26,6 +26,7 @@ from tidegate.domain.errors import (
 )
 from tidegate.domain.record import Outcome
 from tidegate.domain.server import ServerSpec, Sharing
+from tidegate.domain.target import Decision
 from tidegate.domain.workload import SHARED
 from tidegate.fleet.fleet import Fleet
 from tidegate.fleet.pool import Lease
@@ -78,18 +79,20 @@ class Pipeline:
     async def handle(self, call: Call) -> Answer:
         """Handle a request, notification or response. Every end of it is recorded; only faults of ours raise."""
         try:
-            await self._authenticate(call)
-            await self._join_session(call)
+            await self._identify(call)
             if self.draining:
                 raise Draining("the gateway is stopping")
             if call.method != "tools/call" or call.inbound.message.id is None:
                 return self._answer_here(call)
-            entry = call.endpoint.resolve(call.principal, decode_text(call.params.get("name")) or "")
+            name = decode_text(call.params.get("name")) or ""
+            entry, decision = call.endpoint.resolve(call.principal, name)
             self._limits.enter(call.principal)
             try:
                 lease = self._fleet.lease_now(entry.target.server, self._sharing(call, entry), call.asker)
-                with lease or await self._wait_for_lease(call, entry) as lease:
-                    intent = self._intent(call, entry, lease)
+                if lease is None:
+                    lease, decision = await self._wait_for_lease(call, entry)
+                with lease:
+                    intent = self._intent(call, entry, decision, lease)
                     await self._journal.durable(intent)
                     return await self._send(call, entry, intent, lease)
             finally:
@@ -127,29 +130,27 @@ class Pipeline:
     async def end_session(self, call: Call) -> Answer:
         """End a legacy session (HTTP DELETE)."""
         try:
-            await self._authenticate(call)
-            await self._join_session(call)
+            await self._identify(call)
             if call.session is not None and call.inbound.session is not None:
                 await self._sessions.end(call.inbound.session, call.session)
             return Answer(200)
         except Refusal as refusal:
             return self.refuse(call, refusal)
 
-    async def _authenticate(self, call: Call) -> None:
-        if call.operator is not None:  # the control socket: who can open it is vouched for by the file system
-            call.vouched = call.operator
-            return
+    async def _identify(self, call: Call) -> None:
+        """Find out who asks, and in which session. The control socket vouches for its operator itself."""
         asked = call.credentials
-        call.vouched = self._authenticator.cached(asked) or await self._authenticator.authenticate(asked)
-
-    async def _join_session(self, call: Call) -> None:
-        session_id = call.inbound.session
-        if session_id is None or call.method == "initialize":
-            return
-        path = call.endpoint.path
-        call.session = self._sessions.cached(session_id, call.principal, path) or await self._sessions.open(
-            session_id, call.principal, path
+        call.vouched = (
+            call.operator
+            or self._authenticator.cached(asked)
+            or await self._authenticator.authenticate(asked)
         )
+        session_id = call.inbound.session
+        if session_id is not None and call.method != "initialize":
+            principal, path = call.vouched.principal, call.endpoint.path
+            call.session = self._sessions.cached(session_id, principal, path) or await self._sessions.open(
+                session_id, principal, path
+            )
 
     def _answer_here(self, call: Call) -> Answer:
         message = call.inbound.message
@@ -162,21 +163,21 @@ class Pipeline:
                 running.cancel()
         return ACCEPTED
 
-    async def _wait_for_lease(self, call: Call, entry: Entry) -> Lease:
+    async def _wait_for_lease(self, call: Call, entry: Entry) -> tuple[Lease, Decision]:
         """Wait for a workload; then look again whether the call may still go out."""
         spec = self._spec(entry)
         lease = await self._fleet.lease(
             entry.target.server, self._sharing(call, entry), call.asker, spec.timeouts.start
         )
         try:
-            await self._authenticate(call)
-            call.endpoint.resolve(call.principal, entry.shown)
+            await self._identify(call)
+            _, decision = call.endpoint.resolve(call.principal, entry.shown)
             if self.draining:
                 raise Draining("the gateway is stopping")
+            return lease, decision
         except BaseException:
             lease.release()
             raise
-        return lease
 
     def _sharing(self, call: Call, entry: Entry) -> str:
         """Say whose workload the call goes to."""
@@ -193,14 +194,14 @@ class Pipeline:
     def _spec(self, entry: Entry) -> ServerSpec:
         return self._fleet.pools[entry.target.server].spec
 
-    def _intent(self, call: Call, entry: Entry, lease: Lease) -> Intent:
+    def _intent(self, call: Call, entry: Entry, decision: Decision, lease: Lease) -> Intent:
         return self._journal.intent(
             call_id=call.id,
             principal=call.principal,
             endpoint=call.endpoint.path,
             target=entry.target,
             shown=entry.shown,
-            decision=call.endpoint.authorizer.decide(call.principal, entry.target),
+            decision=decision,
             workload=lease.workload.identity.id,
             arguments=bytes(call.params.get("arguments", _NO_ARGUMENTS)),
             client=call.client,
