@@ -16,6 +16,7 @@ from examples.marine import database, repository
 from examples.marine.quickstart.host import ROOT, Choice
 from examples.marine.quickstart.options import Failure
 
+SOCKET_PATH = 107  # sun_path of unix(7), less its end
 SERVER_UID = 65532  # whom a gateway that is root runs its servers as
 
 HEAD = """\
@@ -95,6 +96,10 @@ def lay(place: Place, choice: Choice, port: int) -> bool:
     Raises:
         Failure: the directory cannot be written.
     """
+    if len(os.fsencode(place.control)) > SOCKET_PATH:
+        raise Failure(
+            f"the path {place.directory} is too long for a socket in it: use a clone in a shorter place"
+        )
     try:
         place.directory.mkdir(mode=0o755, exist_ok=True)
         _lay_database(place.database)
