@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import textwrap
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -96,15 +97,13 @@ async def _list(place: Where) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def _show(tool: dict[str, Any]) -> None:
-    from rich.padding import Padding
     from rich.text import Text
 
-    about = tool.get("description") or tool.get("title") or ""
-    first = str(about).strip().split("\n\n")[0]
     console = out()
+    about = str(tool.get("description") or tool.get("title") or "").strip().split("\n\n")[0]
     console.print(Text(harmless(str(tool["name"])), style="bold"))
-    if first:
-        console.print(Padding(Text(harmless(" ".join(first.split()))[:400], style="dim"), (0, 0, 0, 4)))
+    for line in textwrap.wrap(harmless(" ".join(about.split()))[:400], max(20, console.width - 4)):
+        console.print(Text("    " + line, style="dim"))
 
 
 def _key(key_file: Path | None) -> str | None:

@@ -140,7 +140,9 @@ class FileModel(Model):
 
     version: Literal[1] = 1
     """Version of this file's format."""
-    listen: ListenAt = Listen("127.0.0.1", 8080)
+    listen: ListenAt = Field(
+        default=Listen("127.0.0.1", 8080), json_schema_extra={"default": "127.0.0.1:8080"}
+    )
     """Where the gateway listens. Beyond loopback needs `auth` other than `local`."""
     public_url: PublicUrl | None = None
     """How clients reach the gateway, where that is another URL."""

@@ -120,6 +120,8 @@ def _unknown_key(path: Path, known: Sequence[str], prefix: Path) -> str:
         others = [launch for launch, model in LAUNCHES.items() if key in keys_of(model)]
         if others:
             return f"does not go with {here} (goes with: {', '.join(others)})"
+        # Most likely the launch key itself is mistyped, so all of them are among the known.
+        known = [*known, *LAUNCH_KEYS]
     return "is no known key" + choose(key, known)
 
 

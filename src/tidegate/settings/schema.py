@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from tidegate.settings.load import Extensions
 from tidegate.settings.models import FileModel
 from tidegate.settings.servers import SERVER_NAME
 
-IDENTIFIER = "https://tidegate.dev/schema/tidegate-1.json"
+IDENTIFIER = "urn:tidegate:settings:1"
 
 
 def json_schema(extensions: Extensions) -> dict[str, Any]:
@@ -33,11 +33,29 @@ def json_schema(extensions: Extensions) -> dict[str, Any]:
         "properties": runtimes,
         "additionalProperties": False,
     }
+    properties["endpoints"]["default"] = {"/mcp": {}}
+    properties["endpoints"]["minProperties"] = properties["endpoints"].pop("minLength", 1)
+    definitions["RuleModel"]["oneOf"] = [{"required": ["allow"]}, {"required": ["deny"]}]
+    definitions.pop("JsonValue", None)  # only `runtimes` had it, whose shape stands above
     properties["servers"]["propertyNames"] = {"pattern": f"^{SERVER_NAME.pattern}$"}
     properties["endpoints"]["propertyNames"] = {"pattern": "^/"}
+    _drop_titles(schema)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": IDENTIFIER,
         **schema,
         "title": "tidegate settings",
     }
+
+
+def _drop_titles(part: object) -> None:
+    """Drop the titles that pydantic makes of names: they tell nothing that the names do not."""
+    if isinstance(part, dict):
+        given = cast("dict[str, Any]", part)
+        if isinstance(given.get("title"), str):
+            del given["title"]
+        for inner in given.values():
+            _drop_titles(inner)
+    elif isinstance(part, list):
+        for inner in cast("list[object]", part):
+            _drop_titles(inner)

@@ -6,12 +6,13 @@ The docstrings are the reference of the keys. Turning a model into a ServerSpec 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
 from pydantic import AfterValidator, Discriminator, Field, StrictBool, StrictInt, Tag
 
 from tidegate.domain.server import Limits, Network, Secret, Sharing, Timeouts
 from tidegate.settings.base import Model
+from tidegate.settings.shape import keys_of
 from tidegate.settings.values import FilePath, Seconds, SecondsOrNever, SecretText, ServerUrl, Size, Text
 
 SERVER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
@@ -239,12 +240,13 @@ LAUNCHES: dict[str, type[_Server]] = {
 }
 
 
-def launch_tag(value: object) -> str | None:
-    """Choose the model by the launch key that is there (the first, where there are several)."""
-    if isinstance(value, dict):
-        keys = cast("dict[str, Any]", value)
-        return f"<{next((key for key in LAUNCH_KEYS if key in keys), LAUNCH_KEYS[0])}>"
-    return "<image>"
+def launch_tag(value: object) -> str:
+    """Choose the model by the launch key that is there; without one, by what else is."""
+    if not isinstance(value, dict):
+        return f"<{LAUNCH_KEYS[0]}>"
+    given = cast("dict[str, object]", value)
+    there = [launch for launch in LAUNCH_KEYS if launch in given]
+    return f"<{there[0] if there else max(LAUNCHES, key=lambda launch: len(given.keys() & keys_of(LAUNCHES[launch])))}>"
 
 
 ServerModel = Annotated[

@@ -221,7 +221,7 @@ Size = Annotated[
     Field(ge=1, le=2**50),
     _schema(
         anyOf=[{"type": "integer", "minimum": 1}, {"type": "string", "pattern": f"^{_SIZE.pattern}$"}],
-        title="size",
+        format="size",
     ),
 ]
 Seconds = Annotated[
@@ -233,7 +233,7 @@ Seconds = Annotated[
             {"type": "number", "exclusiveMinimum": 0},
             {"type": "string", "pattern": f"^{_DURATION.pattern}$"},
         ],
-        title="duration",
+        format="duration",
     ),
 ]
 SecondsOrNever = Annotated[
@@ -242,7 +242,7 @@ SecondsOrNever = Annotated[
     Field(ge=0, le=366 * 86400),
     _schema(
         anyOf=[{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^{_DURATION.pattern}$"}],
-        title="duration",
+        format="duration",
     ),
 ]
 Text = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_no_reference)]
@@ -250,27 +250,27 @@ FilePath = Annotated[
     Path,
     BeforeValidator(_path_text),
     AfterValidator(_resolve),
-    _schema(type="string", minLength=1, title="path"),
+    _schema(type="string", minLength=1, format="path"),
 ]
-ListenAt = Annotated[Listen, PlainValidator(listen_at), _schema(type="string", title="host:port")]
+ListenAt = Annotated[Listen, PlainValidator(listen_at), _schema(type="string", format="host-port")]
 ServerUrl = Annotated[
-    Text, AfterValidator(_server_url), _schema(type="string", pattern="^https?://", title="URL")
+    Text, AfterValidator(_server_url), _schema(type="string", pattern="^https?://", format="uri")
 ]
 PublicUrl = Annotated[
-    Text, AfterValidator(_public_url), _schema(type="string", pattern="^https?://", title="URL")
+    Text, AfterValidator(_public_url), _schema(type="string", pattern="^https?://", format="uri")
 ]
 ProxyUrl = Annotated[
-    Text, AfterValidator(_proxy_url), _schema(type="string", pattern="^https?://", title="URL")
+    Text, AfterValidator(_proxy_url), _schema(type="string", pattern="^https?://", format="uri")
 ]
 Origin = Annotated[
-    Text, AfterValidator(_origin), _schema(type="string", pattern="^https?://", title="origin")
+    Text, AfterValidator(_origin), _schema(type="string", pattern="^https?://", format="origin")
 ]
-HostName = Annotated[Text, AfterValidator(_host_name), _schema(type="string", title="host")]
+HostName = Annotated[Text, AfterValidator(_host_name), _schema(type="string", format="host")]
 AddressRange = Annotated[
     ipaddress.IPv4Network | ipaddress.IPv6Network,
     PlainValidator(_network),
-    _schema(type="string", title="network"),
+    _schema(type="string", format="network"),
 ]
 SecretText = Annotated[
-    str | Secret, PlainValidator(_secret_text), _schema(type="string", title="text with references")
+    str | Secret, PlainValidator(_secret_text), _schema(type="string", format="text-with-references")
 ]

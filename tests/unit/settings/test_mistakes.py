@@ -167,3 +167,9 @@ def test_a_public_url_needs_authentication_too() -> None:
 )
 def test_a_setting_of_the_gateway_that_cannot_be_is_told_of(line: str, said: str) -> None:
     assert said in only_mistake(line)
+
+
+def test_a_mistyped_launch_key_is_recognised() -> None:
+    typed, missing = mistakes("servers: {a: {comand: [x]}}")
+    assert "servers.a.comand: is no known key; did you mean command?" in typed
+    assert missing == "1: servers.a: exactly one of image, command, package, url is needed"

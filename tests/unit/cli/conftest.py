@@ -1,0 +1,123 @@
+"""What the tests of the command line share: running it, and a gateway's control socket of the tests' own.
+
+The double speaks the documented control API and strict stateless MCP; it must decide nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from typer.testing import CliRunner
+
+from tidegate.cli.app import app
+
+STATUS: dict[str, Any] = {
+    "version": "0.1.0",
+    "instance": "0123456789abcdef",
+    "pid": 1,
+    "url": "http://127.0.0.1:8080",
+    "ready": True,
+    "draining": False,
+    "started": 1,
+    "endpoints": [{"path": "/mcp", "servers": ["time", "vessels"], "names": "prefixed", "later": True}],
+    "servers": [
+        {
+            "name": "time", "state": "ready", "reason": None, "runtime": "docker", "transport": "stdio",
+            "launch": "package pypi:mcp-server-time 2026.10.19", "sharing": "principal", "tools": 2, "retry_in": None,
+            "workloads": [
+                {"id": "tg-time-0a0a0a0a", "state": "ready", "in_flight": 1, "calls": 7, "restarts": 2, "started": 1,
+                 "facts": {"image": "x", "limits": "memory, cpus, pids", "sandbox": "container"}}
+            ],
+        },
+        {
+            "name": "vessels", "state": "failed", "reason": "image \x1b[31mnot found", "runtime": "docker", "transport": "http",
+            "launch": "image [bold]x", "sharing": "shared", "tools": 0, "retry_in": 30, "workloads": [],
+        },
+    ],
+}  # fmt: skip
+
+
+@dataclass
+class Ran:
+    """What a command did."""
+
+    status: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def run(*arguments: str, given: str | None = None, env: dict[str, str] | None = None) -> Ran:
+    wide = {"COLUMNS": "200", "TIDEGATE_KEY": "", "TIDEGATE_CONFIG": "", **(env or {})}
+    result = CliRunner().invoke(app, list(arguments), input=given, env=wide)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Ran(result.exit_code, result.stdout, result.stderr)
+
+
+async def run_beside(*arguments: str, given: str | None = None, env: dict[str, str] | None = None) -> Ran:
+    """Run a command while this loop serves it."""
+    return await asyncio.to_thread(run, *arguments, given=given, env=env)
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A directory whose path is short enough for a Unix socket."""
+    path = Path(tempfile.mkdtemp(prefix="tg-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@dataclass
+class Gateway:
+    """A control socket that answers as it is told."""
+
+    state: Path
+    status: Any = field(default_factory=lambda: STATUS)
+    asked: list[web.Request] = field(default_factory=list[web.Request])
+    mcp: Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]] | None = None
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request)
+        if request.path == "/v1/status":
+            return web.json_response(self.status)
+        if request.path.startswith("/v1/logs/"):
+            return await self._logs(request)
+        if request.method == "POST" and self.mcp is not None:
+            return await self.mcp(request, await request.json())
+        return web.json_response({"error": f"no {request.method} {request.path} here"}, status=404)
+
+    async def _logs(self, request: web.Request) -> web.StreamResponse:
+        name = request.path.rpartition("/")[2]
+        if name != "time":
+            return web.json_response({"error": f"no server {name!r} (known: time)"}, status=404)
+        lines = ["one", "tw\x1b[2Jo", "drei: \u00e9"][-int(request.query["lines"]) :]
+        response = web.StreamResponse(headers={"content-type": "text/plain"})
+        await response.prepare(request)
+        for byte in "".join(line + "\n" for line in lines).encode():
+            await response.write(bytes([byte]))
+        return response
+
+
+@pytest.fixture
+async def gateway(short: Path) -> AsyncIterator[Gateway]:
+    """A gateway that runs, as far as the command line can see."""
+    told = Gateway(short)
+    served = web.Application()
+    served.router.add_route("*", "/{path:.*}", told.answer)
+    runner = web.AppRunner(served, access_log=None)
+    await runner.setup()
+    await web.UnixSite(runner, str(short / "control.sock")).start()
+    yield told
+    await runner.cleanup()
