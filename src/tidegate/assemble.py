@@ -20,7 +20,8 @@ from tidegate.access.authenticate import Authenticator
 from tidegate.access.authorize import Authorizer
 from tidegate.access.limits import CallLimits
 from tidegate.audit.journal import Journal
-from tidegate.domain.errors import JournalUnavailable, RuntimeFailure, SettingsError
+from tidegate.channels.http.dial import tls_context
+from tidegate.domain.errors import JournalUnavailable, RuntimeFailure
 from tidegate.domain.record import RecordKind
 from tidegate.domain.server import Remote, ServerSpec
 from tidegate.edge.app import App, Page
@@ -35,7 +36,7 @@ from tidegate.extensions.identity.keys import KeyIdentity, KeyStore
 from tidegate.extensions.identity.local import LocalIdentity, local_principal
 from tidegate.extensions.state.sqlite import SQLITE, SqliteSettings
 from tidegate.fleet.fleet import Caps, Fleet
-from tidegate.fleet.launch import RuntimeLauncher, Wiring
+from tidegate.fleet.launch import RemoteLauncher, RuntimeLauncher, Wiring
 from tidegate.gateway.catalog import Catalog, Endpoint
 from tidegate.gateway.definitions import DefinitionStore
 from tidegate.gateway.local import LocalAnswers
@@ -166,10 +167,13 @@ async def _start(
     settings: Settings, plant: Plant, stop: Callable[[], None], stack: AsyncExitStack
 ) -> Gateway:
     fleet = plant.fleet
-    wiring = Wiring(introduce(__version__), lambda: secrets.token_hex(4))
+    outbound = settings.outbound
+    wiring = Wiring(
+        introduce(__version__), lambda: secrets.token_hex(4), tls_context(outbound.ca_bundle), outbound.proxy
+    )
     for spec in plant.servers:
         if isinstance(spec.launch, Remote):
-            raise SettingsError("remote: not yet")
+            fleet.declare(spec, RemoteLauncher(spec, spec.launch, wiring))
         else:
             fleet.declare(spec, RuntimeLauncher(spec, plant.runtimes[spec.runtime], wiring, fleet.end_later))
     endpoints = [Endpoint(spec, Authorizer(spec)) for spec in settings.endpoints]

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tidegate.channels.channel import ChannelEvents
 from tidegate.channels.handshake import Patience
+from tidegate.channels.http.messages import HttpBounds
+from tidegate.channels.place import HttpPlace
+from tidegate.channels.sse import SseChannel
 from tidegate.channels.stdio import StdioBounds, StdioChannel
-from tidegate.domain.errors import RuntimeFailure
-from tidegate.domain.server import ServerSpec
+from tidegate.channels.streamable import StreamableHttpChannel
+from tidegate.domain.errors import ChannelFailure, RuntimeFailure
+from tidegate.domain.server import Image, Remote, ServerSpec, Transport
 from tidegate.domain.workload import Upstream, WorkloadIdentity
 from tidegate.fleet.workload import Opened
 from tidegate.ports.runtime import Progress, Runtime
 from tidegate.protocol.client import Introduction
+from tidegate.protocol.framing import CutLines
 from tidegate.telemetry import log
 
 
@@ -25,6 +31,10 @@ class Wiring:
     introduction: Introduction
     new_epoch: Callable[[], str]
     """Gives a random word of letters and digits: upstream ids of one attach begin with it."""
+    tls: ssl.SSLContext
+    """For servers reached by `https:`."""
+    proxy: str | None = field(default=None, repr=False)
+    """Outbound proxy, for servers reached by URL. May hold credentials."""
 
 
 class RuntimeLauncher:
@@ -58,7 +68,9 @@ class RuntimeLauncher:
 
     async def open(self, identity: WorkloadIdentity, events: ChannelEvents, known: Upstream | None) -> Opened:
         """Start, or attach to, a workload and shake hands."""
-        return await self._open_stdio(identity, events, known)
+        if self._spec.transport is Transport.STDIO:
+            return await self._open_stdio(identity, events, known)
+        return await self._open_http(identity, events, known)
 
     async def end(self, identity: WorkloadIdentity, grace: float) -> None:
         """End it; what cannot be ended now is tried again later."""
@@ -86,8 +98,113 @@ class RuntimeLauncher:
             raise
         return Opened(channel, running.facts)
 
+    async def _open_http(
+        self, identity: WorkloadIdentity, events: ChannelEvents, known: Upstream | None
+    ) -> Opened:
+        """Start a server that listens; its streams are its log."""
+        tap = _Tap(events)
+        begin = self._runtime.start if known is None else self._runtime.attach
+        running = await begin(self._spec, identity, tap)
+        if running.address is None:
+            raise RuntimeFailure(f"runtime {self._spec.runtime} gives no address for an HTTP server")
+        path = self._spec.launch.path if isinstance(self._spec.launch, Image) else "/mcp"
+        place = HttpPlace(running.address + path, bounds=HttpBounds(body=self._spec.limits.message))
+        while True:
+            if tap.ended is not None:
+                raise RuntimeFailure(f"it ended before it answered: {tap.ended}")
+            channel = StreamableHttpChannel(events, place, epoch=self._wiring.new_epoch())
+            try:
+                await channel.open(
+                    known, self._wiring.introduction, Patience(total=self._spec.timeouts.start)
+                )
+            except ChannelFailure as error:
+                await channel.close()
+                if error.sent or known is not None:
+                    raise
+                await asyncio.sleep(_LISTENING_LOOK)  # it does not listen yet; the caller bounds the wait
+            except BaseException:
+                await channel.close()
+                raise
+            else:
+                tap.opened = True
+                return Opened(channel, running.facts)
+
     def _say(self, progress: Progress) -> None:
         share = ""
         if progress.done is not None and progress.total:
             share = f" {100 * progress.done // progress.total} %"
         self.doing = progress.what + share
+
+
+class RemoteLauncher:
+    """Opens sessions with a server that runs elsewhere."""
+
+    def __init__(self, spec: ServerSpec, remote: Remote, wiring: Wiring) -> None:
+        """Check what can be checked without asking the server.
+
+        Raises:
+            SettingsError: the URL, a header or the proxy cannot be used.
+        """
+        self.doing: str | None = None
+        self._spec = spec
+        self._remote = remote
+        self._wiring = wiring
+        bounds = HttpBounds(body=spec.limits.message)
+        self._place = HttpPlace(remote.url, remote.headers, wiring.tls, wiring.proxy, bounds)
+        self._place.origin()
+        self._place.header_lines()
+
+    async def prepare(self) -> None:
+        """Do nothing: there is nothing to prepare."""
+
+    async def open(self, identity: WorkloadIdentity, events: ChannelEvents, known: Upstream | None) -> Opened:
+        """Open a session; with `known`, go on with the one from before."""
+        epoch = self._wiring.new_epoch()
+        channel = (
+            SseChannel(events, self._place, epoch=epoch)
+            if self._remote.transport is Transport.SSE
+            else StreamableHttpChannel(events, self._place, epoch=epoch)
+        )
+        try:
+            await channel.open(known, self._wiring.introduction, Patience(total=self._spec.timeouts.start))
+        except BaseException:
+            await channel.close()
+            raise
+        facts = {
+            "sandbox": "none of ours: it runs elsewhere",
+            "tls": str(self._remote.url.startswith("https:")),
+        }
+        return Opened(channel, facts)
+
+    async def end(self, identity: WorkloadIdentity, grace: float) -> None:
+        """Do nothing: the session ended with its channel."""
+
+
+_LISTENING_LOOK = 0.1
+"""Seconds between attempts to reach a server that has just been started."""
+_LOG_LINE = 4096
+
+
+class _Tap:
+    """Takes the streams of a server that speaks HTTP: both are its log."""
+
+    def __init__(self, events: ChannelEvents) -> None:
+        self.opened = False
+        self.ended: str | None = None
+        self._events = events
+        self._lines = CutLines(_LOG_LINE)
+
+    def stdout(self, data: bytes) -> None:
+        """Log it."""
+        self.stderr(data)
+
+    def stderr(self, data: bytes) -> None:
+        """Log it."""
+        for line in self._lines.feed(data):
+            self._events.channel_logged(line)
+
+    def closed(self, reason: str) -> None:
+        """Tell that the server ended, once there is a channel to it."""
+        self.ended = reason
+        if self.opened:
+            self._events.channel_closed(reason)

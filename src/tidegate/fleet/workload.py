@@ -23,6 +23,7 @@ from tidegate.domain.server import ServerSpec
 from tidegate.domain.workload import Upstream, WorkloadIdentity, WorkloadState
 from tidegate.fleet.gate import Gate
 from tidegate.protocol.codec import Object
+from tidegate.telemetry import log
 
 FIRST_BACKOFF, LONGEST_BACKOFF = 1.0, 60.0
 """Seconds between attempts; doubled each time."""
@@ -206,12 +207,22 @@ class Workload:
     async def _supervise(self, known: Upstream | None) -> None:
         try:
             while not self._stopping:
-                known = await self._live(known)
+                known = await self._attempt(known)
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
         finally:
             await asyncio.shield(self._finish())
+
+    async def _attempt(self, known: Upstream | None) -> Upstream | None:
+        try:
+            return await self._live(known)
+        except Exception as error:  # noqa: BLE001 - a supervisor: a fault of ours costs this server only, and is said
+            log().error("supervisor.failed", workload=self.identity.id, exc_info=error)
+            await self._owner.launcher.end(self.identity, CRASH_GRACE)
+            await self._back_off(f"internal error ({type(error).__name__})", FIRST_BACKOFF)
+            self.identity = self._owner.identity_for(self.sharing)
+            return None
 
     async def _live(self, known: Upstream | None) -> Upstream | None:
         """Bring it up and see it to its end. Give what is known for attaching to it again, if that may do."""
