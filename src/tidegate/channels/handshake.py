@@ -91,7 +91,7 @@ class Handshake:
                 return upstream
         reply = await opening.future
         upstream = read_initialize(reply.result, reply.error)
-        self._talk.say(INITIALIZED)
+        self._talk.inbox.say(INITIALIZED)
         return upstream
 
     def _discovered(self, probe: Waiting) -> Upstream | None:
@@ -104,7 +104,7 @@ class Handshake:
     def _post(self, method: str, make: Callable[[bytes, Introduction], bytes]) -> Waiting:
         left = max(0.0, self._ends - self._talk.loop.time())
         waiting = self._talk.expect(Outbound(method, timeout=left), quiet=True)
-        if not self._talk.say(make(waiting.ident, self._introduction)):
+        if not self._talk.inbox.say(make(waiting.ident, self._introduction)):
             self._drop(waiting)
             raise ChannelFailure(f"{method} could not be sent", sent=False)
         return waiting

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidegate.channels.channel import ChannelEvents, Outbound, Reply
-from tidegate.channels.conversation import Conversation, Dropped, ServerRequests, refuse
+from tidegate.channels.conversation import Conversation
 from tidegate.channels.handshake import Handshake, Patience
+from tidegate.channels.inbox import Dropped, ServerRequests, refuse
 from tidegate.domain.errors import ChannelClosed, ChannelFailure, UpstreamProtocolError
 from tidegate.domain.workload import Upstream
 from tidegate.ports.recorder import Intent
@@ -110,7 +111,7 @@ class StdioChannel:
     @property
     def dropped(self) -> Dropped:
         """How many messages came that were good for nothing."""
-        return self._talk.dropped
+        return self._talk.inbox.dropped
 
     async def call(self, intent: Intent, outbound: Outbound) -> Reply:
         """Send a request that was recorded."""

@@ -39,7 +39,7 @@ async def dial(
     make: Callable[[], Connection],
     timeout: float,
 ) -> Connection:
-    """Open a connection.
+    """Open a connection, over TLS where `tls` is given.
 
     Raises:
         ChannelClosed: it could not be had, with `sent` False. Names hosts and ports, never credentials.
@@ -48,10 +48,10 @@ async def dial(
     try:
         async with asyncio.timeout(timeout):
             if proxy is None:
-                return await _connect(address.host, address.port, address, tls, make)
-            if not address.secure:
-                return await _connect(proxy.host, proxy.port, None, None, make)
-            return await _tunnel(address, proxy, tls or tls_context(), make)
+                return await _connect(address.host, address.port, tls, make)
+            if tls is None:
+                return await _connect(proxy.host, proxy.port, None, make)
+            return await _tunnel(address, proxy, tls, make)
     except TimeoutError as error:
         raise ChannelClosed(f"no connection to {where} within {timeout:g} s", sent=False) from error
     except ssl.SSLError as error:
@@ -61,14 +61,11 @@ async def dial(
 
 
 async def _connect(
-    host: str, port: int, secured: Address | None, tls: ssl.SSLContext | None, make: Callable[[], Connection]
+    host: str, port: int, tls: ssl.SSLContext | None, make: Callable[[], Connection]
 ) -> Connection:
     loop = asyncio.get_running_loop()
-    if secured is None or not secured.secure:
-        _, connection = await loop.create_connection(make, host, port)
-    else:
-        context = tls or tls_context()
-        _, connection = await loop.create_connection(make, host, port, ssl=context, server_hostname=host)
+    name = None if tls is None else host
+    _, connection = await loop.create_connection(make, host, port, ssl=tls, server_hostname=name)
     return connection
 
 

@@ -13,7 +13,7 @@ from collections import deque
 from tidegate.channels.deadlines import Deadlines
 from tidegate.channels.http.address import Address, Proxy
 from tidegate.channels.http.connection import Connection, Exchange
-from tidegate.channels.http.dial import dial
+from tidegate.channels.http.dial import dial, tls_context
 from tidegate.channels.http.messages import HttpBounds, HttpRequest, HttpResponse
 from tidegate.domain.errors import ChannelClosed, ChannelFailure
 
@@ -33,7 +33,7 @@ class HttpOrigin:
         self.bounds = bounds or HttpBounds()
         self.where = address.where
         self._address = address
-        self._tls = tls
+        self._tls = (tls or tls_context()) if address.secure else None
         self._proxy = proxy
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()

@@ -1,0 +1,282 @@
+"""StreamableHttpChannel: MCP over Streamable HTTP, in both eras. A POST a message, its answer on it.
+
+Sources: MCP 2026-07-28 and 2025-11-25, basic/transports, Streamable HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from tidegate.channels.channel import ChannelEvents, Outbound, Reply
+from tidegate.channels.errands import Errands
+from tidegate.channels.exchange import HttpCall, RequestHeaders, read_session
+from tidegate.channels.handshake import Patience
+from tidegate.channels.http.messages import HttpRequest, HttpResponse
+from tidegate.channels.inbox import Dropped, Inbox, ServerRequests, refuse, with_token
+from tidegate.channels.listening import listen, resume
+from tidegate.channels.place import HttpPlace
+from tidegate.domain.errors import (
+    ChannelClosed,
+    ChannelFailure,
+    ChannelTimeout,
+    SessionForgotten,
+    UpstreamProtocolError,
+    UpstreamRefused,
+)
+from tidegate.domain.workload import Upstream
+from tidegate.ports.recorder import Intent
+from tidegate.protocol import revisions
+from tidegate.protocol.client import (
+    INITIALIZED,
+    Dress,
+    Introduction,
+    cancelled,
+    decode_inbound,
+    discover,
+    initialize,
+    read_discovery,
+    read_initialize,
+)
+from tidegate.protocol.codec import one_line
+from tidegate.protocol.sse import Event
+
+_ERRAND = 10.0
+"""Seconds that a message nobody waits for may take."""
+_GOODBYE = 2.0
+"""Seconds for the end of a session."""
+_NO_WORD_ON_THE_ERA = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
+"""Statuses of a probe that say nothing about the server's era: asking again in the other one is of no use."""
+
+
+class StreamableHttpChannel:
+    """A channel to a Streamable HTTP server. Implements `Channel`.
+
+    `epoch` is random, of letters and digits. `channel_closed` is told only after `open` has returned,
+    and then only if the server forgot the session: a server that is away now may be there for the next
+    call. With `listening`, a legacy server's own stream of notifications is read where it has one.
+    """
+
+    def __init__(
+        self,
+        events: ChannelEvents,
+        place: HttpPlace,
+        *,
+        epoch: str,
+        requests: ServerRequests = refuse,
+        listening: bool = True,
+    ) -> None:
+        self._events = events
+        self._path = place.address().path
+        self._fixed = place.header_lines()
+        self._origin = place.origin()
+        self._headers = RequestHeaders(self._fixed)
+        self._inbox = Inbox(events, requests, self._send, self._find)
+        self._prefix = b'"%b-' % epoch.encode("ascii")
+        self._count = 0
+        self._calls: dict[bytes, HttpCall] = {}
+        self._errands = Errands()
+        self._listening = listening
+        self._listener: asyncio.Task[None] | None = None
+        self._upstream: Upstream | None = None
+        self._dress: Dress | None = None
+        self._ended: str | None = None
+
+    # Handshake
+
+    async def open(
+        self, known: Upstream | None, client: Introduction, patience: Patience | None = None
+    ) -> Upstream:
+        """Find out the era and shake hands, or with `known` (a session from before) see that it lasts.
+
+        After a failure the channel is to be closed.
+
+        Raises:
+            SessionForgotten: the session of `known` is gone; a new channel is to be opened without it.
+            ChannelFailure: it did not come to that, and why.
+        """
+        patience = patience or Patience(probe=10.0)
+        try:
+            async with asyncio.timeout(patience.total):
+                upstream = await (
+                    self._settle(client, patience) if known is None else self._rejoin(known, client)
+                )
+        except TimeoutError as error:
+            text = f"{self._origin.where} shook no hands within {patience.total:g} s"
+            raise ChannelTimeout(text) from error
+        self._upstream = upstream
+        self._dress = Dress(upstream.revision, client)
+        if self._listening and upstream.era == "legacy":
+            self._listener = asyncio.get_running_loop().create_task(self._listen())
+        return upstream
+
+    async def _settle(self, client: Introduction, patience: Patience) -> Upstream:
+        if patience.probe > 0:
+            self._headers = RequestHeaders(self._fixed, revisions.MODERN)
+            upstream = await self._discover(client, patience.probe)
+            if upstream is not None:
+                return upstream
+        self._headers = RequestHeaders(self._fixed)
+        call = self._begin(Outbound("initialize", timeout=patience.total))
+        response = await self._post(call, initialize(call.ident, client))
+        reply = call.settle(response, self._origin.where, session=False)
+        upstream = replace(read_initialize(reply.result, reply.error), session=read_session(response))
+        self._headers = RequestHeaders(self._fixed, upstream.revision, upstream.session)
+        await self._deliver(INITIALIZED, patience.total)
+        return upstream
+
+    async def _discover(self, client: Introduction, probe: float) -> Upstream | None:
+        """Ask as a modern client does. None: it is a legacy server, or says nothing that settles it."""
+        call = self._begin(Outbound("server/discover", timeout=probe))
+        try:
+            response = await self._post(call, discover(call.ident, client))
+            reply = call.settle(response, self._origin.where, session=False)
+        except UpstreamRefused as refused:
+            if refused.status in _NO_WORD_ON_THE_ERA:
+                raise
+            return None
+        except (ChannelTimeout, ChannelClosed, UpstreamProtocolError) as failure:
+            if not failure.sent:
+                raise
+            return None
+        return read_discovery(reply.result, reply.error)
+
+    async def _rejoin(self, known: Upstream, client: Introduction) -> Upstream:
+        self._headers = RequestHeaders(self._fixed, known.revision, known.session)
+        self._dress = Dress(known.revision, client)
+        await self.ask(Outbound("server/discover" if known.era == "modern" else "ping"))
+        return known
+
+    # What a caller sees
+
+    @property
+    def upstream(self) -> Upstream:
+        """What the handshake settled."""
+        if self._upstream is None:
+            raise ChannelClosed("channel is not open", sent=False)
+        return self._upstream
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests wait for an answer."""
+        return len(self._calls)
+
+    @property
+    def dropped(self) -> Dropped:
+        """How many messages came that were good for nothing."""
+        return self._inbox.dropped
+
+    async def call(self, intent: Intent, outbound: Outbound) -> Reply:
+        """Send a request that was recorded."""
+        return await self._request(outbound)
+
+    async def ask(self, outbound: Outbound) -> Reply:
+        """Send a request of the gateway's own, never one with an effect."""
+        if outbound.method == "tools/call":
+            raise ValueError("tools/call needs an intent")
+        return await self._request(outbound, repeatable=True)
+
+    async def close(self) -> None:
+        """End the session and the channel; what waits fails with `ChannelClosed`."""
+        was_open = self._ended is None and self._upstream is not None
+        self._ended = self._ended or "channel was closed"
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.gather(self._listener, return_exceptions=True)
+        await self._errands.close(_GOODBYE)
+        if was_open and self._headers.session is not None:
+            request = HttpRequest(b"DELETE", self._path, self._headers.get(), timeout=_GOODBYE)
+            try:
+                await self._origin.request(request)
+            except ChannelFailure:
+                pass  # the server forgets it by itself
+        await self._origin.close()
+
+    # Calls
+
+    def _begin(self, outbound: Outbound) -> HttpCall:
+        self._count += 1
+        return HttpCall(self._inbox, b'%b%d"' % (self._prefix, self._count), outbound)
+
+    async def _request(self, outbound: Outbound, *, repeatable: bool = False) -> Reply:
+        dress = self._dress
+        if self._ended is not None or dress is None:
+            raise ChannelClosed(self._ended or "channel is not open", sent=False)
+        call = self._begin(outbound)
+        self._calls[call.ident] = call
+        meta = with_token(outbound, call.ident)
+        data = dress.request(call.ident, outbound.method, outbound.params, meta)
+        try:
+            response = await self._post(call, data, repeatable=repeatable)
+            if call.reply is not None:
+                return call.reply
+            return call.settle(response, self._origin.where, session=self._headers.session is not None)
+        except (asyncio.CancelledError, ChannelTimeout):
+            if not dress.modern:  # else the end of the stream has said so
+                self._errands.run(self._errand(cancelled(call.ident, "nobody waits for it")))
+            raise
+        except SessionForgotten as failure:
+            self._end(str(failure))
+            raise
+        finally:
+            del self._calls[call.ident]
+
+    async def _post(self, call: HttpCall, data: bytes, *, repeatable: bool = False) -> HttpResponse:
+        outbound = call.outbound
+        headers = self._headers.post(outbound.method, outbound.name, outbound.mirrored)
+        request = HttpRequest(
+            b"POST", self._path, headers, data, outbound.timeout, call.take_event, repeatable
+        )
+        started = self._origin.loop.time()
+        response = await self._origin.request(request)
+        if response.streamed and not call.settled and response.last_id and not self._headers.modern:
+            deadline = started + outbound.timeout
+            return await resume(self._origin, self._path, self._headers, call, response, deadline)
+        return response
+
+    async def _deliver(self, data: bytes, timeout: float) -> None:
+        """POST what has no answer."""
+        headers = self._headers.post("notifications/initialized")
+        response = await self._origin.request(HttpRequest(b"POST", self._path, headers, data, timeout))
+        if not 200 <= response.status < 300:
+            text = f"{self._origin.where} answered a notification with status {response.status}"
+            raise UpstreamRefused(text, status=response.status)
+
+    def _send(self, data: bytes) -> bool:
+        """Send an answer to a server's request; a modern server has none to make."""
+        return not self._headers.modern and self._errands.run(self._errand(data))
+
+    async def _errand(self, data: bytes) -> None:
+        try:
+            await self._deliver(data, _ERRAND)
+        except ChannelFailure:
+            pass  # nobody waits for it, and the next call says what is wrong
+
+    def _find(self, ident: bytes) -> Outbound | None:
+        call = self._calls.get(ident)
+        return None if call is None else call.outbound
+
+    # What the server says on its own stream
+
+    async def _listen(self) -> None:
+        gone = await listen(self._origin, self._path, self._headers, self._heard)
+        if gone and self._headers.session is not None:
+            self._end(f"{self._origin.where} no longer knows the session")
+
+    def _heard(self, event: Event) -> bool:
+        if not event.data or event.event != "message":
+            return False
+        message = decode_inbound(one_line(event.data))
+        if message is None:
+            self._inbox.junk()
+        elif message.method is None:
+            self._inbox.dropped.unknown += 1  # answers stand on their own requests' streams
+        else:
+            self._inbox.take(message)
+        return False
+
+    def _end(self, reason: str) -> None:
+        if self._ended is None:
+            self._ended = reason
+            if self._upstream is not None:
+                self._events.channel_closed(reason)
