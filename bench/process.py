@@ -85,6 +85,7 @@ async def http_upstream(place: Path, tools: int = 1) -> AsyncIterator[str]:
     argv = [sys.executable, "-m", "bench.upstream_http", "--tools", str(tools)]
     async with running(argv, place / f"upstream-{tools}.log", cwd=ROOT) as program:
         yield await said_url(program)
+        program.check()
 
 
 @contextlib.asynccontextmanager
@@ -92,6 +93,7 @@ async def floor(place: Path, url: str) -> AsyncIterator[tuple[Program, str]]:
     """Run the floor in front of a URL and give it with its own."""
     async with running([sys.executable, "-m", "bench.floor", url], place / "floor.log", cwd=ROOT) as program:
         yield program, await said_url(program)
+        program.check()
 
 
 async def said_url(program: Program) -> str:

@@ -205,7 +205,7 @@ async def widths(series: Series, subject: Subject, era: Era, count: int, plan: P
                 before = subject.program.cpu() if subject.program else 0.0
                 rounds.append(await closed_loop(callers, plan.seconds))
                 used = (subject.program.cpu() if subject.program else 0.0) - before
-            cpu.append(used / max(1, len(rounds[-1].latencies)) * 1e6)
+            cpu.append(each(used, rounds[-1]))
     finally:
         for caller in callers:
             caller.close()
@@ -226,6 +226,11 @@ async def paced(series: Series, subject: Subject, era: Era, plan: Plan) -> Row:
     )
 
 
+def each(used: float, came: Round) -> float:
+    """Give the microseconds for each right answer; not a number where there was none."""
+    return used / len(came.latencies) * 1e6 if came.latencies else float("nan")
+
+
 def combined(
     series: Series, subject: Subject, era: Era, load: str, rounds: Sequence[Round], cpu: Sequence[float]
 ) -> Row:
@@ -235,12 +240,12 @@ def combined(
         upstream=series.upstream,
         era=era,
         load=load,
-        rate=statistics.median(each.rate for each in rounds),
-        p50=statistics.median(each.percentile(0.50) for each in rounds),
-        p99=statistics.median(each.percentile(0.99) for each in rounds),
+        rate=statistics.median(one.rate for one in rounds),
+        p50=statistics.median(one.percentile(0.50) for one in rounds),
+        p99=statistics.median(one.percentile(0.99) for one in rounds),
         cpu=statistics.median(cpu) if subject.program else None,
         rss=subject.program.memory() if subject.program else None,
-        failures=sum((each.failures for each in rounds), Counter()),
+        failures=sum((one.failures for one in rounds), Counter()),
     )
 
 

@@ -42,12 +42,19 @@ class Result(msgspec.Struct):
     isError: bool = False
 
 
+class Problem(msgspec.Struct):
+    """What is read of an error."""
+
+    code: int = 0
+    message: str = ""
+
+
 class Answer(msgspec.Struct):
     """What is read of a response."""
 
     id: int | str | None = None
     result: Result | None = None
-    error: msgspec.Raw = msgspec.Raw()
+    error: Problem | None = None
 
 
 class Tool(msgspec.Struct):
@@ -180,16 +187,18 @@ def unframed(body: bytes) -> bytes:
 
 def fault(status: int, body: bytes, number: int, words: str) -> str | None:
     """Say what is wrong with the response to a call, or None where it is right."""
-    if status != 200:
-        return f"status {status}: {body[:200].decode(errors='replace')}"
     try:
         answer = decode(unframed(body))
     except msgspec.DecodeError as problem:
-        return f"no JSON-RPC: {problem}"
+        return f"status {status}, no JSON-RPC ({problem}): {body[:100].decode(errors='replace')}"
+    if answer.error is not None:
+        return f"status {status}, error {answer.error.code}: {answer.error.message[:200]}"
     if answer.id != number:
         return f"answer to request {answer.id} instead of {number}"
     if answer.result is None or answer.result.isError:
-        return f"error: {body[:200].decode(errors='replace')}"
+        return f"tool error: {body[:200].decode(errors='replace')}"
+    if status != 200:
+        return f"status {status} with a result"
     if not answer.result.content or answer.result.content[0].text != words:
         return "the words of another call, or none"
     return None

@@ -126,15 +126,16 @@ def test_percentiles_are_of_the_latencies_in_milliseconds() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "reason"),
     [
-        (500, b"oops", "status 500: oops"),
-        (200, b"oops", "no JSON-RPC"),
+        (500, b"oops", "status 500, no JSON-RPC"),
+        (200, b"oops", "status 200, no JSON-RPC"),
         (
             200,
             b'{"id":8,"result":{"content":[{"type":"text","text":"w"}]}}',
             "answer to request 8 instead of 7",
         ),
-        (200, b'{"id":7,"error":{"code":1,"message":"no"}}', "error: "),
-        (200, b'{"id":7,"result":{"content":[],"isError":true}}', "error: "),
+        (200, b'{"id":7,"error":{"code":1,"message":"no"}}', "status 200, error 1: no"),
+        (200, b'{"id":7,"result":{"content":[],"isError":true}}', "tool error: "),
+        (500, b'{"id":7,"result":{"content":[{"type":"text","text":"w"}]}}', "status 500 with a result"),
         (200, b'{"id":7,"result":{"content":[{"type":"text","text":"x"}]}}', "the words of another call"),
         (200, b'{"id":7,"result":{"content":[]}}', "the words of another call"),
     ],
