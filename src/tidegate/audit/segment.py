@@ -15,7 +15,7 @@ _NAME = re.compile(r"journal-(?P<writer>[A-Za-z0-9_-]{1,64})-(?P<first>[0-9]{16}
 _WRITER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 TIP_DIGITS = 20
 _SLICE = 256
-"""Lines hashed at a stretch: about half a millisecond in which the loop's thread may have to wait."""
+"""Lines hashed at a stretch: a third of a millisecond in which the loop's thread may have to wait."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -61,6 +61,12 @@ def test_the_growing_tree_has_the_root_of_the_definition(leaves: list[bytes]) ->
     assert root(leaves) == by_definition(leaves)
 
 
+@pytest.mark.parametrize("count", [255, 256, 257, 511, 512, 513, 768, 1023, 1024, 1025, 1500])
+def test_the_tree_is_right_around_its_blocks(count: int) -> None:
+    leaves = [number.to_bytes(2, "big") for number in range(count)]
+    assert root(leaves) == by_definition(leaves)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 21, 64, 65])
 def test_every_leaf_can_be_proved_and_no_other_in_its_place(count: int) -> None:
     leaves = [bytes([number]) for number in range(count)]
