@@ -31,7 +31,7 @@ def test_every_record_of_a_segment_is_proved_by_the_root_that_is_kept_of_it(dire
 
 
 def test_a_changed_record_or_another_place_is_not_proved(directory: Path) -> None:
-    proof = prove_record(directory, "w", 5)
+    proof = prove_record(directory, "w", 4)
     assert proof.holds(proof.root)
     assert not dataclasses.replace(proof, line=proof.line.replace(b"alice", b"mallo")).holds(proof.root)
     assert not dataclasses.replace(proof, index=proof.index + 1).holds(proof.root)
