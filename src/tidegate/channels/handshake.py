@@ -23,14 +23,17 @@ from tidegate.protocol.client import (
 )
 from tidegate.protocol.codec import encode_request
 
+_PROBE = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long a handshake may take, in seconds."""
 
     total: float = 60.0
-    probe: float = 2.0
-    """How long `server/discover` alone is waited for; 0 takes the server for legacy without asking."""
+    probe: float | None = None
+    """How long `server/discover` alone is waited for; 0 takes the server for legacy without asking. None
+    is 2 over a pipe, where a late answer still counts, and 10 over HTTP, where it does not."""
 
 
 class Handshake:
@@ -53,10 +56,11 @@ class Handshake:
         """
         asked: list[Waiting] = []
         try:
-            if self._patience.probe > 0:
+            alone = _PROBE if self._patience.probe is None else self._patience.probe
+            if alone > 0:
                 probe = self._post("server/discover", discover)
                 asked.append(probe)
-                await asyncio.wait({probe.future}, timeout=self._patience.probe)
+                await asyncio.wait({probe.future}, timeout=alone)
                 if probe.future.done() and (upstream := self._discovered(probe)):
                     return upstream
             opening = self._post("initialize", initialize)

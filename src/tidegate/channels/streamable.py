@@ -41,6 +41,7 @@ from tidegate.protocol.client import (
 from tidegate.protocol.codec import one_line
 from tidegate.protocol.sse import Event
 
+_PROBE = 10.0
 _ERRAND = 10.0
 """Seconds that a message nobody waits for may take."""
 _GOODBYE = 2.0
@@ -95,7 +96,7 @@ class StreamableHttpChannel:
             SessionForgotten: the session of `known` is gone; a new channel is to be opened without it.
             ChannelFailure: it did not come to that, and why.
         """
-        patience = patience or Patience(probe=10.0)
+        patience = patience or Patience()
         try:
             async with asyncio.timeout(patience.total):
                 upstream = await (
@@ -111,9 +112,10 @@ class StreamableHttpChannel:
         return upstream
 
     async def _settle(self, client: Introduction, patience: Patience) -> Upstream:
-        if patience.probe > 0:
+        probe = _PROBE if patience.probe is None else patience.probe
+        if probe > 0:
             self._headers = RequestHeaders(self._fixed, revisions.MODERN)
-            upstream = await self._discover(client, patience.probe)
+            upstream = await self._discover(client, probe)
             if upstream is not None:
                 return upstream
         self._headers = RequestHeaders(self._fixed)
