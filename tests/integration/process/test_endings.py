@@ -93,8 +93,6 @@ async def test_a_server_that_ends_with_its_input_is_stopped_at_once(bench: Bench
 
 
 async def test_nothing_of_a_server_outlives_its_stop(bench: Benched) -> None:
-    if bench.sandbox == "landlock":
-        pytest.skip("landlock without a cgroup does not hold a process that left its session")
     mark = f"mark-{os.urandom(8).hex()}"
     running, heard = await bench.start(bench.spec(FAMILY, mark))
     await heard.until(lambda h: h.out == b"up\n")
@@ -104,8 +102,6 @@ async def test_nothing_of_a_server_outlives_its_stop(bench: Benched) -> None:
 
 
 async def test_nothing_of_a_server_outlives_its_main_process(bench: Benched) -> None:
-    if bench.sandbox == "landlock":
-        pytest.skip("landlock has no process namespace: what is left is killed with the stop")
     mark = f"mark-{os.urandom(8).hex()}"
     program = FAMILY.replace('print("up", flush=True)\ntime.sleep(600)', "sys.exit(3)")
     running, heard = await bench.start(bench.spec(program, mark))
@@ -118,12 +114,9 @@ async def test_nothing_of_a_server_outlives_its_main_process(bench: Benched) -> 
 async def test_a_gateway_that_is_killed_leaves_nothing_running(
     bench: Benched, tmp_path: Path, root: Path, number: signal.Signals
 ) -> None:
-    program = FAMILY
-    if bench.sandbox == "landlock":
-        program = "import time; print('up', flush=True); time.sleep(600)"
     state, mark = tmp_path / "second", f"mark-{os.urandom(8).hex()}"
     gateway = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", GATEWAY, str(state), bench.sandbox, program, mark,
+        sys.executable, "-c", GATEWAY, str(state), bench.sandbox, FAMILY, mark,
         stdout=asyncio.subprocess.PIPE, cwd=root,
     )  # fmt: skip
     assert gateway.stdout is not None

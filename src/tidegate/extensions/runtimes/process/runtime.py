@@ -119,8 +119,8 @@ class ProcessRuntime:
             stream.end_input()
             moment = min(_MOMENT, grace / 2)
             if not await _within(stream, moment) and record is not None and record.pid is not None:
-                depth = 2 if record.facts.get("sandbox", "").startswith(("bubblewrap", "namespaces")) else 0
-                tree.send(tree.below(record.pid, depth), signal.SIGTERM)
+                contained = record.facts.get("sandbox", "").startswith(("bubblewrap", "namespaces"))
+                tree.send(tree.below(record.pid, 2 if contained else 1), signal.SIGTERM)
                 await _within(stream, grace - moment)
         await self._clear(name, record)
         if stream is not None:
@@ -213,7 +213,9 @@ class ProcessRuntime:
                 break
             if self._cgroups is not None:
                 self._cgroups.kill(name)
-            tree.send(list(left), signal.SIGKILL)
+            # The first one last: it is the parent by whom the others are found.
+            first = {record.pid} if record is not None else set[int | None]()
+            tree.send(list(left - first or left), signal.SIGKILL)
             await asyncio.sleep(_LOOK)
         else:
             raise RuntimeFailure(

@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from . import kernel, landlock, namespaces, stage
+from . import kernel, landlock, namespaces, reaper, stage
 from .job import Job, read_job
 
 SECCOMP_FD = 9
@@ -31,15 +31,8 @@ def main(job_fd: int, status_fd: int, parent: int) -> NoReturn:
             _by_bubblewrap(job)
         elif job.rung == "namespaces":
             namespaces.run(job, status, become)
-        elif job.rung == "landlock":
-            stage.drop_user(job)
-            landlock.restrict(job)
-            become(job)
         else:
-            stage.drop_user(job)
-            limit(job)
-            os.chdir(job.cwd)
-            _execute(job.argv, job.env)
+            reaper.run(job, status, _restricted if job.rung == "landlock" else _bare, parent)
     except (OSError, ValueError, KeyError, TypeError) as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         named = error.filename if isinstance(error, OSError) and error.filename else None
@@ -66,6 +59,19 @@ def _join(job: Job) -> None:
     for group in job.groups:
         with open(group, "w") as opened:
             opened.write(str(os.getpid()))
+
+
+def _restricted(job: Job) -> NoReturn:
+    stage.drop_user(job)
+    landlock.restrict(job)
+    become(job)
+
+
+def _bare(job: Job) -> NoReturn:
+    stage.drop_user(job)
+    limit(job)
+    os.chdir(job.cwd)
+    _execute(job.argv, job.env)
 
 
 def _by_bubblewrap(job: Job) -> NoReturn:
