@@ -249,7 +249,9 @@ async def _open_public(
     bounds = EdgeBounds(settings.limits.body)
     edge = McpEdge(pipeline, catalog.endpoints, guard, bounds=bounds, new_id=plant.new_id)
     tls = None if settings.tls is None else Tls(settings.tls.certificate, settings.tls.key)
-    listener = Listener(App(edge, _pages(probes)), tls=tls)
+    local = settings.listen.loopback and not settings.trusted_proxies and settings.public_url is None
+    shown = probes if local else probes.for_those(pipeline.is_admin)
+    listener = Listener(App(edge, _pages(shown)), tls=tls)
     await listener.open_tcp(settings.listen.host, settings.listen.port)
     return listener
 

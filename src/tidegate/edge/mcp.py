@@ -92,7 +92,7 @@ class McpEdge:
                 responder.events = b"text/event-stream" in headers.get(b"accept", b"")
                 await self._handle(exchange, call, responder)
             elif scope["method"] == "DELETE":
-                inbound = Inbound(_NOTHING, False, "", headers.get(b"mcp-session-id", b"").decode("latin-1"))
+                inbound = Inbound(_NOTHING, False, "", _session(headers))
                 call = Call(call_id, inbound, endpoint, credentials, responder.since)
                 call.operator = self._operator
                 await responder.finish(await self._pipeline.end_session(call))
@@ -168,6 +168,11 @@ def _headers(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
             if names.count(name) > 1:
                 raise InvalidRequest(f"header {name.decode('latin-1')} stands twice")
     return headers
+
+
+def _session(headers: Mapping[bytes, bytes]) -> str | None:
+    found = headers.get(b"mcp-session-id")
+    return None if found is None else found.decode("latin-1")
 
 
 def _check_types(headers: Mapping[bytes, bytes]) -> None:

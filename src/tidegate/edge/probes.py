@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from tidegate.edge.app import send_bytes, send_json
 from tidegate.edge.respond import Receive, Scope, Send
 from tidegate.fleet.fleet import Fleet
+from tidegate.ports.identity import Credentials
 from tidegate.telemetry import BUCKETS, METRICS, Metrics
 
 if TYPE_CHECKING:
@@ -16,18 +17,41 @@ if TYPE_CHECKING:
 Gauges = Callable[[], dict[str, float]]
 """Gives the current value of the gauges without labels, by metric name."""
 
+MaySee = Callable[[Credentials], Awaitable[bool]]
+"""Says whether who asks may see the names of servers, and counts."""
+
+
+async def everyone(credentials: Credentials) -> bool:
+    """Let everyone see: for a listener that only this machine reaches."""
+    return True
+
+
+def _credentials(scope: Scope) -> Credentials:
+    client = scope.get("client")
+    return Credentials(dict(scope["headers"]).get(b"authorization"), client[0] if client else "")
+
 
 class Probes:
     """`/healthz`, `/readyz` and `/metrics`."""
 
     def __init__(
-        self, fleet: Fleet, metrics: Metrics, gauges: Gauges, refusing: Callable[[], str | None]
+        self,
+        fleet: Fleet,
+        metrics: Metrics,
+        gauges: Gauges,
+        refusing: Callable[[], str | None],
+        may_see: MaySee = everyone,
     ) -> None:
         """`refusing` says why calls are refused now, or None."""
         self._fleet = fleet
         self._metrics = metrics
         self._gauges = gauges
         self._refusing = refusing
+        self._may_see = may_see
+
+    def for_those(self, may_see: MaySee) -> Probes:
+        """Give probes that show servers and counts only to those who may see them."""
+        return Probes(self._fleet, self._metrics, self._gauges, self._refusing, may_see)
 
     async def healthz(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The process answers."""
@@ -36,6 +60,9 @@ class Probes:
     async def readyz(self, scope: Scope, receive: Receive, send: Send) -> None:
         """200 where calls are taken. A server that is not there does not make the gateway unready; it is said."""
         reason = self._refusing()
+        if not await self._may_see(_credentials(scope)):
+            await send_json(send, 503 if reason else 200, {"status": "refusing" if reason else "ready"})
+            return
         servers: dict[str, object] = {}
         for name, pool in self._fleet.pools.items():
             state, why = pool.state()
@@ -48,6 +75,9 @@ class Probes:
 
     async def metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything counted, as Prometheus text."""
+        if not await self._may_see(_credentials(scope)):
+            await send_json(send, 401, {"error": "send an API key with the role admin"})
+            return
         from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
         from prometheus_client.registry import CollectorRegistry
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from tidegate.channels.channel import Channel
@@ -123,7 +124,8 @@ class Pool:
     def ensure_warm(self) -> None:
         """Bring up a workload before anybody asks, unless there is one."""
         if not self._closed and not self.workloads:
-            self._create(self.warm_key)
+            with suppress(Overloaded):  # said when it is called
+                self._create(self.warm_key)
 
     def adopt(self, identity: WorkloadIdentity, sharing: str, known: Upstream) -> None:
         """Take over a workload that a gateway before us started."""
@@ -167,8 +169,9 @@ class Pool:
         task = asyncio.create_task(workload.stop(), name=f"stop {workload.identity.id}")
         self._discarding.add(task)
         task.add_done_callback(self._discarding.discard)
-        if self.spec.sharing is Sharing.CALL and UNCLAIMED not in self.workloads:
-            self._create(UNCLAIMED)
+        if self.spec.sharing is Sharing.CALL and UNCLAIMED not in self.workloads and not self._closed:
+            with suppress(Overloaded):  # the next call asks for its own, and is told then
+                self._create(UNCLAIMED)
 
     def stop_idle(self) -> None:
         """End the workloads of principals and sessions that nobody called for long."""

@@ -145,26 +145,35 @@ class Catalog:
         while True:
             server = await self._to_list.get()
             self._queued.discard(server)
-            workload = self._fleet.any_ready(server)
-            if workload is None or workload.channel is None:
-                continue
             try:
-                definitions = await fetch(workload.channel)
-            except (ChannelFailure, ParseFailure) as error:
-                log().warning("server.list_failed", server=server, reason=str(error))
-                continue
-            log().info("server.listed", server=server, tools=len(definitions.tools))
-            if self.definitions.get(server) != definitions:
-                self.definitions[server] = definitions
-                self._dirty.set()
-                await self._store.save(workload.spec, definitions)
+                await self._list(server)
+            except Exception as error:  # noqa: BLE001 - a supervisor: one server's oddity must not stop the others
+                log().error("supervisor.failed", server=server, exc_info=error)
+
+    async def _list(self, server: str) -> None:
+        workload = self._fleet.any_ready(server)
+        if workload is None or workload.channel is None:
+            return
+        try:
+            definitions = await fetch(workload.channel)
+        except (ChannelFailure, ParseFailure) as error:
+            log().warning("server.list_failed", server=server, reason=str(error))
+            return
+        log().info("server.listed", server=server, tools=len(definitions.tools))
+        if self.definitions.get(server) != definitions:
+            self.definitions[server] = definitions
+            self._dirty.set()
+            await self._store.save(workload.spec, definitions)
 
     async def _build_when_dirty(self) -> None:
         while True:
             await self._dirty.wait()
             await asyncio.sleep(_SETTLE)
             self._dirty.clear()
-            await self._build()
+            try:
+                await self._build()
+            except Exception as error:  # noqa: BLE001 - a supervisor: the views before stay
+                log().error("supervisor.failed", task="catalog builder", exc_info=error)
 
     async def _build(self) -> None:
         for endpoint in self.endpoints.values():

@@ -23,6 +23,8 @@ from tidegate.domain.errors import (
     Refusal,
     ServerUnavailable,
     SessionForgotten,
+    SessionMissing,
+    StateError,
 )
 from tidegate.domain.record import Outcome
 from tidegate.domain.server import ServerSpec, Sharing
@@ -34,6 +36,7 @@ from tidegate.gateway.call import ACCEPTED, Answer, Call, refused
 from tidegate.gateway.catalog import Entry
 from tidegate.gateway.local import LocalAnswers
 from tidegate.gateway.sessions import Sessions
+from tidegate.ports.identity import Credentials
 from tidegate.ports.recorder import Intent
 from tidegate.protocol import bridge
 from tidegate.protocol.codec import (
@@ -121,6 +124,16 @@ class Pipeline:
             self._journal.refused(refusal.reason, call.principal, fields)
         return refused(refusal, call.id, call.inbound.message.id, modern=call.inbound.modern)
 
+    async def is_admin(self, credentials: Credentials) -> bool:
+        """Tell whether credentials are an administrator's."""
+        try:
+            vouched = self._authenticator.cached(credentials) or await self._authenticator.authenticate(
+                credentials
+            )
+        except Refusal:
+            return False
+        return "admin" in vouched.principal.roles
+
     def refuse_unread(self, call_id: str, endpoint: str, peer: str, refusal: Refusal) -> None:
         """Record a refusal of what was no request yet."""
         self._metrics.refusals[refusal.reason] += 1
@@ -131,11 +144,16 @@ class Pipeline:
         """End a legacy session (HTTP DELETE)."""
         try:
             await self._identify(call)
-            if call.session is not None and call.inbound.session is not None:
-                await self._sessions.end(call.inbound.session, call.session)
+            if call.session is None or call.inbound.session is None:
+                raise SessionMissing("no Mcp-Session-Id: there is no session to end")
+            fields = {"call": call.id, "method": "DELETE", "endpoint": call.endpoint.path}
+            self._journal.request(call.principal, fields)
+            await self._sessions.end(call.inbound.session, call.session)
             return Answer(200)
         except Refusal as refusal:
             return self.refuse(call, refusal)
+        except (JournalUnavailable, StateError) as error:
+            return self.refuse(call, JournalRefused(f"the session was not ended: {error}"))
 
     async def _identify(self, call: Call) -> None:
         """Find out who asks, and in which session. The control socket vouches for its operator itself."""
