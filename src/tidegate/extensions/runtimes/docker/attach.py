@@ -111,24 +111,31 @@ class Attachment(asyncio.Protocol):
     def _take_frames(self, data: bytes) -> None:
         if self._kept:
             data, self._kept = self._kept + data, b""
-        view, at, end = memoryview(data), 0, len(data)
-        while at < end and not self._closed:
-            if self._left:
-                part = view[at : at + self._left]
-                at += len(part)
-                self._left -= len(part)
-                self._sink(bytes(part))
-                continue
-            if end - at < 8:
-                self._kept = bytes(view[at:])
+        at, end = 0, len(data)
+        if self._left:
+            at = min(self._left, end)
+            self._left -= at
+            self._sink(data[:at])
+        while end - at >= 8 and not self._closed:
+            if data[at] > _STDERR:
+                self._lose_step()
                 return
-            if data[at] not in (0, _STDOUT, _STDERR):
-                self._refuse(EngineUnavailable("the engine's attach stream is out of step"))
-                self._ended(self)
-                return
-            self._sink = self._events.stderr if data[at] == _STDERR else self._events.stdout
-            self._left = int.from_bytes(view[at + 4 : at + 8])
-            at += 8
+            sink = self._events.stderr if data[at] == _STDERR else self._events.stdout
+            begin = at + 8
+            at = begin + int.from_bytes(data[at + 4 : begin])
+            if at > end:
+                self._left, self._sink = at - end, sink
+            if begin < min(at, end):
+                sink(data[begin:at])
+        if at < end:
+            self._kept = data[at:]
+
+    def _lose_step(self) -> None:
+        """Drop a stream whose frames cannot be told apart any more."""
+        self._closed = True
+        if self._transport is not None:
+            self._transport.abort()
+        self._ended(self)
 
     # --- Stream
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from tidegate.domain.errors import EngineUnavailable, RuntimeFailure
 from tidegate.domain.server import ServerSpec
@@ -24,6 +25,8 @@ from tidegate.extensions.runtimes.docker.settings import Need
 from tidegate.extensions.runtimes.docker.supply import Supplied, Supply
 from tidegate.ports.runtime import Progress, Running
 from tidegate.ports.stream import StreamEvents
+
+T = TypeVar("T")
 
 _ENDING = 3.0
 """Seconds that the reason of an ending may take to learn; the calls on the channel wait for it."""
@@ -53,7 +56,8 @@ class DockerRuntime:
         self._place = place
         self._abilities: Abilities | None = None
         self._open: dict[str, Attachment] = {}
-        self._endings: set[asyncio.Task[None]] = set()
+        self._telling: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def prepare(self, spec: ServerSpec, say: Callable[[Progress], None]) -> None:
         """Pull or build the image, and see that the spec may be run at all."""
@@ -68,22 +72,24 @@ class DockerRuntime:
         supplied = await self._supply.find(spec)
         made = self._made(spec, supplied, abilities)
         harden.user(spec, self._place.user)
+        made = harden.on_network(made, await self._networks.ensure(spec, identity))
+        # A request that is broken off may be carried out all the same, so a creation is always seen to its end.
+        creating = self._own(self._engine.create(identity.id, harden.container(spec, identity, made)))
         try:
-            made = harden.on_network(made, await self._networks.ensure(spec, identity))
-            await self._engine.create(identity.id, harden.container(spec, identity, made))
+            await asyncio.shield(creating)
         except EngineRefused:
             # Among them: a container of that name is there already, and is not this start's to remove.
             await self._networks.release(identity)
             raise
         except BaseException:
-            await self._take_back(identity)
+            await self._take_back(identity, creating)
             raise
         try:
             attachment = await self._attach(spec, identity, events)
             await self._engine.start(identity.id)
             return await self._running(identity, attachment)
         except BaseException:
-            await self._take_back(identity)
+            await self._take_back(identity, creating)
             raise
 
     async def attach(self, spec: ServerSpec, identity: WorkloadIdentity, events: StreamEvents) -> Running:
@@ -120,9 +126,9 @@ class DockerRuntime:
         """Drop every stream; the containers go on."""
         for name in list(self._open):
             await self._drop(name)
-        for task in self._endings:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._endings, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # --- parts of a start
 
@@ -158,9 +164,9 @@ class DockerRuntime:
         def ended(attachment: Attachment) -> None:
             if self._open.get(identity.id) is attachment:
                 del self._open[identity.id]
-            task = asyncio.get_running_loop().create_task(self._tell_ending(identity.id, events))
-            self._endings.add(task)
-            task.add_done_callback(self._endings.discard)
+            telling = self._own(self._tell_ending(identity.id, events))
+            self._telling[identity.id] = telling
+            telling.add_done_callback(lambda _: self._told(identity.id, telling))
 
         inputs = harden.listens_on(spec) is None
         seconds = self._engine.deadlines.call
@@ -194,7 +200,15 @@ class DockerRuntime:
 
     # --- parts of an end
 
+    def _told(self, name: str, telling: asyncio.Task[None]) -> None:
+        if self._telling.get(name) is telling:
+            del self._telling[name]
+
     async def _drop(self, name: str) -> None:
+        """Close a stream. Of an end that comes from here, or that a start tells by failing, nothing is told."""
+        telling = self._telling.pop(name, None)
+        if telling is not None:
+            telling.cancel()
         attachment = self._open.pop(name, None)
         if attachment is not None:
             await attachment.close()
@@ -222,11 +236,28 @@ class DockerRuntime:
                 raise
             await asyncio.sleep(0.1)
 
-    async def _take_back(self, identity: WorkloadIdentity) -> None:
-        """Leave nothing of a start that failed, even where it was cancelled."""
-        task = asyncio.get_running_loop().create_task(self.stop(identity, 0))
-        self._endings.add(task)
-        task.add_done_callback(self._endings.discard)
-        await asyncio.wait([task], timeout=_TAKE_BACK)
-        if task.done() and not task.cancelled():
-            task.exception()  # the start's own failure is the one to tell
+    async def _take_back(self, identity: WorkloadIdentity, creating: asyncio.Task[str]) -> None:
+        """Leave nothing of a start that failed, even where it was cancelled.
+
+        What an engine creates after its deadline is found by `observe`.
+        """
+
+        async def undo() -> None:
+            await self._drop(identity.id)
+            await asyncio.wait([creating])
+            await self.stop(identity, 0)
+
+        undoing = self._own(undo())
+        await asyncio.wait([undoing], timeout=_TAKE_BACK)
+
+    def _own(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
+        """Run something that must not end with whoever asked for it; `close` ends it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waited for it was told; where nobody did, a start's own failure was
