@@ -217,7 +217,7 @@ def command_line() -> str:
         app.info.help or "",
         "",
         "Results go to standard output, everything else to standard error; errors are one line each. Exit status:",
-        "0 done, 1 failed, 2 wrong usage or settings, 130 interrupted. A key is never an argument: it comes from a",
+        "0 done, 1 failed, 2 wrong usage or settings, 70 a mistake of ours, 130 interrupted. A key is never an argument: it comes from a",
         "file (`--key-file`) or the variable `TIDEGATE_KEY`.",
         "",
     ]

@@ -1,6 +1,6 @@
 """The commands put together, and what becomes of errors: one line each on standard error.
 
-Exit status: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted.
+Exit status: 0 done, 1 failed, 2 wrong usage or settings, 70 a mistake of ours, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -80,6 +80,14 @@ def run(arguments: Sequence[str]) -> int:
         app(args=list(arguments), prog_name="tidegate")
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
+    except Exception as error:
+        # The edge: a mistake of ours is a line too, and asks to be told of.
+        if os.environ.get("TIDEGATE_DEBUG"):
+            raise
+        say(
+            f"tidegate: internal error, please report it: {type(error).__name__}: {error} (TIDEGATE_DEBUG=1 shows where)"
+        )
+        status = 70  # EX_SOFTWARE of sysexits.h
     else:
         status = 0
     try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from tidegate.cli.options import DEFAULT_CONFIG, Config, load_settings
-from tidegate.cli.output import say, write
+from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, load_settings
+from tidegate.cli.output import say, write, write_json
 from tidegate.domain.errors import TidegateError
 
 
-def clean(config: Config = DEFAULT_CONFIG) -> None:
+def clean(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     """Remove every workload, network and leftover of the gateway that this settings file describes."""
     from tidegate.cli import control
 
@@ -19,4 +19,7 @@ def clean(config: Config = DEFAULT_CONFIG) -> None:
     from tidegate.assemble import clean as clean_up
 
     removed = asyncio.run(clean_up(settings, say))
+    if json:
+        write_json({"removed": removed})
+        return
     write(f"removed {removed} things" if removed != 1 else "removed 1 thing")

@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from tidegate.cli.clients import CLIENTS, Home, McpClient
-from tidegate.cli.options import DEFAULT_CONFIG, Config, Json
+from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, check_url, load_settings
 from tidegate.cli.output import write, write_json
 from tidegate.domain.errors import SettingsError, TidegateError
 
@@ -57,12 +57,8 @@ def connect(
     path = path.resolve()  # a link to it stays one
     entry = known.entry(_url(url, endpoint, config), with_key)
     old = _read(path)
-    document = _parse(old, path, known, {known.section: {name: entry}})
-    changed = _merged(document, known, name, entry, with_key)
-    new = old if changed == document and old else jsonlib.dumps(changed, indent=2, ensure_ascii=False) + "\n"
-    backup = None
-    if new != old and not dry_run:
-        backup = _replace(path, old, new)
+    new = _with_entry(old, path, known, (name, entry), with_key)
+    backup = _replace(path, old, new) if new != old and not dry_run else None
     if json:
         write_json(
             {
@@ -101,11 +97,7 @@ def _check_name(name: str) -> None:
 
 
 def _url(url: str | None, endpoint: str, config: Path) -> str:
-    from tidegate.settings.values import split_url
-
     if url is None:
-        from tidegate.cli.options import load_settings
-
         settings = load_settings(config)
         known = [each.path for each in settings.endpoints]
         if endpoint not in known:
@@ -115,11 +107,7 @@ def _url(url: str | None, endpoint: str, config: Path) -> str:
                 "listen has port 0, so the URL is not known before the start (--url names it)"
             )
         return settings.url + endpoint
-    try:
-        if split_url(url, ("http", "https")).username is not None:
-            raise ValueError("should hold no user or password")
-    except ValueError as error:
-        raise SettingsError(f"--url: {error}") from None
+    check_url(url)
     return url
 
 
@@ -137,6 +125,14 @@ def _read(path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise TidegateError(f"{path}: is not text (UTF-8), so it was left alone") from None
+
+
+def _with_entry(old: str, path: Path, known: McpClient, named: tuple[str, Document], with_key: bool) -> str:
+    """Give the file's new text: the old one, where that says it already."""
+    name, entry = named
+    document = _parse(old, path, known, {known.section: {name: entry}})
+    changed = _merged(document, known, name, entry, with_key)
+    return old if changed == document and old else jsonlib.dumps(changed, indent=2, ensure_ascii=False) + "\n"
 
 
 def _parse(text: str, path: Path, known: McpClient, addition: Document) -> Document:

@@ -13,11 +13,13 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import aiohttp
 
 import tidegate
 from tidegate.cli.control import bounded
+from tidegate.cli.output import say
 from tidegate.domain.errors import TidegateError, UpstreamProtocolError
 from tidegate.protocol import client, revisions
 from tidegate.protocol.sse import EventParser
@@ -200,19 +202,26 @@ async def dial(url: str, key: str | None) -> AsyncGenerator[aiohttp.ClientSessio
     Raises:
         TidegateError: it cannot be reached, or broke off.
     """
+    from tidegate.settings.values import is_loopback
+
     headers = {"Authorization": f"Bearer {key}"} if key else {}
+    shown = url.partition("?")[0]
+    here = is_loopback(urlsplit(url).hostname or "")
+    if key and not here and url.startswith("http://"):
+        say(f"tidegate: the key goes to {shown} over plain HTTP, which others can read")
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
     try:
-        async with aiohttp.ClientSession(headers=headers, timeout=timeout, trust_env=True) as session:
+        # A proxy of the environment is for what is elsewhere: it must not get what is for this machine.
+        async with aiohttp.ClientSession(headers=headers, timeout=timeout, trust_env=not here) as session:
             yield session
     except aiohttp.InvalidURL:
         raise TidegateError("the URL is none") from None
     except aiohttp.ClientConnectorError as error:
         number = error.os_error.errno  # negative where the name was not found, absent where TLS failed
         why = os.strerror(number) if number and number > 0 else "name not found" if number else "not trusted"
-        raise TidegateError(f"{url} cannot be reached: {why}") from None
+        raise TidegateError(f"{shown} cannot be reached: {why}") from None
     except (aiohttp.ClientError, ConnectionError) as error:
-        raise TidegateError(f"{url} broke off: {type(error).__name__}") from None
+        raise TidegateError(f"{shown} broke off: {type(error).__name__}") from None
 
 
 _CLIENT_INFO = {"name": "tidegate", "version": tidegate.__version__}

@@ -63,6 +63,21 @@ def state_of(config: Path, state: Path | None) -> Path:
     return state_directory(config)
 
 
+def check_url(url: str) -> None:
+    """Refuse what is no URL of an MCP server.
+
+    Raises:
+        SettingsError: it is none; the message does not hold it.
+    """
+    from tidegate.settings.values import split_url
+
+    try:
+        if split_url(url, ("http", "https")).username is not None:
+            raise ValueError("should hold no user or password")
+    except ValueError as error:
+        raise SettingsError(f"--url: {error}") from None
+
+
 def _must_be_there(config: Path) -> None:
     if config == DEFAULT_CONFIG and not config.exists():
         raise SettingsError(f"{config}: there is no such file here (name one with --config)")

@@ -6,6 +6,7 @@ Text that comes from servers can hold what a terminal takes as commands; it neve
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -27,17 +28,11 @@ def harmless(text: str) -> str:
 
 
 def out() -> Console:
-    """Give the console on standard output; without colours where that is no terminal."""
+    """Give the console on standard output; without colours, and wide, where that is no terminal."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False)
-
-
-def err() -> Console:
-    """Give the console on standard error."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
+    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, width=None if narrow else 200)
 
 
 def table(*columns: str) -> Table:

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tidegate.cli.options import DEFAULT_CONFIG, Config, Endpoint, Json, KeyFile, StateDir, Url, state_of
+from tidegate.cli.options import (
+    DEFAULT_CONFIG,
+    Config,
+    Endpoint,
+    Json,
+    KeyFile,
+    StateDir,
+    Url,
+    check_url,
+    state_of,
+)
 from tidegate.cli.output import harmless, out, write, write_json
 from tidegate.domain.errors import SettingsError
 
@@ -60,8 +70,7 @@ def where(
         SettingsError: they name nothing that is there.
     """
     if url is not None:
-        if not url.startswith(("http://", "https://")):
-            raise SettingsError("--url: should begin with http:// or https://")
+        check_url(url)
         return Where(url, endpoint, _key(key_file), None, timeout)
     if not endpoint.startswith("/"):
         raise SettingsError("--endpoint: should be a path such as /mcp")

@@ -22,8 +22,8 @@ TABLE: Mapping[str, Mapping[str, str]] = {
         "process": "tidegate.extensions.runtimes.process:PROCESS",
     },
     "identity": {
+        # API keys stand on the state store, so `assemble` opens them over the one it has.
         "local": "tidegate.extensions.identity.local:LOCAL",
-        "keys": "tidegate.extensions.identity.keys:KEYS",
     },
     "state": {
         "memory": "tidegate.extensions.state.memory:MEMORY",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,20 +30,18 @@ def test_help_comes_without_what_takes_long_to_import(arguments: tuple[str, ...]
     assert loaded.isdisjoint(HEAVY)
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
-    code = "import os, sys; from tidegate.cli import main; os.close(int(sys.argv.pop())); main()"
-    read, write = __import__("os").pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "check", "--schema", str(read)],
-        stdout=write,
-        stderr=subprocess.PIPE,
-        pass_fds=[read],
-    )
-    __import__("os").close(read)
-    __import__("os").close(write)
-    _, err = process.communicate(timeout=60)
-    assert b"Traceback" not in err
-    assert b"Exception ignored" not in err
+@pytest.mark.parametrize("arguments", [("check", "--schema"), ("version",)])
+def test_a_reader_that_goes_away_is_no_error(arguments: tuple[str, ...]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    code = "from tidegate.cli import main; main()"
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-c", code, *arguments], stdout=write, stderr=subprocess.PIPE, timeout=60
+        )
+    finally:
+        os.close(write)
+    assert ran.stderr == b""
 
 
 def test_an_interrupt_ends_a_command_without_a_traceback(tmp_path: Path) -> None:
@@ -123,6 +122,18 @@ async def test_clean_refuses_while_a_gateway_runs(gateway: Gateway, tmp_path: Pa
     ran = await run_beside("clean", "--config", str(config))
     assert ran.status == 1
     assert ran.err.startswith(f"tidegate: a gateway runs on {gateway.state}; stop it first")
+
+
+def test_a_mistake_of_ours_is_a_line_too() -> None:
+    code = (
+        "import sys; from tidegate.cli.app import app, run\n"
+        "@app.command('broken')\ndef broken() -> None:\n    raise RuntimeError('of ours')\n"
+        "sys.exit(run(['broken']))"
+    )
+    ran = python(code)
+    assert ran.returncode == 70
+    assert ran.stderr.startswith(b"tidegate: internal error, please report it: RuntimeError: of ours")
+    assert ran.stderr.count(b"\n") == 1
 
 
 def test_version_is_told() -> None:

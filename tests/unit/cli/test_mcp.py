@@ -254,7 +254,10 @@ async def test_a_key_is_sent_from_the_environment_or_a_file_and_never_shown(
         (("call", "t", "{"), "the arguments are not JSON: "),
         (("call", "t", "[1]"), "the arguments should be a JSON object"),
         (("call", "t", "[" * 100_000), "the arguments are nested too deep"),
-        (("tools", "--url", "ftp://x"), "--url: should begin with http:// or https://"),
+        (("tools", "--url", "ftp://x"), "--url: should be a URL that begins with http:// or https://"),
+        (("tools", "--url", "http://[::1"), "--url: is not a URL"),
+        (("tools", "--url", "http://a:99999/"), "--url: is not a URL"),
+        (("tools", "--url", "http://u:canary@h"), "--url: should hold no user or password"),
         (("tools", "--endpoint", "mcp"), "--endpoint: should be a path such as /mcp"),
         (
             ("tools", "--url", "http://h", "--key-file", "/nonexistent"),
@@ -276,3 +279,19 @@ def test_a_url_where_nobody_listens_is_one_clear_line(free_port: int) -> None:
         1,
         f"tidegate: http://127.0.0.1:{free_port}/mcp cannot be reached: Connection refused\n",
     )
+
+
+def test_a_key_that_others_could_read_on_the_way_is_told_of(free_port: int) -> None:
+    # 0.0.0.0 is no loopback address, yet nothing leaves this machine.
+    place = f"http://0.0.0.0:{free_port}/mcp"
+    ran = run("tools", "--url", f"{place}?q=canary", env={"TIDEGATE_KEY": "tg_canary"})
+    assert ran.err.splitlines() == [
+        f"tidegate: the key goes to {place} over plain HTTP, which others can read",
+        f"tidegate: {place} cannot be reached: Connection refused",
+    ]
+
+
+async def test_what_is_for_this_machine_goes_through_no_proxy(start_server: Start, free_port: int) -> None:
+    server = await start_server("legacy_http")
+    proxy = {"HTTP_PROXY": f"http://127.0.0.1:{free_port}", "http_proxy": f"http://127.0.0.1:{free_port}"}
+    assert (await run_beside("tools", "--url", server.url, env=proxy)).status == 0
