@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import tempfile
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from bench import container, gateway, peers, report
+from bench import container, gateway, peers, report, results
 from bench.connection import Failed
 from bench.gateway import Mode
 from bench.series import Outcome, Plan, Series, measure, open_direct, open_floor, through_http, through_stdio
@@ -131,6 +132,8 @@ def main() -> int:
         return 130
     held = report.tell_all(console, outcomes, singles)
     console.print(f"measured in {time.monotonic() - began:.0f} s", highlight=False)
+    if chosen.keep:
+        results.keep(outcomes, singles, held, datetime.date.today().isoformat())
     if chosen.json:
         print(report.json_line(outcomes))
     return verdict(chosen, outcomes, singles, held)

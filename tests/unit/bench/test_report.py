@@ -9,7 +9,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from bench.report import budgets, json_line, tell_all
+from bench.results import keep
 from bench.series import Outcome, Row
 from bench.single import Single
 from bench.wire import Era
@@ -67,6 +69,27 @@ def test_failures_and_what_was_skipped_stand_below_the_table() -> None:
     assert "governed legacy c=1: 12 × status 503: busy" in out.getvalue()
     assert "container: not measured: no Docker Engine answers" in out.getvalue()
     assert "a list: not measured: no gateway" in out.getvalue()
+
+
+def test_kept_results_replace_the_old_ones_and_nothing_else(tmp_path: Path) -> None:
+    page = tmp_path / "benchmark.md"
+    page.write_text("# The benchmark\n\nHow.\n\n## Results\n\nold numbers\n")
+    made = outcomes(governed_cpu=99.0)
+    keep(made, [], budgets(made, []), "2026-01-02", page)
+    text = page.read_text()
+    assert text.startswith("# The benchmark\n\nHow.\n\n## Results\n\n2026-01-02, tidegate ")
+    assert "| governed | HTTP | legacy | c=16 | 9,000 | 0.100 | 1.500 | 99.0 | 64 | 0 |" in text
+    assert "| governed, HTTP upstream, CPU per call | 80 µs | 99.00 µs | **over** |" in text
+    assert "- container: not measured: no Docker Engine answers" in text
+    assert "old numbers" not in text
+
+
+def test_a_page_without_a_place_for_results_is_left_alone(tmp_path: Path) -> None:
+    page = tmp_path / "benchmark.md"
+    page.write_text("# Another page\n")
+    with pytest.raises(ValueError, match="has no heading"):
+        keep(outcomes(), [], [], "2026-01-02", page)
+    assert page.read_text() == "# Another page\n"
 
 
 def test_the_stdio_upstream_answers_both_eras_and_odd_calls(root: Path) -> None:
