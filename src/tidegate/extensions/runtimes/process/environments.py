@@ -22,11 +22,10 @@ from tidegate.extensions.packages.fetch import alone
 from tidegate.extensions.packages.process import Run, environment, run
 from tidegate.extensions.packages.python import pip
 from tidegate.extensions.runtimes.process.launcher.job import Bind
-from tidegate.extensions.runtimes.process.mounts import SERVER
+from tidegate.extensions.runtimes.process.mounts import NODE, SERVER
 from tidegate.ports.extension import Surroundings
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
-_NODE = "/opt/node"
 _WHOLE = ".whole"
 """Marks an environment that was finished."""
 
@@ -77,7 +76,7 @@ def _node_environment(
     if _below_usr(str(node)):
         runs = str(node)
     else:
-        runs = f"{_NODE}/node" if remapped else str(node)
+        runs = f"{NODE}/node" if remapped else str(node)
         binds.append(Bind(str(node), runs))
     path = f"{os.path.dirname(runs)}:{PATH}"
     return Environment((runs, f"{inside}/{script}", *package.args), tuple(binds), path, facts)

@@ -80,10 +80,14 @@ class Ladder:
                         self.found = rung
                         return rung
                     self.reasons[rung] = reason
-                told = "; ".join(f"{rung.value}: {reason}" for rung, reason in self.reasons.items())
                 advice = "install the package bubblewrap, or declare `unsandboxed: true` for the server"
-                raise RuntimeFailure(f"no sandbox can be had ({told}): {advice}")
+                raise RuntimeFailure(f"no sandbox can be had ({self.passed}): {advice}")
             return self.found
+
+    @property
+    def passed(self) -> str:
+        """Why better rungs than the one that was found do not hold, for people."""
+        return "; ".join(f"{rung.value}: {reason}" for rung, reason in self.reasons.items())
 
     async def _try(self, rung: Rung) -> str | None:
         """Run `true` in a sandbox; None, or why it could not be."""

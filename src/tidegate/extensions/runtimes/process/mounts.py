@@ -13,6 +13,8 @@ from tidegate.extensions.runtimes.process.launcher.job import Bind
 
 SERVER = "/opt/server"
 """Where a package's environment is inside."""
+NODE = "/opt/node"
+"""Where Node.js is inside, if the host's is not below /usr."""
 _NEVER = ("/proc", "/sys", "/dev", "/etc", "/run", "/boot", "/var/run", "/var/lib/docker",
           "/var/lib/containerd")  # fmt: skip
 _KEPT = (
@@ -28,6 +30,7 @@ _KEPT = (
     "/sys",
     "/dev",
     SERVER,
+    NODE,
 )
 
 
@@ -47,10 +50,10 @@ def _source(mount: Mount, state: Path) -> str:
         raise RuntimeFailure(f"{named} is refused: it is the whole host")
     for never in _NEVER:
         for place in {never, os.path.realpath(never)}:
-            if _within(real, place) or _within(place, real):
+            if within(real, place) or within(place, real):
                 raise RuntimeFailure(f"{named} is refused: {never} would give a server power over the host")
     kept = os.path.realpath(state)
-    if _within(real, kept) or _within(kept, real):
+    if within(real, kept) or within(kept, real):
         raise RuntimeFailure(f"{named} is refused: the gateway's state directory is in it, or it in that")
     try:
         status = os.stat(real)
@@ -66,10 +69,11 @@ def _target(mount: Mount) -> str:
     if not target.startswith("/") or os.path.normpath(target) != target or target in ("/", "//", "/tmp"):  # noqa: S108
         raise RuntimeFailure(f"mount target {target} is refused: it is no absolute, plain path of its own")
     for kept in _KEPT:
-        if _within(target, kept) or _within(kept, target):
+        if within(target, kept) or within(kept, target):
             raise RuntimeFailure(f"mount target {target} is refused: {kept} is the sandbox's own")
     return target
 
 
-def _within(path: str, place: str) -> bool:
+def within(path: str, place: str) -> bool:
+    """Whether `path` is `place` or below it."""
     return path == place or path.startswith(place.rstrip("/") + "/")

@@ -6,7 +6,7 @@ What a spec does not declare, its job does not have.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tidegate.domain.errors import RuntimeFailure
@@ -44,6 +44,8 @@ class Ground:
     """How cgroups are had, or why not."""
     state: Path
     made: Path
+    passed: str = ""
+    """Why a better rung was not taken."""
     tasks: int = 0
     """Processes and threads that the user has already, where a limit counts them all."""
 
@@ -91,6 +93,11 @@ def plan(spec: ServerSpec, environment: Environment, ground: Ground, home: Path)
     tmp = _TMP if rung.remapped else str(home / "tmp")
     if rung is Rung.LANDLOCK:
         declared.append(host.Bind(tmp, tmp, writable=True))
+    for bind in environment.binds:
+        if isinstance(spec.launch, Command) and mounts.within(str(ground.state), bind.source):
+            raise RuntimeFailure(
+                f"command {spec.launch.argv[0]}: the gateway's state directory is in {bind.source}"
+            )
     rlimits, prefix = _rlimits(spec.limits, ground)
     bare = rung is Rung.NONE
     job = Job(
@@ -102,7 +109,7 @@ def plan(spec: ServerSpec, environment: Environment, ground: Ground, home: Path)
         gid=ground.user.gid,
         groups=[],
         rlimits=rlimits,
-        binds=[] if bare else [*binds, *environment.binds, *declared],
+        binds=[] if bare else _real([*binds, *environment.binds, *declared]),
         symlinks=symlinks,
         tmp=spec.limits.tmp,
         network=network,
@@ -113,6 +120,11 @@ def plan(spec: ServerSpec, environment: Environment, ground: Ground, home: Path)
     if ground.cgroups is None:
         facts["cgroup"] = f"none: {ground.limits}"
     return Plan(job, facts)
+
+
+def _real(binds: list[host.Bind]) -> list[host.Bind]:
+    """Name every source without a link, so that the launcher can refuse one that was put there since."""
+    return [replace(bind, source=os.path.realpath(bind.source)) for bind in binds]
 
 
 def _declared(spec: ServerSpec) -> dict[str, str]:
@@ -157,11 +169,12 @@ def _has_prlimit() -> bool:
 
 def _sandbox(ground: Ground) -> str:
     who = f"uid {ground.user.uid}"
+    passed = f" ({ground.passed})" if ground.passed else ""
     if ground.rung is Rung.NONE:
         return f"NONE: it can do all that {who} can do on this host"
     if ground.rung is Rung.LANDLOCK:
-        return f"landlock and seccomp, {who}; it sees the host's paths and its own processes"
-    return f"{ground.rung.value} and seccomp, {who}"
+        return f"landlock and seccomp, {who}; it sees the host's paths{passed}"
+    return f"{ground.rung.value} and seccomp, {who}{passed}"
 
 
 def _limits(limits: Limits, ground: Ground) -> str:

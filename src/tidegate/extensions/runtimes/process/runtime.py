@@ -44,8 +44,9 @@ class ProcessRuntime:
     def __init__(self, settings: ProcessSettings, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
         self._settings = settings
-        self._place = surroundings.state_dir / "runtime" / "process"
-        self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place = surroundings.state_dir / "runtime" / "process"
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._place = place.resolve()
         self._ladders: dict[User, Ladder] = {}
         self._live: dict[str, tuple[Record, ProcessStream]] = {}
         self._starting: set[str] = set()
@@ -172,7 +173,7 @@ class ProcessRuntime:
         apart = rung is Rung.NAMESPACES and os.geteuid() != 0
         ground = Ground(
             rung, user, self._cgroups, self._limits, self._surroundings.state_dir, self._place,
-            0 if apart else tasks,
+            self._ladder(user).passed, 0 if apart else tasks,
         )  # fmt: skip
         return plan(spec, made, ground, home)
 

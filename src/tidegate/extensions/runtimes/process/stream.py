@@ -65,11 +65,11 @@ class ProcessStream(asyncio.SubprocessProtocol):
     def reason(self) -> str:
         """Say how the process ended."""
         status = self._transport.get_returncode() if self._transport is not None else None
-        known = self._why()
-        if known is not None:
-            return known
         if status is None:
             return "ended"
+        known = self._why() if status != 0 else None
+        if known is not None:
+            return known
         # The sandbox tells a signal as 128 and its number, as a shell does.
         number = -status if status < 0 else status - 128
         if number in {item.value for item in signal.Signals}:

@@ -15,7 +15,8 @@ NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 22, 24, 38
 SECCOMP_MODE_FILTER = 2
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
-# mount_setattr(2) and landlock(7) have one number on every architecture.
+# openat2(2), mount_setattr(2) and landlock(7) have one number on every architecture.
+_OPENAT2, _RESOLVE_NO_SYMLINKS = 437, 4
 _MOUNT_SETATTR, _LANDLOCK_CREATE, _LANDLOCK_RULE, _LANDLOCK_RESTRICT = 442, 444, 445, 446
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _LAST_CAPABILITY = 63
@@ -53,6 +54,14 @@ def protect(target: str, flags: int, *, deep: bool) -> None:
         _libc.syscall(ctypes.c_long(_MOUNT_SETATTR), ctypes.c_int(_AT_FDCWD), where, how, attributes, size),
         f"mount_setattr {target}",
     )
+
+
+def open_without_links(path: str) -> int:
+    """Open `path` as a place (O_PATH); ELOOP where any part of it is a link."""
+    how = struct.pack("=QQQ", os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_NO_SYMLINKS)
+    where, size = ctypes.c_char_p(path.encode()), ctypes.c_size_t(len(how))
+    opened = _libc.syscall(ctypes.c_long(_OPENAT2), ctypes.c_int(_AT_FDCWD), where, how, size)
+    return _done(opened, f"open {path}")
 
 
 def become_root_directory() -> None:

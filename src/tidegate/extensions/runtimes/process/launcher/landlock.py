@@ -39,19 +39,19 @@ def restrict(job: Job) -> None:
     ruleset = kernel.landlock_create(attributes if abi >= 6 else attributes[: 16 if abi >= 4 else 8])
     stage.check(job, staged=False)
     for bind in job.binds:
-        _allow(ruleset, bind.source, handled if bind.writable else _LOOK)
+        place = kernel.open_without_links(bind.source)
+        _allow(ruleset, place, handled if bind.writable else _LOOK)
     for device in _DEVICES:
-        _allow(ruleset, device, (_READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV) & handled)
-    _allow(ruleset, "/proc/self", _READ_FILE | _READ_DIR)
+        place = os.open(device, os.O_PATH | os.O_CLOEXEC)
+        _allow(ruleset, place, (_READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV) & handled)
+    itself = os.open("/proc/self", os.O_PATH | os.O_CLOEXEC)
+    _allow(ruleset, itself, _READ_FILE | _READ_DIR)
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     kernel.landlock_restrict(ruleset)
     os.close(ruleset)
 
 
-def _allow(ruleset: int, path: str, rights: int) -> None:
-    opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        whole = stat.S_ISDIR(os.fstat(opened).st_mode)
-        kernel.landlock_allow(ruleset, rights if whole else rights & _FOR_FILES, opened)
-    finally:
-        os.close(opened)
+def _allow(ruleset: int, place: int, rights: int) -> None:
+    whole = stat.S_ISDIR(os.fstat(place).st_mode)
+    kernel.landlock_allow(ruleset, rights if whole else rights & _FOR_FILES, place)
+    os.close(place)

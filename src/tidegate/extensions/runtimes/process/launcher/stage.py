@@ -27,8 +27,12 @@ def stage(job: Job) -> None:
 
 
 def open_sources(binds: list[Bind]) -> list[int]:
-    """Open every source, so that mounts made later cannot hide or change it."""
-    return [os.open(bind.source, os.O_PATH | os.O_CLOEXEC) for bind in binds]
+    """Open every source, so that mounts made later cannot hide it.
+
+    The gateway has resolved and judged each; a link that came since, say from a server that may write
+    to a directory above, is refused.
+    """
+    return [kernel.open_without_links(bind.source) for bind in binds]
 
 
 def put(source: int, target: str, *, writable: bool) -> None:
