@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.process.bench import Benched, Limit, Sandbox, benched
+from tests.integration.process.bench import INSTANCE, Benched, Limit, Sandbox, benched
 from tidegate.domain.errors import RuntimeFailure
-from tidegate.domain.server import Limits
+from tidegate.domain.server import Command, Limits, Remote, ServerSpec
+from tidegate.extensions.runtimes.process import PROCESS, ProcessSettings
+from tidegate.extensions.runtimes.process.cgroups import Cgroups
+from tidegate.ports.extension import Surroundings
+from tidegate.testing.runtime_contract import nothing_said
 
 MIB = 1024 * 1024
 EATS = """
@@ -84,7 +90,7 @@ async def test_a_server_within_its_memory_is_left_alone(limited: Benched) -> Non
 async def test_a_fork_bomb_is_contained_and_nothing_of_it_outlives_a_stop(limited: Benched) -> None:
     running, heard = await limited.start(limited.spec(BOMB, limits=Limits(pids=24)))
     await heard.until(lambda h: b"\n" in h.out)
-    told = eval(heard.out)
+    told = json.loads(heard.out)
     assert told["error"] == 11  # EAGAIN
     assert 10 <= told["count"] <= 26
     await limited.runtime.stop(running.identity, 0.2)
@@ -115,3 +121,51 @@ def _running_with(mark: bytes) -> list[int]:
         except OSError:
             continue
     return found
+
+
+@pytest.mark.root
+async def test_a_real_group_of_version_2_is_killed_whole_and_removed() -> None:
+    tops = [
+        path
+        for path in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
+        if (path / "cgroup.procs").exists()
+    ]
+    if not tops or not os.access(tops[-1], os.W_OK):
+        pytest.skip("no writable cgroup of version 2 is mounted")
+    base = tops[-1] / f"tidegate-test-{os.getpid()}"
+    base.mkdir()
+    groups = Cgroups(2, (("", base),))
+    try:
+        [file] = groups.make("w", Limits())
+        child = await asyncio.create_subprocess_exec("/bin/sh", "-c", "sleep 600 & setsid sleep 600")
+        Path(file).write_text(str(child.pid))
+        assert child.pid in groups.processes("w")
+        assert not groups.remove("w")
+        groups.kill("w")
+        await child.wait()
+        async with asyncio.timeout(5):
+            while not groups.remove("w"):
+                groups.kill("w")
+                await asyncio.sleep(0.01)
+        assert groups.names() == set()
+    finally:
+        groups.close()
+    assert not base.exists()
+
+
+@pytest.mark.root
+async def test_where_no_sandbox_can_be_had_the_refusal_names_what_to_install(tmp_path: Path) -> None:
+    settings = ProcessSettings(sandbox="landlock")  # which root's gateway cannot use
+    async with PROCESS.open(settings, Surroundings(tmp_path, INSTANCE)) as runtime:
+        spec = ServerSpec("sh", Command(("/bin/sh",)), "process")
+        with pytest.raises(
+            RuntimeFailure, match=r"no sandbox can be had \(landlock: .*install the package bubblewrap"
+        ):
+            await runtime.prepare(spec, nothing_said)
+
+
+async def test_a_server_that_is_no_process_is_refused(tmp_path: Path) -> None:
+    async with benched(tmp_path, "bubblewrap") as bench:
+        spec = ServerSpec("far", Remote("https://example.com/mcp"), "process")
+        with pytest.raises(RuntimeFailure, match="neither a command nor a package"):
+            await bench.runtime.prepare(spec, nothing_said)
