@@ -38,12 +38,14 @@ from tidegate.protocol.client import (
     read_discovery,
     read_initialize,
 )
-from tidegate.protocol.codec import one_line
+from tidegate.protocol.codec import encode_request, one_line
 from tidegate.protocol.sse import Event
 
 _PROBE = 10.0
 _ERRAND = 10.0
 """Seconds that a message nobody waits for may take."""
+_LASTING = 5.0
+"""Seconds for the question whether a session lasts."""
 _GOODBYE = 2.0
 """Seconds for the end of a session."""
 _NO_WORD_ON_THE_ERA = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
@@ -212,6 +214,8 @@ class StreamableHttpChannel:
             response = await self._post(call, data, repeatable=repeatable)
             if call.reply is not None:
                 return call.reply
+            if response.status == 400 and not await self._session_lasts():
+                raise SessionForgotten(f"{self._origin.where} no longer knows the session")
             return call.settle(response, self._origin.where, session=self._headers.session is not None)
         except (asyncio.CancelledError, ChannelTimeout):
             if not dress.modern:  # else the end of the stream has said so
@@ -235,6 +239,21 @@ class StreamableHttpChannel:
             deadline = started + outbound.timeout
             return await resume(self._origin, self._path, self._headers, call, response, deadline)
         return response
+
+    async def _session_lasts(self) -> bool:
+        """Ask whether the session is still known, where a refusal leaves it open.
+
+        A forgotten session is to be answered with 404. Many servers say 400 instead, as they do for a
+        session that was never given, and that alone could also be about the request.
+        """
+        if self._headers.session is None:
+            return True
+        ping = self._begin(Outbound("ping", timeout=_LASTING))
+        try:
+            response = await self._post(ping, encode_request(ping.ident, "ping", {}))
+        except ChannelFailure:
+            return True  # it did not say
+        return response.status not in (400, 404)
 
     async def _deliver(self, data: bytes, timeout: float) -> None:
         """POST what has no answer."""

@@ -377,6 +377,29 @@ async def test_a_forgotten_session_fails_the_call_and_the_channel_once():
     assert not [each for each in it.server.got if each.method == "DELETE"]
 
 
+@pytest.mark.parametrize("ping", ["400 Bad Request", "404 Not Found", "200 OK"])
+async def test_a_400_that_a_ping_gets_too_means_a_forgotten_session_and_else_is_a_reply(ping: str):
+    async def serve(peer, request):
+        error = {"jsonrpc": "2.0", "id": request.json["id"], "error": {"code": -32000, "message": "?"}}
+        await peer.answer(json.dumps(error).encode(), "400 Bad Request")
+
+    class Forgetful(McpServer):
+        async def answer(self, peer, request):
+            if request.body and request.json["method"] == "ping":
+                answer = {"jsonrpc": "2.0", "id": request.json["id"], "result": {}}
+                await peer.answer(json.dumps(answer).encode(), ping)
+            else:
+                await super().answer(peer, request)
+
+    async with channel_to(Forgetful(serve)) as it:
+        if ping == "200 OK":
+            assert json.loads(bytes((await it.call()).error))["code"] == -32000
+        else:
+            with pytest.raises(SessionForgotten):
+                await it.call()
+        assert len(it.events.closed) == (ping != "200 OK")
+
+
 async def test_a_404_without_a_session_is_only_a_refusal():
     async def serve(peer, request):
         await peer.answer(b"", "404 Not Found")
