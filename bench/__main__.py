@@ -44,6 +44,9 @@ def options() -> argparse.Namespace:
         "--peers", action="store_true", help="also other gateways, installed where they can be had"
     )
     parser.add_argument(
+        "--keep", action="store_true", help="write this run into docs/benchmark.md as its results"
+    )
+    parser.add_argument(
         "--rate", type=float, help="also at this many calls a second, from the intended times"
     )
     parser.add_argument("--rounds", type=int, help="rounds of each measurement; the median counts")
@@ -72,6 +75,9 @@ def all_series(unsandboxed: bool) -> list[Series]:
         Series("floor", "HTTP", open_floor, eras=(Era.LEGACY,)),
         Series("minimal", "HTTP", through_http(Mode.MINIMAL)),
         Series("governed", "HTTP", through_http(Mode.GOVERNED)),
+        Series(
+            "fsync", "HTTP", through_http(Mode.GOVERNED, journal={"durability": "fsync"}), eras=(Era.LEGACY,)
+        ),
         Series(
             "process", "stdio process", through_stdio(Mode.GOVERNED, lambda: gateway.process(unsandboxed))
         ),

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from bench.__main__ import NAMES, all_series
 from bench.report import budgets, json_line, tell_all
 from bench.results import keep
 from bench.series import Outcome, Row
@@ -90,6 +91,10 @@ def test_a_page_without_a_place_for_results_is_left_alone(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="has no heading"):
         keep(outcomes(), [], [], "2026-01-02", page)
     assert page.read_text() == "# Another page\n"
+
+
+def test_every_series_that_can_be_chosen_is_measured() -> None:
+    assert tuple(series.name for series in all_series(unsandboxed=False)) == NAMES
 
 
 def test_the_stdio_upstream_answers_both_eras_and_odd_calls(root: Path) -> None:
