@@ -9,7 +9,6 @@ import typer
 from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, load_settings
 from tidegate.cli.output import cell, out, table, write, write_json
 from tidegate.domain.errors import SettingsError
-from tidegate.domain.server import Command, Image, Package, Remote, ServerSpec
 
 if TYPE_CHECKING:
     from tidegate.settings import Settings
@@ -54,7 +53,7 @@ def _facts(settings: Settings) -> dict[str, object]:
         "servers": [
             {
                 "name": each.name,
-                "launch": describe(each),
+                "launch": each.describe(),
                 "runtime": each.runtime,
                 "sharing": each.sharing.value,
             }
@@ -69,20 +68,7 @@ def _show(config: str, settings: Settings) -> None:
     rows = table("SERVER", "LAUNCH", "RUNTIME", "SHARING", "ENDPOINTS")
     for spec in settings.servers:
         shown = [each.path for each in settings.endpoints if spec.name in each.servers]
-        row = (spec.name, describe(spec), spec.runtime, spec.sharing.value, " ".join(shown) or "none")
+        row = (spec.name, spec.describe(), spec.runtime, spec.sharing.value, " ".join(shown) or "none")
         rows.add_row(*(cell(each) for each in row))
     if settings.servers:
         out().print(rows)
-
-
-def describe(spec: ServerSpec) -> str:
-    """Say in one line how a server is launched; no argument, header or variable is in it."""
-    match spec.launch:
-        case Image(image=image):
-            return f"image {image}"
-        case Command(argv=argv):
-            return f"command {argv[0]}"
-        case Package(index=index, name=name, version=version):
-            return f"package {index}:{name} {version}"
-        case Remote(url=url):
-            return f"url {url.partition('?')[0]}"

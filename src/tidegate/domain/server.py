@@ -167,6 +167,18 @@ class ServerSpec:
         """Whether losing a workload may lose something a client relied on."""
         return not self.stateless and self.sharing is not Sharing.CALL
 
+    def describe(self) -> str:
+        """Say in one line how it is launched. No argument, header or variable is in it."""
+        match self.launch:
+            case Image(image=image):
+                return f"image {image}"
+            case Command(argv=argv):
+                return f"command {argv[0] if argv else ''}"
+            case Package(index=index, name=name, version=version):
+                return f"package {index}:{name} {version}"
+            case Remote(url=url):
+                return f"url {url.partition('?')[0]}"
+
     def digest(self) -> str:
         """Give 16 hex digits that change when anything that a workload is made of changes.
 

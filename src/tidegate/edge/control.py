@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from urllib.parse import parse_qs
 
-from tidegate.domain.server import Command, Image, Launch, Package, Remote
 from tidegate.edge.app import send_bytes, send_json
 from tidegate.edge.respond import Receive, Scope, Send
 from tidegate.fleet.fleet import Fleet
@@ -59,6 +58,7 @@ class Control:
                 "path": e.path,
                 "servers": list(e.spec.servers),
                 "names": e.spec.names.value,
+                "left_out": list(e.view.dropped),
                 "tools": len(e.view.entries),
             }
             for e in self._catalog.endpoints.values()
@@ -77,7 +77,7 @@ class Control:
             "reason": reason,
             "runtime": spec.runtime,
             "transport": spec.transport.value,
-            "launch": describe(spec.launch),
+            "launch": spec.describe(),
             "sharing": spec.sharing.value,
             "tools": len(definitions.tools) if definitions else 0,
             "retry_in": round(min(retries), 1) if retries else None,
@@ -125,16 +125,3 @@ class Control:
     async def _follow(self, pool: Pool, send: Send) -> None:
         async for line in pool.log.follow():
             await send({"type": "http.response.body", "body": line.encode() + b"\n", "more_body": True})
-
-
-def describe(launch: Launch) -> str:
-    """Say in one line what a server is made of. No secret is in it."""
-    match launch:
-        case Image(image=image):
-            return f"image {image}"
-        case Package(index=index, name=name, version=version):
-            return f"package {index}:{name} {version}"
-        case Command(argv=argv):
-            return f"command {argv[0] if argv else ''}"
-        case Remote(url=url):
-            return f"url {url.partition('?')[0]}"
