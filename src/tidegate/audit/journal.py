@@ -164,11 +164,19 @@ class Journal:
     async def durable(self, intent: Intent) -> None:
         """Wait until an intent will outlive what the journal's durability promises.
 
+        Where this ends in an exception, a cancellation too, the intent has its outcome already:
+        `cancelled`, since the call does not go out.
+
         Raises:
             JournalUnavailable: it may not, so the call must not go out.
         """
-        if self._commit is not None:
+        if self._commit is None:
+            return
+        try:
             await self._commit.reach(intent.sequence)
+        except BaseException:
+            self.outcome(intent, Outcome.CANCELLED, size=0, duration_us=0)
+            raise
 
     def outcome(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -17,6 +18,8 @@ from tidegate.domain.record import RECORD_VERSION, Outcome, RecordKind
 
 _MAX_FAULTS = 200
 """Faults told one by one; beyond, they are only counted."""
+_LOOKS, _LOOK = 5, 0.01
+"""How often, and how many seconds apart, a half line is looked at: a `write` goes page by page."""
 _INTENT, _OUTCOME, _SEGMENT = (
     RecordKind.CALL_INTENT.value,
     RecordKind.CALL_OUTCOME.value,
@@ -84,13 +87,15 @@ def verify(directory: Path, key: bytes | None = None) -> Verdict:
     """
     verdict = Verdict(sealed=None if key is None else 0)
     try:
+        # Before the files: a journal in use then has at least as much as its tip says.
+        tips = {tip.name.removeprefix("tip-"): read_tip(tip) for tip in sorted(directory.glob("tip-*"))}
         files = segments(directory)
         for writer, group in groupby(files, key=lambda file: file.writer):
             verdict.writers.append(writer)
-            _Chain(directory, writer, key, verdict).check(list(group))
-        for tip in sorted(directory.glob("tip-*")):
-            if tip.name[4:] not in verdict.writers and (read_tip(tip) or 0) > 0:
-                verdict.fault(tip.name, 0, "every file of this writer is missing")
+            _Chain(directory, writer, key, verdict).check(list(group), tips.get(writer))
+        for writer, tip in tips.items():
+            if tip and writer not in verdict.writers:
+                verdict.fault(f"tip-{writer}", 0, "every file of this writer is missing")
     except OSError as error:
         raise JournalUnavailable(f"the journal cannot be read: {error}") from error
     return verdict
@@ -112,9 +117,7 @@ class _Chain:
         self._number = 0
         self._name = ""
 
-    def check(self, files: list[SegmentFile]) -> None:
-        # Read before the files: a journal in use then has at least as much as its tip says.
-        tip = read_tip(tip_path(self._directory, self._writer))
+    def check(self, files: list[SegmentFile], tip: int | None) -> None:
         for file in files:
             self._segment(file, last=file is files[-1])
         self._name = files[-1].path.name
@@ -133,8 +136,13 @@ class _Chain:
         if file.first != self._next:
             self._gap(file.first)
         tree = Tree()
+        size = 0
         for self._number, line in enumerate(lines(file.path), start=1):
-            self._line(line, last)
+            size += len(line)
+            if last and not line.endswith(b"\n"):
+                self._half(file.path, size)
+            else:
+                self._line(line)
             tree.add(line[:-1])
         if not self._number:
             self._fault("empty")
@@ -148,11 +156,18 @@ class _Chain:
             self._fault(f"begins at {first} where {self._next} comes next")
         self._open.clear()
 
-    def _line(self, line: bytes, last: bool) -> None:
+    def _half(self, path: Path, size: int) -> None:
+        """Tell half a record that a crash left from one that is being written just now."""
+        for _ in range(_LOOKS):
+            if path.stat().st_size > size:
+                return
+            time.sleep(_LOOK)
+        self._fault("torn: half a record, as a crash leaves it")
+
+    def _line(self, line: bytes) -> None:
         parts = form.split(line)
         if parts is None:
-            torn = last and not line.endswith(b"\n")
-            self._fault("torn: half a record, as a crash leaves it" if torn else "not a record")
+            self._fault("not a record")
             return
         body, stated = parts
         try:

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from journals import KEY, begin, call, end, files, open_journal
+from journals import KEY, begin, call, end, files, open_journal, records
 
 from tidegate.audit.verify import verify
 from tidegate.domain.errors import JournalUnavailable
@@ -85,6 +85,9 @@ async def test_who_stops_waiting_leaves_the_others_in_peace(tmp_path: Path) -> N
     leaving.cancel()
     await asyncio.wait_for(staying, 5)
     assert leaving.cancelled()
+    # Who left sent nothing: the intent is closed, not open for ever.
+    assert journal.open_intents == 1
+    assert [(r["call"], r["outcome"]) for r in records(tmp_path) if "outcome" in r] == [("a", "cancelled")]
     journal.close()
 
 
@@ -140,4 +143,6 @@ async def test_closing_while_someone_waits_lets_them_go(
     first, second = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5)
     assert first is None
     assert isinstance(second, JournalUnavailable)
-    assert verify(tmp_path, KEY).open == 2
+    verdict = verify(tmp_path, KEY)
+    assert verdict.ok
+    assert verdict.intents == 2

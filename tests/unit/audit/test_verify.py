@@ -1,7 +1,9 @@
 """Whatever is done to the files is found, and located."""
 
 import json
+import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -272,3 +274,27 @@ def test_a_journal_in_use_can_be_checked(tmp_path: Path) -> None:
     assert verdict.ok, whats(verdict)
     assert verdict.open == 1
     journal.close()
+
+
+def test_a_journal_that_grows_while_it_is_checked_is_right(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path, segment_size=3000)
+    stop = threading.Event()
+    verdicts: list[Verdict] = []
+
+    def check() -> None:
+        while not stop.is_set():
+            verdicts.append(verify(tmp_path, KEY))
+
+    checking = threading.Thread(target=check)
+    checking.start()
+    number = 0
+    while len(verdicts) < 20 and number < 20_000:
+        call(journal, f"c{number}")
+        number += 1
+        if number % 50 == 0:
+            os.sched_yield()
+    stop.set()
+    checking.join(30)
+    journal.close()
+    assert len(verdicts) >= 3
+    assert [whats(verdict) for verdict in verdicts if not verdict.ok] == []
