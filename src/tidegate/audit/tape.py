@@ -252,20 +252,15 @@ class Tape:
         """Be done with the file written so far."""
         if self._fd < 0:
             return
-        if self._room is not None:
-            try:
-                self._room.trim(self._size)
-            except OSError:
-                pass  # The room stays taken until the file is removed; nothing is lost.
         if self._sync:
             self._retired.append(self._fd)
         else:
             os.close(self._fd)
-        self._compute_root(self._first, self.next - self._first)
+        self._compute_root(self._first, self.next - self._first, self._size)
 
-    def _compute_root(self, first: int, count: int) -> None:
+    def _compute_root(self, first: int, count: int, size: int | None = None) -> None:
         path = segment_path(self._directory, self._writer, first)
-        self._roots.append((first, count, self._threads.submit(root_of, path, count)))
+        self._roots.append((first, count, self._threads.submit(_finish, path, count, size)))
 
     def _maintain(self, time_us: int, needed: int) -> None:
         if self._roots and self._roots[0][2].done():
@@ -286,6 +281,16 @@ class Tape:
                 raise
         elif not isinstance(error, JournalUnavailable):
             raise error
+
+
+def _finish(path: Path, count: int, size: int | None) -> str:
+    """Give back the room beyond a file that was left, and give its root."""
+    if size is not None:
+        try:
+            os.truncate(path, size)
+        except OSError:
+            pass  # The room stays taken until the file is removed; nothing is lost.
+    return root_of(path, count)
 
 
 def _take_lock(path: Path, writer: str) -> int:
