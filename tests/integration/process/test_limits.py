@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.process.bench import INSTANCE, Benched, Limit, Sandbox, benched
+from tests.integration.process.bench import Benched, Limit, Sandbox, benched
 from tidegate.domain.errors import RuntimeFailure
-from tidegate.domain.server import Command, Limits, Remote, ServerSpec
-from tidegate.extensions.runtimes.process import PROCESS, ProcessSettings
+from tidegate.domain.server import Limits, Remote, ServerSpec
 from tidegate.extensions.runtimes.process.cgroups import Cgroups
-from tidegate.ports.extension import Surroundings
 from tidegate.testing.runtime_contract import nothing_said
 
 MIB = 1024 * 1024
@@ -151,17 +149,6 @@ async def test_a_real_group_of_version_2_is_killed_whole_and_removed() -> None:
     finally:
         groups.close()
     assert not base.exists()
-
-
-@pytest.mark.root
-async def test_where_no_sandbox_can_be_had_the_refusal_names_what_to_install(tmp_path: Path) -> None:
-    settings = ProcessSettings(sandbox="landlock")  # which root's gateway cannot use
-    async with PROCESS.open(settings, Surroundings(tmp_path, INSTANCE)) as runtime:
-        spec = ServerSpec("sh", Command(("/bin/sh",)), "process")
-        with pytest.raises(
-            RuntimeFailure, match=r"no sandbox can be had \(landlock: .*install the package bubblewrap"
-        ):
-            await runtime.prepare(spec, nothing_said)
 
 
 async def test_a_server_that_is_no_process_is_refused(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ async def _bring(
     say: Callable[[str], None],
     surroundings: Surroundings,
 ) -> None:
+    await asyncio.to_thread(_sweep, place)
     scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
         tree, aside = scratch / "tree", scratch / "aside"
@@ -89,6 +90,13 @@ async def _bring(
         await asyncio.to_thread(_settle, package, tree, place)
     finally:
         await asyncio.to_thread(shutil.rmtree, scratch, True)
+
+
+def _sweep(place: Path) -> None:
+    """Remove what fetches that were cut short left; we hold the lock, so nobody is at it."""
+    for left in place.parent.glob(f".{place.name}.*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _settle(package: Package, tree: Path, place: Path) -> None:

@@ -93,6 +93,17 @@ async def test_several_who_ask_at_once_get_one_whole_package(index: Path, tmp_pa
     assert left == [results[0].directory.name]
 
 
+async def test_what_a_fetch_that_was_cut_short_left_is_swept_and_never_used(
+    index: Path, tmp_path: Path
+) -> None:
+    first = await bring(tmp_path, Package("pypi", "tide-server", "1.0"))
+    half = first.directory.parent / f".{first.directory.name}.abc"
+    (half / "tree" / "wheels").mkdir(parents=True)
+    first.lock.unlink()
+    assert await bring(tmp_path, Package("pypi", "tide-server", "1.0")) == first
+    assert not half.exists()
+
+
 async def test_a_package_that_is_not_there_is_one_clear_line_and_leaves_nothing(
     index: Path, tmp_path: Path
 ) -> None:

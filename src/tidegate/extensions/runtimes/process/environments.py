@@ -115,7 +115,7 @@ def _installing(fetched: Fetched, place: Path) -> list[list[str]]:
     venv = [sys.executable, "-I", "-m", "venv", "--without-pip", str(place)]
     install = [
         *pip(), "--python", str(place / "bin" / "python"),
-        "install", "--no-input", "--no-color", "--progress-bar=off", "--no-index", "--no-deps",
+        "install", "--isolated", "--no-input", "--no-color", "--progress-bar=off", "--no-index", "--no-deps",
         "--only-binary=:all:", "--require-hashes",
         f"--find-links={fetched.directory / 'wheels'}", f"--requirement={fetched.lock}",
     ]  # fmt: skip

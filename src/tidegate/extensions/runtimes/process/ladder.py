@@ -19,6 +19,7 @@ from tidegate.extensions.runtimes.process.spawn import spawn
 
 _DEADLINE = 20.0
 _TRUE = ("/usr/bin/true", "/bin/true")
+_WORDS = 120
 _MIB = 1024 * 1024
 
 
@@ -112,7 +113,8 @@ class Ladder:
             return f"it did not answer within {_DEADLINE:.0f} s"
         if status == 0:
             return None
-        return listener.words.partition("\n")[0].strip() or f"it ended with status {status}"
+        words = listener.words.partition("\n")[0].removeprefix("bwrap: ").strip()
+        return words[:_WORDS] or f"it ended with status {status}"
 
     def _probe(self, rung: Rung) -> Job:
         binds, symlinks = host.in_place(network=False), list[tuple[str, str]]()

@@ -117,6 +117,8 @@ def plan(spec: ServerSpec, environment: Environment, ground: Ground, home: Path)
         bwrap=[],
     )
     facts = {"sandbox": _sandbox(ground), "limits": _limits(spec.limits, ground), **environment.facts}
+    if ground.passed:
+        facts["passed_over"] = ground.passed
     if ground.cgroups is None:
         facts["cgroup"] = f"none: {ground.limits}"
     return Plan(job, facts)
@@ -169,12 +171,11 @@ def _has_prlimit() -> bool:
 
 def _sandbox(ground: Ground) -> str:
     who = f"uid {ground.user.uid}"
-    passed = f" ({ground.passed})" if ground.passed else ""
     if ground.rung is Rung.NONE:
         return f"NONE: it can do all that {who} can do on this host"
     if ground.rung is Rung.LANDLOCK:
-        return f"landlock and seccomp, {who}; it sees the host's paths{passed}"
-    return f"{ground.rung.value} and seccomp, {who}{passed}"
+        return f"landlock and seccomp, {who}; it sees the host's paths"
+    return f"{ground.rung.value} and seccomp, {who}"
 
 
 def _limits(limits: Limits, ground: Ground) -> str:

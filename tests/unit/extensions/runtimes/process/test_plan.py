@@ -110,7 +110,9 @@ def test_a_count_of_processes_is_set_inside_where_outside_it_would_count_others(
 
 def test_a_rung_that_is_not_the_best_says_why(tmp_path: Path) -> None:
     made = planned(tmp_path, rung=Rung.NAMESPACES, passed="bubblewrap: bwrap is not installed")
-    assert made.facts["sandbox"] == "namespaces and seccomp, uid 65532 (bubblewrap: bwrap is not installed)"
+    assert made.facts["sandbox"] == "namespaces and seccomp, uid 65532"
+    assert made.facts["passed_over"] == "bubblewrap: bwrap is not installed"
+    assert "passed_over" not in planned(tmp_path).facts
 
 
 def test_unsandboxed_is_said_loudly_and_takes_no_mounts(tmp_path: Path) -> None:
