@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.docker.base import python_base, python_spec
+from tests.integration.docker.base import engine, python_base, python_spec
 from tidegate.domain.errors import RuntimeFailure
 from tidegate.domain.server import Limits, Mount, Secret
+from tidegate.extensions.runtimes.docker.context import Context
 from tidegate.testing.runtime_contract import Bench, Heard, nothing_said
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
@@ -160,3 +161,31 @@ async def test_what_would_hand_over_the_host_is_not_mounted(bench: Bench, source
     with pytest.raises(RuntimeFailure, match="may not be mounted"):
         await bench.runtime.start(spec, identity, Heard())
     assert await bench.found(identity) is None
+
+
+async def test_a_volume_of_an_image_is_bounded_memory_and_nothing_is_left_of_it(
+    bench: Bench, tmp_path: Path
+) -> None:
+    tag = f"tidegate-test-volume:{bench.instance}"
+    with Context(tmp_path / "context.tar") as context:
+        context.dockerfile([f"FROM {await python_base()}", "VOLUME /kept"])
+    program = (
+        "print([line.split()[2:4] for line in open('/proc/mounts') if line.split()[1] == '/kept'], flush=True)\n"
+        "open('/kept/made', 'w').write('x'); print('wrote', flush=True)\n"
+    )
+    heard = Heard()
+    async with engine() as opened:
+        try:
+            with (tmp_path / "context.tar").open("rb") as written:
+                await opened.build(tag, {}, written, lambda _: None)
+            spec = python_spec(tag, program)
+            running = await bench.runtime.start(spec, bench.identity(spec), heard)
+            await heard.until(lambda h: h.out.count(b"\n") == 2)
+            mounted = (await opened.inspect(running.identity.id))["Mounts"]
+            await bench.runtime.stop(running.identity, 0)
+        finally:
+            await opened._docker.images.delete(tag, force=True)
+    kind, options = json.loads(heard.out.splitlines()[0].replace(b"'", b'"'))[0]
+    assert kind == "tmpfs"
+    assert {"noexec", "nosuid", "nodev", "size=65536k"} <= set(options.split(","))
+    assert mounted == []

@@ -14,7 +14,7 @@ from tidegate.domain.errors import EngineUnavailable, RuntimeFailure
 from tidegate.domain.server import Image, Mount, ServerSpec
 from tidegate.domain.workload import WorkloadIdentity, WorkloadKey
 from tidegate.extensions.runtimes.docker import DOCKER, DockerSettings, check
-from tidegate.extensions.runtimes.docker.settings import Deadlines
+from tidegate.extensions.runtimes.docker.settings import Deadlines, locate_engine
 from tidegate.ports.extension import Surroundings
 from tidegate.testing.runtime_contract import ECHO, Bench, Heard, nothing_said
 
@@ -39,6 +39,38 @@ async def hanging_engine(place: Path) -> AsyncIterator[DockerSettings]:
         yield DockerSettings(socket=f"unix://{place}/engine.sock", deadlines=deadlines)
     finally:
         server.close()
+
+
+@asynccontextmanager
+async def slow_engine(place: Path, delay: float) -> AsyncIterator[DockerSettings]:
+    """Stand in front of the real engine and hand on every piece late."""
+    real = locate_engine(DockerSettings()).removeprefix("unix://")
+
+    async def hand_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(65536):
+            await asyncio.sleep(delay)  # this is what is tested, not a wait for something
+            writer.write(piece)
+        writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_unix_connection(real)
+        ways = (hand_on(reader, inner_writer), hand_on(inner_reader, writer))
+        await asyncio.gather(*ways, return_exceptions=True)
+
+    server = await asyncio.start_unix_server(relay, place / "slow.sock")
+    try:
+        yield DockerSettings(socket=f"unix://{place}/slow.sock", bootstrap=True)
+    finally:
+        server.close()
+
+
+async def test_a_slow_engine_is_waited_for(tmp_path: Path) -> None:
+    async with slow_engine(tmp_path, 0.2) as settings, docker_bench(tmp_path, "d" * 16, settings) as bench:
+        running, heard = await bench.run(ECHO)
+        running.stream.write(b"late\n")
+        await heard.until(lambda h: h.out == b"heard late\n")
+        await asyncio.gather(*(bench.runtime.stop(running.identity, 1) for _ in range(3)))
+        assert await bench.runtime.observe() == []
 
 
 @pytest.mark.parametrize("call", ["prepare", "start", "attach", "stop", "observe"])
@@ -70,6 +102,13 @@ async def test_a_check_tells_what_the_engine_enforces() -> None:
     said = await check(DockerSettings())
     assert said[0].startswith("engine ")
     assert "seccomp" in said[1]
+
+
+@pytest.mark.parametrize("name", ["", "../containers/json", "a?b=c", "a b", "a/../../b", "-a"])
+async def test_what_is_no_images_name_is_asked_of_no_engine(bench: Bench, name: str) -> None:
+    spec = ServerSpec("tested", Image(name), "docker")
+    with pytest.raises(RuntimeFailure, match="is no image's name"):
+        await bench.runtime.prepare(spec, nothing_said)
 
 
 async def test_an_image_that_cannot_be_had_fails_to_prepare_and_names_it(bench: Bench) -> None:

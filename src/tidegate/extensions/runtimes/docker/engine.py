@@ -87,9 +87,11 @@ class Engine:
         # Killing alone may take the engine ten seconds (20.10, daemon/kill.go).
         await self._within(f"removing {name}", 10.0 + self.deadlines.call, call)
 
-    async def wait(self, name: str, seconds: float) -> None:
-        """Wait until a container has ended."""
-        await self._within(f"waiting for {name}", seconds, self._docker.containers.container(name).wait())
+    async def wait(self, name: str, seconds: float, *, removed: bool = False) -> None:
+        """Wait until a container has ended, or was removed."""
+        condition = "removed" if removed else "not-running"
+        call = self._docker.containers.container(name).wait(condition=condition)
+        await self._within(f"waiting for {name}", seconds, call)
 
     async def containers(self, label: str) -> list[Json]:
         """List containers that carry a label, running or not."""

@@ -6,6 +6,7 @@ Decides by the `pull` setting and tells progress. Building is in `build`, the ba
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,6 +16,9 @@ from tidegate.extensions.runtimes.docker.credentials import registry_auth
 from tidegate.extensions.runtimes.docker.engine import Engine, EngineRefused, Json
 from tidegate.extensions.runtimes.docker.settings import DockerSettings
 from tidegate.ports.runtime import Progress
+
+# Names stand in paths of the engine's API as they are.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}")
 
 Say = Callable[[Progress], None]
 
@@ -61,6 +65,8 @@ class Pulls:
 
     async def have(self, name: str) -> Resolved | None:
         """Give the image if the engine has it."""
+        if _NAME.fullmatch(name) is None or ".." in name:
+            raise RuntimeFailure(f"{name!r:.200} is no image's name")
         found = await self._engine.image(name)
         return None if found is None else resolved(name, found)
 

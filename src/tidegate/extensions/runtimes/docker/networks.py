@@ -32,10 +32,10 @@ class Networks:
             return None
         name = f"tidegate-{identity.instance[:8]}-{spec.name}-{spec.network.value}"
         async with self._changing:
-            self._users.setdefault(name, set()).add(identity.id)
             labelled = await self._engine.networks(f"{_INSTANCE}={identity.instance}")
             if not any(one.get("Name") == name for one in labelled):
                 await self._engine.create_network(network(name, spec, identity))
+            self._users.setdefault(name, set()).add(identity.id)
         return name
 
     async def release(self, identity: WorkloadIdentity) -> None:

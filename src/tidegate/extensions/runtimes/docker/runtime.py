@@ -215,26 +215,22 @@ class DockerRuntime:
 
     async def _remove(self, identity: WorkloadIdentity) -> None:
         """Remove the container and see that it is gone, then give its place on a network back."""
-        async with asyncio.timeout(3 * self._engine.deadlines.call + 10.0):
-            try:
-                await self._engine.remove(identity.id)
-            except EngineRefused as error:
-                # 404: gone. 409: somebody else's removal is under way, which the engine will finish.
-                if error.status not in (404, 409):
-                    raise RuntimeFailure(f"workload {identity.id} may still be there: {error}") from error
-                if error.status == 409:
-                    await self._until_gone(identity.id)
+        try:
+            await self._engine.remove(identity.id)
+        except EngineRefused as error:
+            # 404: gone. 409: somebody else's removal is under way.
+            if error.status == 409:
+                await self._until_removed(identity.id)
+            elif error.status != 404:
+                raise RuntimeFailure(f"workload {identity.id} may still be there: {error}") from error
         await self._networks.release(identity)
 
-    async def _until_gone(self, name: str) -> None:
-        while True:
-            try:
-                await self._engine.inspect(name)
-            except EngineRefused as error:
-                if error.status == 404:
-                    return
-                raise
-            await asyncio.sleep(0.1)
+    async def _until_removed(self, name: str) -> None:
+        try:
+            await self._engine.wait(name, _TAKE_BACK, removed=True)
+        except EngineRefused as error:
+            if error.status != 404:
+                raise RuntimeFailure(f"workload {name} may still be there: {error}") from error
 
     async def _take_back(self, identity: WorkloadIdentity, creating: asyncio.Task[str]) -> None:
         """Leave nothing of a start that failed, even where it was cancelled.
