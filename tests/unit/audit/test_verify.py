@@ -298,3 +298,12 @@ def test_a_journal_that_grows_while_it_is_checked_is_right(tmp_path: Path) -> No
     journal.close()
     assert len(verdicts) >= 3
     assert [whats(verdict) for verdict in verdicts if not verdict.ok] == []
+
+
+def test_a_journal_of_the_first_version_verifies_as_it_stands() -> None:
+    # These files stay: every later version of the gateway verifies them.
+    verdict = verify(Path(__file__).parent / "kept" / "version-1", KEY)
+    assert verdict.ok, whats(verdict)
+    assert (verdict.records, verdict.intents, verdict.outcomes, verdict.unknown) == (43, 12, 12, 2)
+    assert verdict.sealed == verdict.segments + 1 == verdict.roots + 2
+    assert len(verdict.recoveries) == 1
