@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
+from typer.core import TyperGroup
 
+from tidegate.cli.app import app
 from tidegate.domain.server import Package, ServerSpec
 from tidegate.domain.workload import WorkloadIdentity, WorkloadKey
 from tidegate.extensions import table
@@ -136,6 +139,25 @@ def test_scripts_that_are_told_of_are_there_and_can_be_run() -> None:
     assert {"scripts/quickstart", "scripts/test"} <= told
     for script in told:
         assert (ROOT / script).stat().st_mode & 0o111, f"{script} cannot be run"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words, id=f"{page}: {' '.join(words)[:60]}")
+        for page, words in commands()
+        if "tidegate" in words[0]
+    ],
+)
+def test_commands_that_are_told_of_are_understood(words: list[str]) -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    with group.make_context("tidegate", words[1:2], resilient_parsing=True) as outer:
+        command, rest = group.get_command(outer, words[1]), words[2:]
+        if isinstance(command, TyperGroup):
+            command, rest = command.get_command(outer, rest[0]), rest[1:]
+        assert command is not None, f"there is no command {words[1]}"
+        command.make_context(words[1], list(rest)).close()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ gateway's own. Data that is there already is kept, since a server may have chang
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -42,8 +43,8 @@ runtimes:
 GIT = """\
   git:
     package: pypi:mcp-server-git==2026.10.19
-    args: [--repository, /data/wordings]
-    mounts: [{source: wordings, target: /data/wordings}]
+    args: [--repository, {wordings}]
+    mounts: [{{source: wordings, target: {wordings}}}]
     stateless: true
 """
 GIT_AS_PROCESS = """\
@@ -53,8 +54,8 @@ SQLITE = """\
   sqlite:
     package: pypi:mcp-server-sqlite==2025.4.25
     with: ["mcp<2"]
-    args: [--db-path, /data/marine.db]
-    mounts: [{source: data, target: /data, writable: true}]
+    args: [--db-path, {database}]
+    mounts: [{{source: data, target: {data}, writable: true}}]
 """
 
 
@@ -104,7 +105,7 @@ def lay(place: Place, choice: Choice, port: int) -> bool:
         place.directory.mkdir(mode=0o755, exist_ok=True)
         _lay_database(place.database)
         with_git = _lay_repository(place.repository)
-        place.settings.write_text(settings(choice, port, with_git=with_git), encoding="utf-8")
+        place.settings.write_text(settings(place, choice, port, with_git=with_git), encoding="utf-8")
     except OSError as error:
         if error.filename is None:
             raise Failure(f"could not write under {place.directory}: {error.strerror}") from error
@@ -114,13 +115,24 @@ def lay(place: Place, choice: Choice, port: int) -> bool:
     return with_git
 
 
-def settings(choice: Choice, port: int, *, with_git: bool) -> str:
+def settings(place: Place, choice: Choice, port: int, *, with_git: bool) -> str:
     """Give the text of the settings file."""
-    runtimes, git = "", GIT if with_git else ""
+    as_process = choice.runtime == "process"
+    runtimes = ""
     if choice.runtime == "docker":
         runtimes = DOCKER_BASE.format(base=choice.base) if choice.base else DOCKER_BOOTSTRAP
-        git += GIT_AS_PROCESS if with_git and choice.base is None else ""
-    return HEAD.format(port=port, runtime=choice.runtime, runtimes=runtimes) + git + SQLITE
+    text = HEAD.format(port=port, runtime=choice.runtime, runtimes=runtimes)
+    if with_git:
+        git_as_process = as_process or choice.base is None
+        text += GIT.format(wordings=_inside(place.repository, "/data/wordings", git_as_process))
+        text += GIT_AS_PROCESS if git_as_process and not as_process else ""
+    data = _inside(place.database.parent, "/data", as_process)
+    return text + SQLITE.format(data=data, database=_inside(place.database, "/data/marine.db", as_process))
+
+
+def _inside(path: Path, container: str, as_process: bool) -> str:
+    """Say where a server finds a path: not every sandbox for processes can give it another name."""
+    return json.dumps(str(path)) if as_process else container
 
 
 def _lay_database(path: Path) -> None:

@@ -180,6 +180,9 @@ def _show_endpoint(gateway: Gateway) -> None:
     console.print(
         f'  [bold]Others[/]        {{"mcpServers": {{"tidegate": {{"type": "http", "url": "{gateway.url}"}}}}}}'
     )
+    console.print(
+        f"  [bold]By itself[/]     .venv/bin/tidegate connect claude-desktop --config {config}  [dim](cursor, vscode)[/]"
+    )
     console.print(f"  [bold]Look[/]          .venv/bin/tidegate servers --config {config}")
     console.print()
 

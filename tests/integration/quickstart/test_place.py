@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from examples.marine.quickstart import place
 from examples.marine.quickstart.host import Choice
+from examples.marine.quickstart.place import Place, settings
 
 from tidegate.domain.server import Package
 from tidegate.extensions import table
@@ -20,19 +20,19 @@ PROCESS = Choice("process", "no engine answers")
 def read(tmp_path: Path, choice: Choice, *, with_git: bool = True) -> Settings:
     for directory in ("wordings", "data"):
         (tmp_path / directory).mkdir(exist_ok=True)
-    return parse(place.settings(choice, 8123, with_git=with_git), tmp_path, table)
+    return parse(settings(Place(tmp_path), choice, 8123, with_git=with_git), tmp_path, table)
 
 
 @pytest.mark.parametrize("choice", [BASED, BOOTSTRAPPED, PROCESS])
 def test_settings_load_with_every_server_pinned(tmp_path: Path, choice: Choice) -> None:
-    settings = read(tmp_path, choice)
-    launches = {server.name: server.launch for server in settings.servers}
+    read_back = read(tmp_path, choice)
+    launches = {server.name: server.launch for server in read_back.servers}
     assert list(launches) == ["time", "git", "sqlite"]
     for launch in launches.values():
         assert isinstance(launch, Package)
         assert launch.version
-    assert settings.listen.port == 8123
-    assert settings.runtime == choice.runtime
+    assert read_back.listen.port == 8123
+    assert read_back.runtime == choice.runtime
 
 
 @pytest.mark.parametrize("choice", [BASED, BOOTSTRAPPED, PROCESS])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -129,6 +131,13 @@ def expect_the_answer(said: str, port: int) -> None:
         )
 
 
+def example_in_readme() -> list[tuple[list[str], str]]:
+    """Give the commands of the README's console, each with the answer that is printed below it."""
+    [block] = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    shown = block.replace("\\\n", " ").split("$ ")[1:]
+    return [(shlex.split(part.partition("\n")[0]), part.partition("\n")[2]) for part in shown]
+
+
 @pytest.mark.sandbox
 def test_a_newcomer_gets_an_answer_from_a_sandboxed_process_and_nothing_stays(
     checkout: Path, start: Callable[..., Run], free_port: int
@@ -141,7 +150,7 @@ def test_a_newcomer_gets_an_answer_from_a_sandboxed_process_and_nothing_stays(
 
 
 @pytest.mark.sandbox
-def test_a_second_run_installs_nothing_and_serves_until_it_is_interrupted(
+def test_a_second_run_installs_nothing_answers_as_the_readme_says_and_serves_until_it_is_interrupted(
     checkout: Path, start: Callable[..., Run], free_port: int
 ) -> None:
     run = start("--runtime", "process", "--port", str(free_port))
@@ -152,6 +161,10 @@ def test_a_second_run_installs_nothing_and_serves_until_it_is_interrupted(
     assert second.end() == 1
     assert "a quickstart runs here already" in second.said
     assert "Installing" not in second.said
+
+    for command, answer in example_in_readme():
+        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=60)
+        assert (done.stdout, done.stderr) == (answer, "")
 
     run.process.send_signal(signal.SIGINT)
     assert run.end() == 0, run.said
