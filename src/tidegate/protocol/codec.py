@@ -30,7 +30,7 @@ _META = frozenset(
     {"progressToken", "io.modelcontextprotocol/protocolVersion", "io.modelcontextprotocol/clientInfo",
      "io.modelcontextprotocol/clientCapabilities", "io.modelcontextprotocol/logLevel"}
 )  # fmt: skip
-_LOWER = {known: {key.lower() for key in known} for known in (_ENVELOPE, _PARAMS, _META)}
+_FOLDED = {known: {key.casefold() for key in known} for known in (_ENVELOPE, _PARAMS, _META)}
 
 _decode_object = msgspec.json.Decoder(Object).decode
 _decode_any = msgspec.json.Decoder().decode
@@ -111,7 +111,7 @@ def decode_message(data: bytes) -> Message:
             str(data, "utf-8")  # msgspec does not look into strings that it skips
         except UnicodeDecodeError as error:
             raise ParseFailure(f"not UTF-8 at byte {error.start}") from error
-    if data[:1] == b"[":
+    if data.lstrip()[:1] == b"[":
         raise InvalidRequest("batches are not accepted: send one message")
     envelope = _strict(data, _ENVELOPE)
     if envelope.get("jsonrpc") != _VERSION:
@@ -143,16 +143,21 @@ _VERSION = Raw(b'"2.0"')
 
 
 def _strict(data: bytes | Raw, known: frozenset[str]) -> Object:
-    found = decode_object(data)
+    try:
+        found = decode_object(data)
+    except ParseFailure as failure:
+        if isinstance(failure.__cause__, msgspec.ValidationError):
+            raise InvalidRequest('a message, its "params" and their "_meta" are objects') from failure
+        raise
     # Re-emitted without loss of length there was no key twice: each key and value is at most as long
     # as it came, so equal sums mean equal parts. Only white space or escapes in keys need a closer look.
     if len(encode(found)) != len(data):
         _refuse_twice(bytes(data))
     if found.keys() <= known:
         return found
-    lower = _LOWER[known]
-    for key in found:
-        if key not in known and key.lower() in lower:
+    folded = _FOLDED[known]
+    for key in found:  # folded, since Go's decoder takes `paramſ` (U+017F) for `params` too
+        if key not in known and key.casefold() in folded:
             raise ParseFailure(f"key {key[:40]!r} differs from a known one only by case")
     return found
 

@@ -120,7 +120,8 @@ def _check_mirrors(message: Message, headers: Headers) -> None:
     name = headers.get(b"mcp-name")
     if name is None:
         raise HeaderMismatch("header Mcp-Name is missing")
-    if decode_header(name) != decode_text(message.params.get(parameter)):
+    mirrored = decode_header(name)
+    if mirrored is None or mirrored != decode_text(message.params.get(parameter)):
         raise HeaderMismatch(f"header Mcp-Name differs from the body's params.{parameter}")
 
 
