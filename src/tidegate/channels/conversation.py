@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from tidegate.channels.channel import ChannelEvents, Outbound, Reply
 from tidegate.channels.deadlines import Deadlines
-from tidegate.channels.inbox import Inbox, ServerRequests, with_token
+from tidegate.channels.inbox import Inbox, ServerRequests, id_prefix, with_token
 from tidegate.domain.errors import ChannelFailure, ChannelTimeout, UpstreamProtocolError
 from tidegate.protocol.client import Dress, Inbound, answers, cancelled, decode_inbound, split_batch
 
@@ -46,7 +46,7 @@ class Conversation:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.inbox = Inbox(events, requests, send, self._find)
-        self._prefix = b'"%b-' % epoch.encode("ascii")
+        self._prefix = id_prefix(epoch)
         self._count = 0
         self._waiting: dict[bytes, Waiting] = {}
         self._deadlines = Deadlines(self.loop)

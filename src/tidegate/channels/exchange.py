@@ -76,8 +76,11 @@ class HttpCall:
 
     def _read(self, response: HttpResponse, where: str, session: bool) -> None:
         status, method = response.status, self.outbound.method
-        kind = response.content_type()
-        json = kind == b"application/json" or kind.endswith(b"+json")
+        kind = response.headers.get(b"content-type", b"")
+        json = kind == b"application/json"
+        if not json:
+            kind = response.content_type()
+            json = kind == b"application/json" or kind.endswith(b"+json")
         if response.streamed:
             self.error = ChannelClosed(f"{where} ended its stream before the answer to {method}")
         elif 200 <= status < 300:

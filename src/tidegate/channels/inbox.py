@@ -50,6 +50,17 @@ class Dropped:
     """Messages of ours that nobody waits for, not sent since the other side does not read."""
 
 
+def id_prefix(epoch: str) -> bytes:
+    """Give what every id of an epoch begins with, as JSON.
+
+    Raises:
+        ValueError: the epoch is not of letters and digits.
+    """
+    if not epoch.isascii() or not epoch.isalnum():
+        raise ValueError("an epoch is of letters and digits")
+    return b'"%b-' % epoch.encode("ascii")
+
+
 def with_token(outbound: Outbound, ident: bytes) -> Object:
     """Give a request's `_meta` with the progress token replaced by its id; without, if nobody listens."""
     meta = outbound.meta

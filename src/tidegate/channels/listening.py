@@ -20,6 +20,8 @@ from tidegate.domain.errors import (
 
 _PAUSE = 1.0
 """Seconds before a stream is opened again, where the server does not say."""
+_SHORTEST_PAUSE = 0.1
+"""Whatever the server says, its own stream is not opened again sooner than this."""
 _LONGEST_PAUSE = 30.0
 _BARREN = 3
 """Resumptions in a row that bring nothing, after which an answer is given up."""
@@ -32,6 +34,7 @@ async def listen(origin: HttpOrigin, path: bytes, headers: RequestHeaders, on_ev
     from the beginning says nothing: some servers know no GET at all.
     """
     last_id: str | None = None
+    retry: int | None = None
     pause = _PAUSE
     opened = False
     while True:
@@ -49,7 +52,9 @@ async def listen(origin: HttpOrigin, path: bytes, headers: RequestHeaders, on_ev
                 return opened and response.status == 404
             opened = True
             last_id = response.last_id or last_id
-            pause = _wait(response.retry)
+            if response.retry is not None:
+                retry = response.retry
+            pause = max(_SHORTEST_PAUSE, _wait(retry))
         await asyncio.sleep(pause)
 
 
@@ -68,9 +73,9 @@ async def resume(
         ChannelTimeout: the deadline passed.
     """
     response = broken
-    last_id, barren = response.last_id, 0
+    last_id, retry, barren = response.last_id, response.retry, 0
     while not call.settled:
-        await _sleep_until(origin, _wait(response.retry), deadline)
+        await _sleep_until(origin, _wait(retry), deadline)
         heard = call.heard
         left = max(0.0, deadline - origin.loop.time())
         try:
@@ -88,6 +93,7 @@ async def resume(
             text = f"{origin.where} does not resume its stream (status {response.status})"
             raise UpstreamRefused(text, status=response.status)
         last_id = response.last_id or last_id
+        retry = retry if response.retry is None else response.retry
         barren = barren + 1 if call.heard == heard else 0
         if barren >= _BARREN:
             raise ChannelClosed(f"{origin.where} ended its stream and sent nothing when it was resumed")

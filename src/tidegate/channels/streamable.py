@@ -13,7 +13,7 @@ from tidegate.channels.errands import Errands
 from tidegate.channels.exchange import HttpCall, RequestHeaders, read_session
 from tidegate.channels.handshake import Patience
 from tidegate.channels.http.messages import HttpRequest, HttpResponse
-from tidegate.channels.inbox import Dropped, Inbox, ServerRequests, refuse, with_token
+from tidegate.channels.inbox import Dropped, Inbox, ServerRequests, id_prefix, refuse, with_token
 from tidegate.channels.listening import listen, resume
 from tidegate.channels.place import HttpPlace
 from tidegate.domain.errors import (
@@ -75,7 +75,7 @@ class StreamableHttpChannel:
         self._origin = place.origin()
         self._headers = RequestHeaders(self._fixed)
         self._inbox = Inbox(events, requests, self._send, self._find)
-        self._prefix = b'"%b-' % epoch.encode("ascii")
+        self._prefix = id_prefix(epoch)
         self._count = 0
         self._calls: dict[bytes, HttpCall] = {}
         self._errands = Errands()

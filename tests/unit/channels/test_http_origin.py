@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import socketserver
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
@@ -247,6 +250,46 @@ async def test_a_connection_that_the_server_closed_while_idle_is_not_used():
             assert server.connections == number + 1
 
 
+async def test_a_connection_that_was_idle_for_a_while_is_looked_at_and_used():
+    async with serving(answering(OK)) as server, origin_of(server) as origin:
+        await origin.request(post())
+        later = origin.loop.time() + 0.1
+        await until(lambda: origin.loop.time() > later)
+        await origin.request(post())
+        assert server.connections == 1
+
+
+async def test_a_connection_that_was_closed_while_nobody_looked_is_not_used():
+    closed = threading.Event()
+
+    class Once(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            self.request.sendall(OK)
+
+        def finish(self) -> None:
+            self.request.shutdown(socket.SHUT_RDWR)
+            self.request.close()
+            closed.set()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Once) as listener:
+        thread = threading.Thread(target=listener.serve_forever, args=(0.01,))
+        thread.start()
+        origin = HttpOrigin(read_address(f"http://127.0.0.1:{listener.server_address[1]}"))
+        try:
+            for _ in range(2):
+                assert (await origin.request(post())).status == 200
+                assert closed.wait(5)  # the loop stands still meanwhile and cannot have been told
+                closed.clear()
+                began = origin.loop.time()
+                while origin.loop.time() < began + 0.06:
+                    pass
+        finally:
+            await origin.close()
+            listener.shutdown()
+            thread.join()
+
+
 async def test_a_connection_on_which_the_server_speaks_unasked_is_not_used():
     speak = asyncio.Event()
 
@@ -286,11 +329,14 @@ async def test_a_slow_answer_times_out_and_its_connection_is_closed():
 
     async def script(peer):
         await peer.request()
+        await peer.send(OK)
+        await peer.request()
         await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
         await peer.reader.read()
         gone.set()
 
     async with serving(script) as server, origin_of(server) as origin:
+        await origin.request(post())  # so that the next has a connection at once
         with pytest.raises(ChannelTimeout, match=r"127\.0\.0\.1") as failure:
             await origin.request(post(timeout=0.03))
         assert failure.value.sent

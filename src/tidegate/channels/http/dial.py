@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -36,10 +35,10 @@ async def dial(
     address: Address,
     proxy: Proxy | None,
     tls: ssl.SSLContext | None,
-    make: Callable[[], Connection],
+    made: Connection,
     timeout: float,
-) -> Connection:
-    """Open a connection, over TLS where `tls` is given.
+) -> None:
+    """Open a connection for `made`, over TLS where `tls` is given.
 
     Raises:
         ChannelClosed: it could not be had, with `sent` False. Names hosts and ports, never credentials.
@@ -48,10 +47,11 @@ async def dial(
     try:
         async with asyncio.timeout(timeout):
             if proxy is None:
-                return await _connect(address.host, address.port, tls, make)
-            if tls is None:
-                return await _connect(proxy.host, proxy.port, None, make)
-            return await _tunnel(address, proxy, tls, make)
+                await _connect(address.host, address.port, tls, made)
+            elif tls is None:
+                await _connect(proxy.host, proxy.port, None, made)
+            else:
+                await _tunnel(address, proxy, tls, made)
     except TimeoutError as error:
         raise ChannelClosed(f"no connection to {where} within {timeout:g} s", sent=False) from error
     except ssl.SSLError as error:
@@ -60,22 +60,16 @@ async def dial(
         raise ChannelClosed(f"no connection to {where}: {_reason(error)}", sent=False) from error
 
 
-async def _connect(
-    host: str, port: int, tls: ssl.SSLContext | None, make: Callable[[], Connection]
-) -> Connection:
+async def _connect(host: str, port: int, tls: ssl.SSLContext | None, made: Connection) -> None:
     loop = asyncio.get_running_loop()
     name = None if tls is None else host
-    _, connection = await loop.create_connection(make, host, port, ssl=tls, server_hostname=name)
-    return connection
+    await loop.create_connection(lambda: made, host, port, ssl=tls, server_hostname=name)
 
 
-async def _tunnel(
-    address: Address, proxy: Proxy, tls: ssl.SSLContext, make: Callable[[], Connection]
-) -> Connection:
+async def _tunnel(address: Address, proxy: Proxy, tls: ssl.SSLContext, made: Connection) -> None:
     """Ask a proxy for a tunnel (RFC 9110, 9.3.6) and speak TLS through it."""
     loop = asyncio.get_running_loop()
     transport, opening = await loop.create_connection(lambda: _Opening(loop), proxy.host, proxy.port)
-    connection = make()
     try:
         where = address.where.encode("ascii")
         transport.write(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (where, where, proxy.header()))
@@ -83,14 +77,13 @@ async def _tunnel(
         if not 200 <= status < 300:
             text = f"proxy {proxy.where} refused a tunnel to {address.where} with status {status}"
             raise ChannelClosed(text, sent=False)
-        secured = await loop.start_tls(transport, connection, tls, server_hostname=address.host)
+        secured = await loop.start_tls(transport, made, tls, server_hostname=address.host)
     except BaseException:  # whatever ends it, cancellation too: the tunnel must not stay open
         transport.abort()
         raise
     if secured is None:
         raise ConnectionResetError("proxy closed the tunnel")
-    connection.connection_made(secured)
-    return connection
+    made.connection_made(secured)
 
 
 class _Opening(asyncio.Protocol):

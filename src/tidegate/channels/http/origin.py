@@ -129,22 +129,25 @@ class HttpOrigin:
             self._dials.add(task)
 
     async def _dial(self) -> None:
+        made = Connection(self)
         try:
-            connection = await dial(
-                self._address, self._proxy, self._tls, lambda: Connection(self), self.bounds.connect
-            )
-            if not connection.is_open:
+            await dial(self._address, self._proxy, self._tls, made, self.bounds.connect)
+            if not made.is_open:
                 raise ChannelClosed(f"{self.where} closed the connection at once", sent=False)
         except ChannelClosed as error:
+            made.abort()
             self._dialled()
             if self._queue:
                 self._queue.popleft().fail(error)
             self._dial_where_needed()
+        except asyncio.CancelledError:
+            made.abort()
+            raise
         else:
             self._dialled()
-            self._open.add(connection)
-            connection.deadline = self.loop.time() + self.bounds.idle
-            self.free(connection)
+            self._open.add(made)
+            made.deadline = self.loop.time() + self.bounds.idle
+            self.free(made)
 
     def _dialled(self) -> None:
         task = asyncio.current_task()
