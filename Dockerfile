@@ -27,7 +27,8 @@ RUN groupadd --gid ${UID} tidegate \
  && useradd --uid ${UID} --gid ${UID} --no-create-home --home-dir /var/lib/tidegate --shell /usr/sbin/nologin tidegate \
  && install -d -m 0700 -o ${UID} -g ${UID} /var/lib/tidegate
 COPY --from=build /opt/tidegate /opt/tidegate
-ENV PATH=/opt/tidegate/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PATH=/opt/tidegate/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+    TIDEGATE_CONFIG=/etc/tidegate/tidegate.yaml
 USER ${UID}:${UID}
 WORKDIR /var/lib/tidegate
 VOLUME /var/lib/tidegate
@@ -36,4 +37,4 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["python3", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8080, timeout=2); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status != 200)"]
 ENTRYPOINT ["tidegate"]
-CMD ["serve", "--config", "/etc/tidegate/tidegate.yaml"]
+CMD ["serve"]

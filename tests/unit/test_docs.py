@@ -24,6 +24,7 @@ from tidegate.settings import load, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMENTED = [ROOT / "deploy" / "compose.yaml", ROOT / "examples" / "marine" / "tidegate.yaml"]
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -125,7 +126,10 @@ def test_settings_that_are_shipped_load(path: str) -> None:
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
-    """Give every command line of the documentation that is ours."""
+    """Give every command line of the documentation, and of comments beside settings, that is ours."""
+    for page in COMMENTED:
+        for line in re.findall(r"^#.*?\b(tidegate [a-z].*)$", page.read_text("utf-8"), re.MULTILINE):
+            yield name(page), shlex.split(line)
     for page in PAGES:
         for block in blocks(page, "sh", "bash", "console"):
             for line in block.replace("\\\n", " ").splitlines():
