@@ -21,7 +21,7 @@ from tidegate.access.authorize import Authorizer
 from tidegate.access.limits import CallLimits
 from tidegate.audit.journal import Journal
 from tidegate.channels.http.dial import tls_context
-from tidegate.domain.errors import JournalUnavailable, RuntimeFailure
+from tidegate.domain.errors import JournalUnavailable, RuntimeFailure, StateError
 from tidegate.domain.record import RecordKind
 from tidegate.domain.server import Remote, ServerSpec
 from tidegate.edge.app import App, Page
@@ -32,7 +32,7 @@ from tidegate.edge.mcp import EdgeBounds, McpEdge
 from tidegate.edge.probes import Probes
 from tidegate.edge.stalls import watch_loop
 from tidegate.extensions import table
-from tidegate.extensions.identity.keys import KeyIdentity, KeyStore
+from tidegate.extensions.identity.keys import KeyIdentity, KeyRecord, KeyStore
 from tidegate.extensions.identity.local import LocalIdentity, local_principal
 from tidegate.extensions.state.sqlite import SQLITE, SqliteSettings
 from tidegate.fleet.fleet import Caps, Fleet
@@ -51,6 +51,8 @@ from tidegate.settings import Settings
 from tidegate.state_directory import StateDirectory
 from tidegate.telemetry import Metrics, configure_logs, log
 
+_TICK = 30.0
+"""Seconds between looks at what the journal owes."""
 DRAIN = 10.0
 """Seconds that calls in flight have when the gateway stops."""
 
@@ -183,6 +185,7 @@ async def _start(
     stack.push_async_callback(catalog.close)
     stack.push_async_callback(fleet.close)
     _watch(stack, watch_loop(plant.metrics), "loop watch")
+    _watch(stack, _tick(plant.journal), "journal tick")
     listeners: list[Listener] = []
     gauges = _gauges(plant, listeners)
     probes = Probes(fleet, plant.metrics, gauges, lambda: _refusing(pipeline, plant.journal))
@@ -221,7 +224,7 @@ async def _pipeline(settings: Settings, plant: Plant, stack: AsyncExitStack) -> 
     identity: Identity
     if settings.auth.type == "keys":
         identity = KeyIdentity(KeyStore(plant.state))
-        _watch(stack, identity.follow(), "key watch")
+        _watch(stack, _follow_keys(identity, plant.journal), "key watch")
     else:
         identity = LocalIdentity()
     return Pipeline(
@@ -304,6 +307,34 @@ async def _open_runtime(
     extension = table.resolve("runtimes", name)
     given: BaseModel | None = settings.runtimes.get(name)
     return await stack.enter_async_context(extension.open(given or extension.settings(), around))
+
+
+async def _tick(journal: Journal) -> None:
+    """Have the journal write what is due though nothing else is recorded."""
+    while True:
+        await asyncio.sleep(_TICK)
+        journal.tick()
+
+
+async def _follow_keys(identity: KeyIdentity, journal: Journal) -> None:
+    """Keep the keys current, and record what becomes of them; go on where the store is busy."""
+
+    def tell(key: KeyRecord, what: str) -> None:
+        fields = {
+            "event": what,
+            "id": key.id,
+            "name": key.name,
+            "tenant": key.tenant,
+            "roles": sorted(key.roles),
+        }
+        journal.event(RecordKind.KEY, fields)
+
+    while True:
+        try:
+            await identity.follow(tell)
+        except (StateError, JournalUnavailable) as error:
+            log().error("state.failed", reason=str(error))
+        await asyncio.sleep(1.0)
 
 
 def _record_stop(journal: Journal) -> None:

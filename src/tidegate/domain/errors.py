@@ -233,6 +233,12 @@ class JournalRefused(Refusal):
     reason, code, status = "journal_unavailable", -31007, 503
 
 
+class StateRefused(Refusal):
+    """What decides whether this may be cannot be looked up, so it may not."""
+
+    reason, code, status = "state_unavailable", -31010, 503
+
+
 class Cancelled(Refusal):
     """The client cancelled the call, so nothing is sent to it."""
 

@@ -25,6 +25,7 @@ from tidegate.domain.errors import (
     SessionForgotten,
     SessionMissing,
     StateError,
+    StateRefused,
 )
 from tidegate.domain.record import Outcome
 from tidegate.domain.server import ServerSpec, Sharing
@@ -90,15 +91,16 @@ class Pipeline:
             name = decode_text(call.params.get("name")) or ""
             entry, decision = call.endpoint.resolve(call.principal, name)
             self._limits.enter(call.principal)
+            self._begin(call)
             try:
                 lease = self._fleet.lease_now(entry.target.server, self._sharing(call, entry), call.asker)
                 if lease is None:
                     lease, decision = await self._wait_for_lease(call, entry)
                 with lease:
                     intent = self._intent(call, entry, decision, lease)
-                    await self._journal.durable(intent)
                     return await self._send(call, entry, intent, lease)
             finally:
+                self._end(call)
                 self._limits.leave(call.principal)
         except Refusal as refusal:
             return self.refuse(call, refusal)
@@ -106,6 +108,8 @@ class Pipeline:
             return self.refuse(
                 call, JournalRefused(f"nothing was done, since it cannot be recorded: {error}")
             )
+        except StateError as error:
+            return self.refuse(call, StateRefused(f"nothing was done: {error}"))
 
     def refuse(self, call: Call, refusal: Refusal) -> Answer:
         """Give the answer that a refusal is, and record it. Strangers are counted and sampled only."""
@@ -130,7 +134,7 @@ class Pipeline:
             vouched = self._authenticator.cached(credentials) or await self._authenticator.authenticate(
                 credentials
             )
-        except Refusal:
+        except (Refusal, StateError):
             return False
         return "admin" in vouched.principal.roles
 
@@ -180,6 +184,18 @@ class Pipeline:
             if running is not None:
                 running.cancel()
         return ACCEPTED
+
+    def _begin(self, call: Call) -> None:
+        """Let a `notifications/cancelled` find the call, also while it waits for a workload."""
+        task = asyncio.current_task()
+        if call.session is not None and task is not None:
+            self._running[call.session.key, bytes(call.inbound.message.id or b"")] = task
+
+    def _end(self, call: Call) -> None:
+        if call.session is not None:
+            key = call.session.key, bytes(call.inbound.message.id or b"")
+            if self._running.get(key) is asyncio.current_task():  # an id may be in use twice
+                del self._running[key]
 
     async def _wait_for_lease(self, call: Call, entry: Entry) -> tuple[Lease, Decision]:
         """Wait for a workload; then look again whether the call may still go out."""
@@ -232,11 +248,8 @@ class Pipeline:
     async def _send(self, call: Call, entry: Entry, intent: Intent, lease: Lease) -> Answer:
         """Send a recorded call to its server, and record what came of it, whatever does."""
         outcome, code, size = Outcome.FAILED, None, 0
-        key = None if call.session is None else (call.session.key, bytes(call.inbound.message.id or b""))
-        task = asyncio.current_task()
-        if key is not None and task is not None:
-            self._running[key] = task
         try:
+            await self._journal.durable(intent)
             reply = await self._ask(call, entry, intent, lease)
             answer, outcome, code, size = _read_reply(call, reply)
             return answer
@@ -247,8 +260,6 @@ class Pipeline:
             outcome = Outcome.TIMEOUT if isinstance(error, ChannelTimeout) else Outcome.FAILED
             raise self._broken(entry, lease, error) from error
         finally:
-            if key is not None:
-                self._running.pop(key, None)
             seconds = self._clock() - call.started
             self._journal.outcome(intent, outcome, code=code, size=size, duration_us=int(seconds * 1e6))
             self._metrics.calls[call.endpoint.path, entry.target.server, outcome.value] += 1

@@ -160,6 +160,10 @@ class KeyStore:
         return stored.record()
 
 
+_TOLD = "told/key/"
+"""Prefix of what was told of a key: apart from the keys, so that telling is no change of one."""
+
+
 class KeyIdentity:
     """Vouches for `Authorization: Bearer tg_…`. `follow` must run as long as it is used."""
 
@@ -173,11 +177,28 @@ class KeyIdentity:
         """Changes when any key was made or revoked."""
         return self._version
 
-    async def follow(self) -> None:
-        """Learn of keys that change, until cancelled: a revoked one stops within a second."""
+    async def follow(self, tell: Callable[[KeyRecord, str], None] | None = None) -> None:
+        """Learn of keys that change, until cancelled: a revoked one stops within a second.
+
+        `tell` is called once for each key that was `created` or `revoked`, also where that was done while
+        no gateway ran.
+        """
         self._version += 1
+        await self._tell_changes(tell)
         async for _ in self._changes:
             self._version += 1
+            await self._tell_changes(tell)
+
+    async def _tell_changes(self, tell: Callable[[KeyRecord, str], None] | None) -> None:
+        if tell is None:
+            return
+        state = self._store.state
+        for record in await self._store.list():
+            what = "created" if record.revoked is None else "revoked"
+            told = f"{_TOLD}{record.id}"
+            if await state.get(told) != what.encode():
+                tell(record, what)
+                await state.put(told, what.encode())
 
     async def authenticate(self, credentials: Credentials) -> Vouched | None:
         """Vouch for an API key; None for credentials of another kind.
