@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from tidegate.channels.channel import ChannelEvents
 from tidegate.channels.handshake import Patience
@@ -14,7 +15,7 @@ from tidegate.channels.place import HttpPlace
 from tidegate.channels.sse import SseChannel
 from tidegate.channels.stdio import StdioBounds, StdioChannel
 from tidegate.channels.streamable import StreamableHttpChannel
-from tidegate.domain.errors import ChannelFailure, RuntimeFailure
+from tidegate.domain.errors import ChannelClosed, ChannelFailure, RuntimeFailure, UpstreamRefused
 from tidegate.domain.server import Image, Remote, ServerSpec, Transport
 from tidegate.domain.workload import Upstream, WorkloadIdentity
 from tidegate.fleet.workload import Opened
@@ -52,6 +53,8 @@ class RuntimeLauncher:
         self._runtime = runtime
         self._wiring = wiring
         self._end_later = end_later
+        self._probing = True
+        """Whether to ask for the era first. Some old servers end at a request they do not know."""
         self._preparing = asyncio.Lock()
         self._prepared = False
 
@@ -119,7 +122,7 @@ class RuntimeLauncher:
                 )
             except ChannelFailure as error:
                 await channel.close()
-                if error.sent or known is not None:
+                if known is not None or not isinstance(error, ChannelClosed | UpstreamRefused):
                     raise
                 await asyncio.sleep(_LISTENING_LOOK)  # it does not listen yet; the caller bounds the wait
             except BaseException:
@@ -150,7 +153,9 @@ class RemoteLauncher:
         self._remote = remote
         self._wiring = wiring
         bounds = HttpBounds(body=spec.limits.message)
-        self._place = HttpPlace(remote.url, remote.headers, wiring.tls, wiring.proxy, bounds)
+        host = urlsplit(remote.url).hostname
+        proxy = None if host in _OWN_HOSTS else wiring.proxy
+        self._place = HttpPlace(remote.url, remote.headers, wiring.tls, proxy, bounds)
         self._place.origin()
         self._place.header_lines()
 
@@ -180,6 +185,8 @@ class RemoteLauncher:
         """Do nothing: the session ended with its channel."""
 
 
+_OWN_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Reached without the outbound proxy: to the proxy they would be itself."""
 _LISTENING_LOOK = 0.1
 """Seconds between attempts to reach a server that has just been started."""
 _LOG_LINE = 4096
