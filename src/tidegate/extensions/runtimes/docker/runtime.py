@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 _ENDING = 3.0
 """Seconds that the reason of an ending may take to learn; the calls on the channel wait for it."""
-_TAKE_BACK = 60.0
+_TAKE_BACK = 30.0
 """Seconds for taking back a start that failed; over it the next `observe` finds what was left."""
 
 
@@ -124,8 +124,11 @@ class DockerRuntime:
 
     async def close(self) -> None:
         """Drop every stream; the containers go on."""
-        for name in list(self._open):
+        for name in {*self._open, *self._telling}:
             await self._drop(name)
+        if self._tasks:
+            # Starts that are being taken back; over the time, the next `observe` finds what was left.
+            await asyncio.wait(self._tasks, timeout=_TAKE_BACK)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
