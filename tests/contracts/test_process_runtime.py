@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from tidegate.extensions.runtimes.process import PROCESS, ProcessSettings
 from tidegate.ports.extension import Surroundings
 from tidegate.testing.runtime_contract import ECHO, Bench, RuntimeContract, nothing_said
 
-INSTANCE = "5eed5eed5eed5eed"
+INSTANCE = secrets.token_hex(8)
 
 
 class ProcessContract(RuntimeContract):

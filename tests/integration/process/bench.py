@@ -22,7 +22,8 @@ from tidegate.ports.extension import Surroundings
 from tidegate.ports.runtime import Running, Runtime
 from tidegate.testing.runtime_contract import Heard, nothing_said
 
-INSTANCE = "0a1b2c3d4e5f6071"
+INSTANCE = os.environ.setdefault("TIDEGATE_TEST_INSTANCE", secrets.token_hex(8))
+"""Of this run and the gateways that it starts: several runs on one machine must not meet in a cgroup."""
 Sandbox = Literal["bubblewrap", "namespaces", "landlock"]
 Limit = Literal["auto", "cgroup", "rlimits"]
 

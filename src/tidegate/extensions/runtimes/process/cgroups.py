@@ -44,7 +44,7 @@ class Cgroups:
         files: list[str] = []
         for controllers, base in self.bases:
             group = base / name
-            group.mkdir(exist_ok=True)
+            group.mkdir(parents=True, exist_ok=True)
             for file, text, needed in _settings(self.version, controllers.split(), limits):
                 try:
                     _write(group / file, text)

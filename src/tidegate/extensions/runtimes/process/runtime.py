@@ -121,7 +121,8 @@ class ProcessRuntime:
             moment = min(_MOMENT, grace / 2)
             if not await _within(stream, moment) and record is not None and record.pid is not None:
                 contained = record.facts.get("sandbox", "").startswith(("bubblewrap", "namespaces"))
-                tree.send(tree.below(record.pid, 2 if contained else 1), signal.SIGTERM)
+                told = await asyncio.to_thread(tree.below, record.pid, 2 if contained else 1)
+                tree.send(told, signal.SIGTERM)
                 await _within(stream, grace - moment)
         await self._clear(name, record)
         if stream is not None:
@@ -137,7 +138,7 @@ class ProcessRuntime:
                 running = (
                     not stream.exited.is_set()
                     if stream
-                    else bool(self._processes(record.identity.id, record))
+                    else bool(await self._left(record.identity.id, record))
                 )
                 found.append(Observed(record.identity, running, facts=record.facts))
         return found
@@ -196,6 +197,10 @@ class ProcessRuntime:
         short = self._cgroups is not None and self._cgroups.out_of_memory(name)
         return "killed: out of memory" if short else None
 
+    async def _left(self, name: str, record: Record | None) -> set[int]:
+        # Reading all of /proc would hold up the loop where much is running.
+        return await asyncio.to_thread(self._processes, name, record)
+
     def _processes(self, name: str, record: Record | None) -> set[int]:
         """Give what is left of a workload."""
         left = self._cgroups.processes(name) if self._cgroups is not None else set[int]()
@@ -209,7 +214,7 @@ class ProcessRuntime:
     async def _clear(self, name: str, record: Record | None) -> None:
         """Kill what is left of a workload and remove what was kept of it."""
         for _ in range(int(_KILLED / _LOOK)):
-            left = self._processes(name, record)
+            left = await self._left(name, record)
             if not left and (self._cgroups is None or self._cgroups.remove(name)):
                 break
             if self._cgroups is not None:
