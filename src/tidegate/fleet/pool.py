@@ -132,6 +132,7 @@ class Pool:
         workload = Workload(self.spec, identity, self)
         workload.sharing = sharing
         workload.calls = 0 if sharing == UNCLAIMED else 1
+        workload.last_used = self.clock()
         self.workloads[sharing] = workload
         workload.begin(known)
 
@@ -254,6 +255,8 @@ class Pool:
         """Let go of a workload that will not come back."""
         if self.workloads.get(workload.sharing) is workload:
             del self.workloads[workload.sharing]
+            if not workload.calls:  # it failed before it could be used: somebody has to go on trying
+                self.ensure_warm()
 
     def workload_notified(self, workload: Workload, method: str, params: Object) -> None:
         """Pass on."""
@@ -278,6 +281,10 @@ class Pool:
         warm = self.workloads.get(UNCLAIMED)
         if warm is None or warm.calls or warm.state in (WorkloadState.STOPPING, WorkloadState.STOPPED):
             return None
+        if (
+            warm.state is WorkloadState.FAILED
+        ):  # it stays the one that is retried, after its backoff, and said
+            raise ServerUnavailable(warm.unavailable())
         del self.workloads[UNCLAIMED]
         warm.sharing = sharing
         self.workloads[sharing] = warm

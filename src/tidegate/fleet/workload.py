@@ -167,12 +167,12 @@ class Workload:
 
     async def stop(self) -> None:
         """End it for good, bounded in time. Idempotent."""
-        self._stopping = True
+        stopping, self._stopping = self._stopping, True
         if self._task is None:
             return
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(("stopped", True))
-        else:
+        elif not stopping:  # a second cancellation would part us from the end that is under way
             self._task.cancel()
         await asyncio.wait([self._task])
 

@@ -1,0 +1,211 @@
+"""After a crash: what runs and is wanted goes on, the rest is removed; an engine may be away meanwhile."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from tests.unit.fleet.conftest import Open
+from tests.unit.fleet.setting import KNOWN, Setting, spec
+from tidegate.domain.errors import MemoryLost, ServerUnavailable
+from tidegate.domain.server import ServerSpec, Sharing
+from tidegate.domain.workload import UNCLAIMED
+from tidegate.fleet.fleet import Kept
+from tidegate.testing.loop_time import LoopTime
+
+A, B = "a" * 32, "b" * 32
+
+
+async def left(setting: Setting, declared: ServerSpec, sharing: str, *, used: bool = True) -> str:
+    """Leave a workload behind, remembered as a gateway remembers it; give its id."""
+    ident = await setting.leave_running(declared, sharing, UNCLAIMED)
+    kept = Kept(declared.name, sharing, used, KNOWN)
+    await setting.state.put(f"workload/{ident}", msgspec.json.encode(kept))
+    return ident
+
+
+async def remembered(setting: Setting) -> set[str]:
+    """Give the ids of the workloads that are remembered."""
+    return {key.removeprefix("workload/") for key, _ in await setting.state.scan("workload/")}
+
+
+async def test_a_workload_that_ran_on_is_adopted_with_its_memory_and_never_initialised_twice(
+    fleet: Open, time: LoopTime
+) -> None:
+    declared = spec("one")
+    setting = await fleet(declared, begin=False)
+    ident = await left(setting, declared, A)
+    await setting.begin()
+    assert setting.state_of("one") == "ready"
+    assert await setting.text("one", "who", A, setting.asker("s")) == ident
+    assert setting.servers["one"].initialized == 0
+    assert setting.servers["one"].runs == 1
+    assert await remembered(setting) == {ident}
+
+
+async def test_an_adopted_workload_stays_its_principals_and_nobody_elses(fleet: Open) -> None:
+    declared = spec("one")
+    setting = await fleet(declared, begin=False)
+    ident = await left(setting, declared, A)
+    await setting.begin()
+    assert await setting.text("one", "who", B) != ident
+    assert await setting.text("one", "who", A) == ident
+
+
+async def test_an_adopted_warm_workload_can_be_claimed(fleet: Open) -> None:
+    declared = spec("one")
+    setting = await fleet(declared, begin=False)
+    ident = await left(setting, declared, UNCLAIMED, used=False)
+    await setting.begin()
+    assert await setting.text("one", "who", B) == ident
+
+
+async def test_what_is_not_wanted_any_more_is_removed(fleet: Open, time: LoopTime) -> None:
+    declared, gone = spec("one"), spec("gone", program="one")
+    changed = spec("one", env={"A": "1"})
+    setting = await fleet(declared, begin=False)
+    for each in (gone, changed):
+        await left(setting, each, A)
+    unknown = await setting.leave_running(declared, B)  # nobody kept what its handshake settled
+    await setting.begin()
+    await time.settle()
+    assert len(setting.world.running) == 1
+    assert unknown not in setting.world.processes
+    assert setting.records.of("gone") == ["removed"]
+    assert await remembered(setting) <= setting.world.running
+
+
+async def test_two_that_were_left_for_one_key_do_not_both_go_on(fleet: Open, time: LoopTime) -> None:
+    declared = spec("one")
+    setting = await fleet(declared, begin=False)
+    await left(setting, declared, A)
+    await left(setting, declared, A)
+    await setting.begin()
+    assert len(setting.world.running) == 1
+
+
+async def test_what_died_with_the_gateway_is_a_loss_to_those_who_used_it_only(
+    fleet: Open, time: LoopTime
+) -> None:
+    declared = spec("one")
+    setting = await fleet(declared, begin=False)
+    used, unused = await left(setting, declared, A), await left(setting, declared, B, used=False)
+    before = setting.asker("before")
+    await time.advance(1)
+    for ident in (used, unused):
+        setting.world.kill(ident)
+        setting.world.processes.pop(ident)
+    await setting.begin()
+    with pytest.raises(MemoryLost):
+        await setting.lease("one", A, before)
+    assert await setting.text("one", "echo", A, before, text="x") == "x"
+    assert await setting.text("one", "echo", B, before, text="x") == "x"
+
+
+async def test_an_adopted_workload_that_hangs_is_replaced_and_the_loss_told(
+    fleet: Open, time: LoopTime
+) -> None:
+    declared = spec("one")
+    setting = await fleet(declared, begin=False)
+    ident = await left(setting, declared, A)
+    session = setting.asker("s")
+    setting.servers["one"].silent = True
+    await time.advance(1)
+    await setting.begin()
+    await time.until(lambda: ident not in setting.world.processes)
+    setting.servers["one"].silent = False
+    await time.until(lambda: setting.state_of("one") == "ready")
+    with pytest.raises(MemoryLost):
+        await setting.lease("one", A, session)
+    assert await setting.text("one", "who", A, session) != ident
+
+
+async def test_an_engine_that_is_away_is_said_and_what_runs_is_adopted_when_it_is_back(
+    fleet: Open, time: LoopTime
+) -> None:
+    declared = spec("one")
+    setting = await fleet(declared, begin=False)
+    ident = await left(setting, declared, A)
+    setting.runtime.unavailable = "the engine does not answer"
+    await setting.begin()
+    assert setting.state_of("one") == "failed"
+    with pytest.raises(ServerUnavailable, match="the engine does not answer"):
+        await setting.lease("one", A)
+    await time.advance(30)
+    setting.runtime.unavailable = None
+    await time.until(lambda: setting.state_of("one") == "ready")
+    assert await setting.text("one", "who", A) == ident
+    assert setting.servers["one"].runs == 1
+
+
+async def test_an_engine_that_goes_away_later_is_waited_for(fleet: Open, time: LoopTime) -> None:
+    setting = await fleet(spec("one"))
+    await setting.text("one", "count", A)
+    setting.runtime.unavailable = "the engine does not answer"
+    setting.world.kill(next(iter(setting.world.running)))
+    await time.advance(20)
+    assert setting.state_of("one") == "failed"
+    assert "does not answer" in setting.reason_of("one")
+    setting.runtime.unavailable = None
+    await time.until(lambda: setting.state_of("one") == "ready")
+    with pytest.raises(MemoryLost):
+        await setting.lease("one", A)
+    assert await setting.text("one", "count", A) == "1"
+    assert len(setting.world.running) == 1
+
+
+async def test_a_stream_that_breaks_while_the_workload_lives_is_attached_to_again(
+    fleet: Open, time: LoopTime
+) -> None:
+    setting = await fleet(spec("one"))
+    await setting.text("one", "count", A)
+    (ident,) = setting.world.running
+    events = setting.world.processes[ident].pipes.events
+    assert events is not None
+    events.closed("connection to the engine was lost")
+    await time.until(lambda: setting.state_of("one") == "ready")
+    assert await setting.text("one", "who", A) == ident
+    assert await setting.text("one", "count", A) == "3"
+    assert setting.servers["one"].initialized == 1
+
+
+async def test_a_workload_that_cannot_be_stopped_is_tried_again_until_it_is(
+    fleet: Open, time: LoopTime
+) -> None:
+    declared, gone = spec("one"), spec("gone", program="one")
+    setting = await fleet(declared, begin=False)
+    ident = await left(setting, gone, A)
+    setting.runtime.stops_to_fail = 3
+    await setting.begin()
+    assert ident in setting.world.running
+    await time.until(lambda: ident not in setting.world.running)
+    assert setting.state_of("one") == "ready"
+
+
+async def test_closing_tries_once_more_to_end_what_could_not_be_ended(fleet: Open, time: LoopTime) -> None:
+    setting = await fleet(spec("one"))
+    setting.runtime.stops_to_fail = 1
+    await setting.fleet.close()
+    assert setting.world.running == set()
+
+
+async def test_a_stop_leaves_nothing_running_and_nothing_remembered(fleet: Open, time: LoopTime) -> None:
+    setting = await fleet(
+        spec("one"), spec("all", sharing=Sharing.SHARED), spec("each", sharing=Sharing.CALL)
+    )
+    for key in (A, B):
+        await setting.text("one", "count", key)
+    await setting.fleet.close()
+    assert setting.world.processes == {}
+    assert await remembered(setting) == set()
+
+
+async def test_the_next_gateway_remembers_what_was_claimed_after_it_was_labelled(
+    fleet: Open, time: LoopTime
+) -> None:
+    setting = await fleet(spec("one"))
+    ident = await setting.text("one", "who", A)
+    await time.settle()
+    (row,) = await setting.state.scan("workload/")
+    kept = msgspec.json.decode(row[1], type=Kept)
+    assert (row[0], kept.sharing, kept.used) == (f"workload/{ident}", A, True)
