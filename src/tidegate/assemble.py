@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import itertools
 import os
 import secrets
@@ -168,59 +169,82 @@ async def open_plant(settings: Settings, stack: AsyncExitStack) -> Plant:
 async def _start(
     settings: Settings, plant: Plant, stop: Callable[[], None], stack: AsyncExitStack
 ) -> Gateway:
-    fleet = plant.fleet
-    outbound = settings.outbound
-    wiring = Wiring(
-        introduce(__version__), lambda: secrets.token_hex(4), tls_context(outbound.ca_bundle), outbound.proxy
+    _declare(settings, plant)
+    endpoints = [Endpoint(spec, Authorizer(spec)) for spec in settings.endpoints]
+    catalog = Catalog(plant.fleet, DefinitionStore(plant.state), endpoints)
+    pipeline = await _pipeline(settings, plant, stack)
+    await catalog.open(plant.servers)
+    stack.push_async_callback(catalog.close)
+    stack.push_async_callback(plant.fleet.close)
+    _watch(stack, watch_loop(plant.metrics), "loop watch")
+    _watch(stack, _tick(plant.journal), "journal tick")
+    listeners: list[Listener] = []
+    gauges = _gauges(plant, listeners)
+    probes = Probes(plant.fleet, plant.metrics, gauges, lambda: _refusing(pipeline, plant.journal))
+    public = await _open_public(settings, plant, pipeline, catalog, probes)
+
+    def url() -> str:
+        return replace(settings, listen=replace(settings.listen, port=public.port)).url
+
+    about = _about(plant, pipeline, url)
+    control = Control(plant.fleet, catalog, about, stop, time.time)
+    private = await _open_control(settings, plant, pipeline, catalog, _pages(probes), control)
+    stack.callback(plant.directory.control_socket.unlink, missing_ok=True)
+    listeners += [public, private]
+    plant.fleet.begin()
+    return Gateway(pipeline, listeners, url)
+
+
+def _declare(settings: Settings, plant: Plant) -> None:
+    """Tell the fleet what should run, and how each is launched."""
+    outbound, fleet = settings.outbound, plant.fleet
+    encrypted = any(
+        isinstance(spec.launch, Remote) and spec.launch.url.startswith("https:") for spec in plant.servers
     )
+    tls = tls_context(outbound.ca_bundle) if encrypted else None
+    wiring = Wiring(introduce(__version__), lambda: secrets.token_hex(4), tls, outbound.proxy)
     for spec in plant.servers:
         if isinstance(spec.launch, Remote):
             fleet.declare(spec, RemoteLauncher(spec, spec.launch, wiring))
         else:
             fleet.declare(spec, RuntimeLauncher(spec, plant.runtimes[spec.runtime], wiring, fleet.end_later))
-    endpoints = [Endpoint(spec, Authorizer(spec)) for spec in settings.endpoints]
-    catalog = Catalog(fleet, DefinitionStore(plant.state), endpoints)
-    pipeline = await _pipeline(settings, plant, stack)
-    await catalog.open(plant.servers)
-    stack.push_async_callback(catalog.close)
-    stack.push_async_callback(fleet.close)
-    _watch(stack, watch_loop(plant.metrics), "loop watch")
-    _watch(stack, _tick(plant.journal), "journal tick")
-    listeners: list[Listener] = []
-    gauges = _gauges(plant, listeners)
-    probes = Probes(fleet, plant.metrics, gauges, lambda: _refusing(pipeline, plant.journal))
-    public = await _open_public(settings, plant, pipeline, catalog, probes)
-    listeners.append(public)
-    started = time.time()
 
-    def url() -> str:
-        return replace(settings, listen=replace(settings.listen, port=public.port)).url
+
+def _about(plant: Plant, pipeline: Pipeline, url: Callable[[], str]) -> Callable[[], dict[str, object]]:
+    started = round(time.time())
 
     def about() -> dict[str, object]:
         return {
             "version": __version__, "instance": plant.directory.instance, "pid": os.getpid(), "url": url(),
             "ready": _refusing(pipeline, plant.journal) is None, "draining": pipeline.draining,
-            "started": round(started), "in_flight": plant.limits.in_flight,
+            "started": started, "in_flight": plant.limits.in_flight,
         }  # fmt: skip
 
-    control = Control(fleet, catalog, about, stop, time.time)
+    return about
+
+
+async def _open_control(
+    settings: Settings,
+    plant: Plant,
+    pipeline: Pipeline,
+    catalog: Catalog,
+    pages: dict[str, Page],
+    control: Control,
+) -> Listener:
     operator = Vouched(local_principal(), credential="control")
-    guard = Guard(listen_host="localhost")
     edge = McpEdge(
-        pipeline, catalog.endpoints, guard, bounds=EdgeBounds(settings.limits.body),
+        pipeline, catalog.endpoints, Guard(listen_host="localhost"), bounds=EdgeBounds(settings.limits.body),
         new_id=plant.new_id, operator=operator,
     )  # fmt: skip
-    private = Listener(App(edge, _pages(probes), {"/v1/": control}))
-    await private.open_unix(plant.directory.control_socket)
-    stack.callback(plant.directory.control_socket.unlink, missing_ok=True)
-    listeners.append(private)
-    fleet.begin()
-    return Gateway(pipeline, listeners, url)
+    listener = Listener(App(edge, pages, {"/v1/": control}))
+    await listener.open_unix(plant.directory.control_socket)
+    return listener
 
 
 async def _pipeline(settings: Settings, plant: Plant, stack: AsyncExitStack) -> Pipeline:
     key = plant.directory.key("session")
-    sessions = Sessions({key[:4]: key}, key[:4], plant.state, time.time)
+    key_id = hashlib.sha256(key).digest()[:4]
+    sessions = Sessions({key_id: key}, key_id, plant.state, time.time)
     identity: Identity
     if settings.auth.type == "keys":
         identity = KeyIdentity(KeyStore(plant.state))

@@ -32,7 +32,7 @@ class Wiring:
     introduction: Introduction
     new_epoch: Callable[[], str]
     """Gives a random word of letters and digits: upstream ids of one attach begin with it."""
-    tls: ssl.SSLContext
+    tls: ssl.SSLContext | None = None
     """For servers reached by `https:`."""
     proxy: str | None = field(default=None, repr=False)
     """Outbound proxy, for servers reached by URL. May hold credentials."""
