@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec import Raw
+
 from tidegate import __version__
 from tidegate.audit.journal import Journal
-from tidegate.domain.errors import InvalidParams, MethodNotFound
+from tidegate.domain.errors import InvalidParams, MethodNotFound, ParseFailure
 from tidegate.gateway.call import Answer, Call
 from tidegate.gateway.sessions import Sessions
 from tidegate.gateway.view import View
 from tidegate.protocol import revisions
-from tidegate.protocol.codec import decode_text, encode, encode_result
+from tidegate.protocol.codec import decode_object, decode_text, encode, encode_result
 from tidegate.protocol.inbound import client_name
 from tidegate.telemetry import Metrics
 
@@ -57,8 +59,14 @@ class LocalAnswers:
         params = call.params
         revision = revisions.negotiate(decode_text(params.get("protocolVersion")) or "")
         client = client_name(params.get("clientInfo"))
-        capabilities = bytes(params.get("capabilities", b"{}"))
-        session = self._sessions.create(call.principal, call.endpoint.path, revision, client, capabilities)
+        capabilities = params.get("capabilities", Raw(b"{}"))
+        try:
+            decode_object(capabilities)
+        except ParseFailure as error:
+            raise InvalidParams("capabilities must be an object") from error
+        session = self._sessions.create(
+            call.principal, call.endpoint.path, revision, client, bytes(capabilities)
+        )
         view = call.endpoint.view
         result: dict[str, object] = {
             "protocolVersion": revision,

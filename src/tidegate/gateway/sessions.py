@@ -31,7 +31,9 @@ LIFETIME = 7 * 86_400
 _NONCE = 12
 _KEY_ID = 4
 _OPENED_KEPT = 10_000
-_CAPABILITIES = 400
+_CLIENT = 120
+"""Bytes of the client's name that are sealed in. With 200 of the path and those below it fits `LONGEST`."""
+_CAPABILITIES = 320
 """Bytes of client capabilities that are sealed in; larger ones are cut down to their first level."""
 
 
@@ -80,11 +82,11 @@ class Sessions:
         """Make a session id."""
         sealed = _Sealed(
             os.urandom(16),
-            int(self._clock()),
+            self._clock(),  # whole: a session and a loss may be of the same second
             revision,
             principal.key,
             endpoint,
-            client,
+            client.encode()[:_CLIENT].decode(errors="ignore"),
             shorten(capabilities),
         )
         nonce = os.urandom(_NONCE)
