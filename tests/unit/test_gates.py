@@ -46,9 +46,13 @@ def test_a_place_that_is_missing_is_no_success(root: Path, tmp_path: Path) -> No
     assert "no such file or directory" in done.stderr
 
 
-def test_every_test_directory_is_a_package_so_that_names_may_repeat(root: Path) -> None:
-    holding = {path.parent for path in (root / "tests").rglob("test_*.py")}
-    assert [str(place) for place in sorted(holding) if not (place / "__init__.py").exists()] == []
+def test_no_two_test_modules_share_a_name(root: Path) -> None:
+    """A module in a directory that is no package is known by its bare name, and hides another such one."""
+    bare = [
+        path.stem for path in (root / "tests").rglob("*.py") if not (path.parent / "__init__.py").exists()
+    ]
+    bare = [name for name in bare if name != "conftest"]
+    assert sorted({name for name in bare if bare.count(name) > 1}) == []
 
 
 def test_every_module_says_what_it_is_for(root: Path) -> None:
