@@ -56,6 +56,11 @@ class Gateway:
             return []
         return [Server(s["name"], s["state"], s["reason"], s["tools"]) for s in status["servers"]]
 
+    def said_by(self, server: str) -> str:
+        """Give the last that a server wrote on its standard error, indented; empty where it wrote nothing."""
+        lines = (_get(self.place.control, f"/v1/logs/{server}?lines=8") or b"").decode(errors="replace")
+        return "".join(f"\n  {line}" for line in lines.splitlines())
+
     def check(self) -> None:
         """Raise `Failure` where the gateway has ended."""
         if self.process.poll() is not None:
@@ -130,16 +135,23 @@ def refuse_a_second_one(place: Place, port: int) -> None:
 
 def ask(control: Path) -> dict[str, Any] | None:
     """Ask a gateway's control socket for its status; None where none answers."""
+    try:
+        answer = _get(control, "/v1/status")
+        return None if answer is None else json.loads(answer)
+    except ValueError:
+        return None
+
+
+def _get(control: Path, path: str) -> bytes | None:
     connection = http.client.HTTPConnection("localhost", timeout=ASK_SECONDS)
-    # A path relative to the directory: the whole one may be longer than a socket's address can be.
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(ASK_SECONDS)
     try:
-        connection.sock.connect(os.path.relpath(control))
-        connection.request("GET", "/v1/status")
+        connection.sock.connect(os.fspath(control))
+        connection.request("GET", path)
         answer = connection.getresponse()
-        return json.loads(answer.read()) if answer.status == 200 else None
-    except (OSError, http.client.HTTPException, ValueError):
+        return answer.read() if answer.status == 200 else None
+    except (OSError, http.client.HTTPException):
         return None
     finally:
         connection.close()

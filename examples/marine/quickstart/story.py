@@ -23,6 +23,7 @@ from rich.table import Table
 
 SERVERS_SECONDS = 900.0  # the first run may fetch a base image and build three others
 MEMORY_LOST = "(code -31005)"
+STOPPED_SECONDS = 5.0
 UNDER_WAY = ("preparing", "starting")
 TOOL = "sqlite__read_query"
 QUERY = (
@@ -89,35 +90,39 @@ def await_servers(gateway: Gateway) -> None:
     Raises:
         Failure: the one that is called next has not come up.
     """
-    deadline = time.monotonic() + SERVERS_SECONDS
+    began = time.monotonic()
     shown: dict[str, str] = {}
     with console.status("…") as spinner:
         while True:
             servers = gateway.servers()
             for server in servers:
                 _show_change(server, shown)
-            pending = [server for server in servers if not _settled(server)]
+            pending = [server for server in servers if not _settled(server, time.monotonic() - began)]
             if servers and not pending:
                 break
-            if time.monotonic() > deadline:
+            if time.monotonic() - began > SERVERS_SECONDS:
                 break
             spinner.update(_waiting(pending))
             time.sleep(0.2)
     needed = next((server for server in servers if server.name == "sqlite"), None)
-    if needed is None or not needed.tools:
-        raise Failure(
-            f"the server sqlite did not come up: {needed.reason if needed else 'it is not declared'}; {_hint(gateway)}"
-        )
+    if needed is None or not needed.tools or needed.state in ("failed", "waiting"):
+        reason = needed.reason or needed.state if needed else "it is not declared"
+        raise Failure(f"the server sqlite did not come up: {reason}{gateway.said_by('sqlite')}")
 
 
-def _settled(server: Server) -> bool:
-    # One that waits for its turn has no reason to give; one that waits to be tried again has.
-    return server.state not in UNDER_WAY and (server.state != "waiting" or server.reason is not None)
+def _settled(server: Server, waited: float) -> bool:
+    if server.state == "waiting":  # for its turn, without a reason, or to be tried again, with one
+        return server.reason is not None
+    if server.state == "ready":
+        return server.tools > 0  # asked for right after
+    # Right after the start all are stopped; one that stays so is started by a call.
+    return server.state not in UNDER_WAY and (server.state != "stopped" or waited > STOPPED_SECONDS)
 
 
 def _waiting(pending: list[Server]) -> str:
-    """Say on one line, which is written over and over, how far each is."""
-    return " · ".join(escape(f"{server.name}: {server.reason or server.state}") for server in pending) or "…"
+    """Say on one line, which is written over and over, how far each is: `git: 12 files, 3.1 MiB`."""
+    steps = (f"{server.name}: {(server.reason or server.state).rpartition(': ')[2]}" for server in pending)
+    return escape(" · ".join(steps)) or "…"
 
 
 def _show_change(server: Server, shown: dict[str, str]) -> None:
@@ -129,10 +134,6 @@ def _show_change(server: Server, shown: dict[str, str]) -> None:
     shown[server.name] = text
     style = "green" if server.state == "ready" else "dim" if server.state in UNDER_WAY else "yellow"
     console.print(f"  [bold]{server.name:8}[/] [{style}]{escape(text)}[/]")
-
-
-def _hint(gateway: Gateway) -> str:
-    return f".venv/bin/tidegate logs sqlite --config {shown(gateway.place.settings)} may say more, as does {shown(gateway.place.log)}"
 
 
 def _called(arguments: list[str]) -> list[dict[str, object]]:
