@@ -68,6 +68,12 @@ def test_every_source_file_that_is_named_is_there(page: Path) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("picture", sorted((ROOT / "docs").glob("*.svg")), ids=name)
+def test_pictures_load_nothing_from_elsewhere(picture: Path) -> None:
+    text = picture.read_text("utf-8")
+    assert re.findall(r"url\((?!#|&#)|(?:href|src)=", text) == []
+
+
 def pages_in_docs() -> list[Path]:
     return [page for page in PAGES if page.is_relative_to(ROOT / "docs") and page.name != "index.md"]
 
