@@ -1,0 +1,1 @@
+"""What breaks while calls are under way: containers, engines, gateways, remote servers, disks, clients."""
