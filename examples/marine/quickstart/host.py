@@ -17,11 +17,12 @@ from examples.marine.quickstart import engine as engines
 from examples.marine.quickstart.engine import Engine
 from examples.marine.quickstart.options import Failure, Options
 
-from tidegate.extensions.runtimes.docker.bases import PYTHON_BASE, cannot_bootstrap
+from tidegate.extensions.runtimes.docker.bases import bootstrapped, cannot_bootstrap
 
 ROOT = Path(__file__).resolve().parents[3]
 INSTALL_SECONDS = 900.0
 BASE = "python:3.12"  # not -slim, which lacks the program git
+BOOTSTRAP_PACKAGES = ("git",)
 
 Say = Callable[[str], None]
 
@@ -49,7 +50,9 @@ def choose(options: Options, say: Say) -> Choice:
         engine = _start_engine(options, engine, say)
     if not engine.answers:
         return _processes(options, engine.about, say)
-    if not engines.has(engine.url, BASE) and engines.has(engine.url, PYTHON_BASE):
+    if not engines.has(engine.url, BASE) and engines.has(
+        engine.url, bootstrapped("pypi", BOOTSTRAP_PACKAGES)
+    ):
         return Choice("docker", engine.about)  # bootstrapped in an earlier run
     unfit = engines.bring(engine.url, BASE, say)
     if unfit is None:

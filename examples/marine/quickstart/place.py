@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from examples.marine import database, repository
-from examples.marine.quickstart.host import ROOT, Choice
+from examples.marine.quickstart.host import BOOTSTRAP_PACKAGES, ROOT, Choice
 from examples.marine.quickstart.options import Failure
 
 SOCKET_PATH = 107  # sun_path of unix(7), less its end
@@ -38,7 +38,7 @@ runtimes:
 """
 DOCKER_BOOTSTRAP = """\
 runtimes:
-  docker: {bootstrap: true}
+  docker: {{bootstrap: true, bootstrap_packages: [{packages}]}}
 """
 GIT = """\
   git:
@@ -46,9 +46,6 @@ GIT = """\
     args: [--repository, {wordings}]
     mounts: [{{source: wordings, target: {wordings}}}]
     stateless: true
-"""
-GIT_AS_PROCESS = """\
-    runtime: process  # the bootstrapped base has no program git; this machine has
 """
 SQLITE = """\
   sqlite:
@@ -118,16 +115,18 @@ def lay(place: Place, choice: Choice, port: int) -> bool:
 def settings(place: Place, choice: Choice, port: int, *, with_git: bool) -> str:
     """Give the text of the settings file."""
     as_process = choice.runtime == "process"
-    runtimes = ""
-    if choice.runtime == "docker":
-        runtimes = DOCKER_BASE.format(base=choice.base) if choice.base else DOCKER_BOOTSTRAP
+    runtimes = _of_docker(choice) if choice.runtime == "docker" else ""
     text = HEAD.format(port=port, runtime=choice.runtime, runtimes=runtimes)
     if with_git:
-        git_as_process = as_process or choice.base is None
-        text += GIT.format(wordings=_inside(place.repository, "/data/wordings", git_as_process))
-        text += GIT_AS_PROCESS if git_as_process and not as_process else ""
+        text += GIT.format(wordings=_inside(place.repository, "/data/wordings", as_process))
     data = _inside(place.database.parent, "/data", as_process)
     return text + SQLITE.format(data=data, database=_inside(place.database, "/data/marine.db", as_process))
+
+
+def _of_docker(choice: Choice) -> str:
+    if choice.base is not None:
+        return DOCKER_BASE.format(base=choice.base)
+    return DOCKER_BOOTSTRAP.format(packages=", ".join(BOOTSTRAP_PACKAGES))
 
 
 def _inside(path: Path, container: str, as_process: bool) -> str:

@@ -47,10 +47,6 @@ def tell(options: Options, place: Place) -> None:
     say(f"Each server runs in {where}: {choice.why}")
     if not lay(place, choice, options.port):
         say("The git server is left out: there is no program git here (apt-get install git)")
-    elif choice.runtime == "docker" and choice.base is None:
-        say(
-            "The git server runs as a sandboxed process: the Debian base has no program git, this machine has"
-        )
     with running(place, options.port) as gateway:
         _trial(gateway)
         if not options.once:

@@ -10,6 +10,7 @@ from examples.marine.quickstart.place import Place, settings
 
 from tidegate.domain.server import Package
 from tidegate.extensions import table
+from tidegate.extensions.runtimes.docker import DockerSettings
 from tidegate.settings import Settings, parse
 
 BASED = Choice("docker", "an engine answers", base="python:3.12")
@@ -33,6 +34,17 @@ def test_settings_load_with_every_server_pinned(tmp_path: Path, choice: Choice) 
         assert launch.version
     assert read_back.listen.port == 8123
     assert read_back.runtime == choice.runtime
+
+
+@pytest.mark.parametrize("choice", [BASED, BOOTSTRAPPED])
+def test_where_an_engine_answers_every_server_runs_in_a_container_with_git_in_its_base(
+    tmp_path: Path, choice: Choice
+) -> None:
+    read_back = read(tmp_path, choice)
+    assert {server.runtime for server in read_back.servers} == {"docker"}
+    docker = read_back.runtimes["docker"]
+    assert isinstance(docker, DockerSettings)
+    assert docker.base.python == "python:3.12" or docker.bootstrap_packages == ("git",)
 
 
 @pytest.mark.parametrize("choice", [BASED, BOOTSTRAPPED, PROCESS])

@@ -7,10 +7,11 @@ local image; the one for Node.js adds the `node` program. What a server needs be
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tidegate.domain.errors import RuntimeFailure
@@ -26,9 +27,8 @@ from tidegate.ports.extension import Surroundings
 from tidegate.ports.runtime import Progress
 
 SUITE, SUITE_PYTHON = "bookworm", "3.11"
-PYTHON_BASE = f"tidegate/base-python:{SUITE}-1"
-NODE_BASE = f"tidegate/base-node:{NODE.version}-1"
-"""The number behind counts the changes of this recipe."""
+_RECIPE = 1
+"""Counts the changes of what this module makes; part of every tag."""
 
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _MIRROR = "http://deb.debian.org/debian"
@@ -47,13 +47,14 @@ class Bases:
         self._pulls = pulls
         self._settings = settings
         self._surroundings = surroundings
+        self._packages = settings.bootstrap_packages
         self._making = asyncio.Lock()
 
     async def have(self, index: str) -> Resolved | None:
         """Give the base if the engine has it: the one that is set, else the bootstrapped one."""
         there = await self._pulls.have(self._named(index))
         if there is None and self._settings.bootstrap:
-            there = await self._pulls.have(PYTHON_BASE if index == "pypi" else NODE_BASE)
+            there = await self._pulls.have(bootstrapped(index, self._packages))
         return there
 
     async def bring(self, index: str, server: str, say: Say) -> Resolved:
@@ -79,40 +80,42 @@ class Bases:
             if reason is not None:
                 raise RuntimeFailure(f"{error}; no base can be bootstrapped either: {reason}") from error
         async with self._making:
-            python = await self._pulls.have(PYTHON_BASE) or await self._make_python(server, say)
+            name = bootstrapped("pypi", self._packages)
+            python = await self._pulls.have(name) or await self._make_python(name, server, say)
             if index == "pypi":
                 return python
-            return await self._pulls.have(NODE_BASE) or await self._make_node(python, server, say)
+            name = bootstrapped("npm", self._packages)
+            return await self._pulls.have(name) or await self._make_node(name, python, server, say)
 
     def _named(self, index: str) -> str:
         return self._settings.base.python if index == "pypi" else self._settings.base.node
 
-    async def _make_python(self, server: str, say: Say) -> Resolved:
-        what = f"bootstrapping Debian {SUITE}"
+    async def _make_python(self, name: str, server: str, say: Say) -> Resolved:
+        added = f" with {' '.join(self._packages)}" if self._packages else ""
+        what = f"bootstrapping Debian {SUITE}{added}"
 
         async def write(work: Path) -> Mapping[str, str]:
             root, aside = work / "root", work / "aside"
             aside.mkdir()
             env = {**environment(self._surroundings, work), "LC_ALL": "C.UTF-8", "TMPDIR": "/tmp"}  # noqa: S108
-            await run(
-                Run(debootstrap(root), directory=aside, scratch=aside, env=env, what=what), lambda _: None
-            )
+            argv = debootstrap(root, self._packages)
+            await run(Run(argv, directory=aside, scratch=aside, env=env, what=what), lambda _: None)
             say(Progress(server, f"{what}: importing"))
             await asyncio.to_thread(_pack_python, root, work)
-            return {"dev.tidegate.base": PYTHON_BASE}
+            return {"dev.tidegate.base": name}
 
         say(Progress(server, what))
-        return await build_image(self._engine, PYTHON_BASE, write)
+        return await build_image(self._engine, name, write)
 
-    async def _make_node(self, python: Resolved, server: str, say: Say) -> Resolved:
+    async def _make_node(self, name: str, python: Resolved, server: str, say: Say) -> Resolved:
         async def write(work: Path) -> Mapping[str, str]:
             target = Target(python=SUITE_PYTHON, machine=machine_of(python))
             wheel = await bring_tool(NODE, target, self._surroundings)
             await asyncio.to_thread(_pack_node, wheel, work, python.id)
-            return {"dev.tidegate.base": NODE_BASE}
+            return {"dev.tidegate.base": name}
 
-        say(Progress(server, f"adding Node.js {NODE.version} to {PYTHON_BASE}"))
-        return await build_image(self._engine, NODE_BASE, write)
+        say(Progress(server, f"adding Node.js {NODE.version} to {python.name}"))
+        return await build_image(self._engine, name, write)
 
 
 def machine_of(image: Resolved) -> str:
@@ -127,14 +130,23 @@ def machine_of(image: Resolved) -> str:
         raise RuntimeFailure(f"no packages can be chosen for {image.name} ({image.architecture})") from None
 
 
-def debootstrap(root: Path) -> list[str]:
-    """Give the argv that makes a Debian root at `root`.
+def bootstrapped(index: str, packages: Sequence[str] = ()) -> str:
+    """Give the name of the base for an index's packages that is made here, with these Debian packages in it."""
+    name = f"base-python:{SUITE}" if index == "pypi" else f"base-node:{NODE.version}"
+    more = ",".join(sorted(set(packages)))
+    suffix = f"-{hashlib.sha256(more.encode()).hexdigest()[:12]}" if more else ""
+    return f"tidegate/{name}-{_RECIPE}{suffix}"
+
+
+def debootstrap(root: Path, packages: Sequence[str] = ()) -> list[str]:
+    """Give the argv that makes a Debian root at `root`, with these packages beyond what every base has.
 
     Its mounts stay in a name space of their own, so that removing the tree cannot follow them.
     """
+    include = ",".join(("python3", "ca-certificates", *packages))
     return [
         *("unshare", "--mount", "--", "debootstrap", "--variant=minbase", "--force-check-gpg"),
-        *(f"--keyring={_KEYRING}", "--include=python3,ca-certificates", SUITE, os.fspath(root), _MIRROR),
+        *(f"--keyring={_KEYRING}", f"--include={include}", SUITE, os.fspath(root), _MIRROR),
     ]
 
 

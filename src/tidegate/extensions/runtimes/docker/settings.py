@@ -8,27 +8,33 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Need = Literal["seccomp", "memory", "pids", "cpus"]
 """What an engine may be unable to enforce."""
 
 
+DebianPackage = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]{1,62}$")]
+"""The name of one (Debian Policy 5.6.1), so that nothing else reaches debootstrap's command line."""
+
+
 class Bases(BaseModel):
     """Images that packages are installed on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     python: str = Field(default="python:3.12-slim", min_length=1, max_length=512)
+    """For `pypi:` packages: has `python3` with `venv`, and says its version in `PYTHON_VERSION`."""
     node: str = Field(default="node:22-slim", min_length=1, max_length=512)
+    """For `npm:` packages: has `node`."""
 
 
 class Deadlines(BaseModel):
     """Seconds until the engine counts as not answering."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     call: float = Field(default=10.0, gt=0, le=600)
     """One short call: create, attach, inspect, list, remove."""
@@ -43,16 +49,21 @@ class Deadlines(BaseModel):
 class DockerSettings(BaseModel):
     """`runtimes.docker` in the settings file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     socket: str | None = Field(default=None, max_length=512)
     """`unix:///path`, `tcp://host:port` or `https://host:port`. Where absent: `DOCKER_HOST`, then the first
     of the usual sockets that is there."""
     base: Bases = Bases()
+    """Images that packages are installed on."""
     bootstrap: bool = False
     """Whether a base that cannot be pulled is made here from Debian's packages (needs root and debootstrap)."""
+    bootstrap_packages: tuple[DebianPackage, ...] = Field(default=(), max_length=64)
+    """Debian packages that a base made here holds beyond Python, such as `git`."""
     pull: Literal["missing", "always", "never"] = "missing"
+    """When an image is pulled: where the engine has none, each time a gateway prepares a server, or never."""
     deadlines: Deadlines = Deadlines()
+    """Seconds until the engine counts as not answering."""
     accept_missing: frozenset[Need] = frozenset()
     """What the engine may lack. Without it, a workload whose limits would not hold is not started."""
 
