@@ -41,6 +41,8 @@ class Kept(msgspec.Struct, frozen=True):
     sharing: str
     used: bool
     upstream: Upstream
+    spec: str = ""
+    """Digest of the ServerSpec. A session of a remote server goes on only with the very one it was opened by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +183,15 @@ class Fleet:
             self.events.server_notified(pool.spec.name, method, params)
 
     def remember(self, workload: Workload) -> None:
-        """Keep what it is, unless it ends with this process anyway and nobody relied on it."""
-        if workload.channel is None:
+        """Keep what it is, once it is somebody's.
+
+        One that is kept as nobody's could be claimed and called, and the gateway end before that is
+        written; the next gateway would give what it was told to somebody else.
+        """
+        if workload.channel is None or workload.sharing == UNCLAIMED:
             return
-        used = workload.sharing != UNCLAIMED
-        kept = Kept(workload.spec.name, workload.sharing, used, workload.channel.upstream)
+        spec = workload.spec
+        kept = Kept(spec.name, workload.sharing, True, workload.channel.upstream, spec.digest())
         self._to_keep.put_nowait((workload.identity.id, msgspec.json.encode(kept)))
 
     def forget(self, workload_id: str) -> None:
@@ -234,7 +240,7 @@ class Fleet:
             identity, known = found.identity, kept.pop(found.identity.id, None)
             pool = self.pools.get(identity.key.server)
             wanted = found.running and pool is not None and pool.spec.digest() == identity.key.spec
-            if wanted and pool is not None and known is not None and known.sharing not in pool.workloads:
+            if wanted and pool is not None and known is not None and _free(pool, known):
                 log().info("workload.adopted", workload=identity.id)
                 pool.adopt(identity, known.sharing, known.upstream)
                 continue
@@ -256,8 +262,14 @@ class Fleet:
         pools = [pool for pool in self.pools.values() if isinstance(pool.spec.launch, Remote)]
         kept = await self._recall() if pools else {}
         for pool in pools:
+            digest = pool.spec.digest()
             for workload_id, known in kept.items():
-                if known.server == pool.spec.name and known.sharing not in pool.workloads:
+                if known.server != pool.spec.name:
+                    continue
+                if known.spec != digest or not _free(pool, known):
+                    self.forget(workload_id)  # its id is for the server that gave it, and for no other URL
+                    self._note_loss(pool, known)
+                else:
                     identity = pool.identity_for(known.sharing)
                     pool.adopt(replace(identity, id=workload_id), known.sharing, known.upstream)
             pool.ensure_warm()
@@ -319,3 +331,8 @@ class Fleet:
         except RuntimeFailure as error:
             log().warning("workload.stop_failed", workload=identity.id, reason=str(error))
             self.end_later(runtime, identity)
+
+
+def _free(pool: Pool, known: Kept) -> bool:
+    """Tell whether a workload can be adopted for whom it is kept: for somebody, who has no other."""
+    return known.sharing != UNCLAIMED and known.sharing not in pool.workloads

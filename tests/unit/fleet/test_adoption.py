@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
 from tests.unit.fleet.conftest import Open
 from tests.unit.fleet.setting import KNOWN, Setting, spec
-from tidegate.domain.errors import MemoryLost, ServerUnavailable
-from tidegate.domain.server import ServerSpec, Sharing
-from tidegate.domain.workload import UNCLAIMED
+from tidegate.channels.channel import ChannelEvents
+from tidegate.domain.errors import ChannelClosed, MemoryLost, ServerUnavailable
+from tidegate.domain.server import Remote, ServerSpec, Sharing
+from tidegate.domain.workload import SHARED, UNCLAIMED, Upstream, WorkloadIdentity
 from tidegate.fleet.fleet import Kept
+from tidegate.fleet.workload import Opened
 from tidegate.testing.loop_time import LoopTime
 
 A, B = "a" * 32, "b" * 32
@@ -52,12 +56,24 @@ async def test_an_adopted_workload_stays_its_principals_and_nobody_elses(fleet: 
     assert await setting.text("one", "who", A) == ident
 
 
-async def test_an_adopted_warm_workload_can_be_claimed(fleet: Open) -> None:
+async def test_a_workload_kept_as_nobodys_is_replaced_since_somebody_may_have_used_it(
+    fleet: Open, time: LoopTime
+) -> None:
     declared = spec("one")
     setting = await fleet(declared, begin=False)
     ident = await left(setting, declared, UNCLAIMED, used=False)
     await setting.begin()
-    assert await setting.text("one", "who", B) == ident
+    assert await setting.text("one", "who", B) != ident
+    await time.until(lambda: ident not in setting.world.processes)
+
+
+async def test_a_workload_is_remembered_only_once_it_is_somebodys(fleet: Open, time: LoopTime) -> None:
+    setting = await fleet(spec("one"))
+    assert setting.state_of("one") == "ready"
+    assert await remembered(setting) == set()
+    ident = await setting.text("one", "who", A)
+    await time.settle()
+    assert await remembered(setting) == {ident}
 
 
 async def test_what_is_not_wanted_any_more_is_removed(fleet: Open, time: LoopTime) -> None:
@@ -209,3 +225,37 @@ async def test_the_next_gateway_remembers_what_was_claimed_after_it_was_labelled
     (row,) = await setting.state.scan("workload/")
     kept = msgspec.json.decode(row[1], type=Kept)
     assert (row[0], kept.sharing, kept.used) == (f"workload/{ident}", A, True)
+
+
+class Doors:
+    """A launcher of a remote server that notes with which session it is to open, and is not let in."""
+
+    doing: str | None = None
+
+    def __init__(self) -> None:
+        self.sessions: list[str | None] = []
+
+    async def prepare(self) -> None: ...
+
+    async def open(self, identity: WorkloadIdentity, events: ChannelEvents, known: Upstream | None) -> Opened:
+        self.sessions.append(None if known is None else known.session)
+        raise ChannelClosed("not today")
+
+    async def end(self, identity: WorkloadIdentity, grace: float) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("url", "first"), [("https://one.example/mcp", "its-id"), ("https://two.example/mcp", None)]
+)
+async def test_a_remote_session_goes_on_with_the_url_that_gave_it_and_with_no_other(
+    fleet: Open, time: LoopTime, url: str, first: str | None
+) -> None:
+    setting = await fleet(begin=False)
+    before = ServerSpec("far", Remote("https://one.example/mcp"), "remote", sharing=Sharing.SHARED)
+    upstream = replace(KNOWN, session="its-id")
+    kept = Kept("far", SHARED, True, upstream, before.digest())
+    await setting.state.put("workload/tg-far-0", msgspec.json.encode(kept))
+    doors = Doors()
+    setting.fleet.declare(replace(before, launch=Remote(url)), doors)
+    await setting.begin()
+    assert doors.sessions[0] == first
