@@ -7,6 +7,7 @@ Audit is not logging: what must be provable goes to the journal.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from bisect import bisect_left
 from collections import defaultdict
@@ -101,6 +102,28 @@ class Metrics:
         self.stall_max = 0.0
 
 
+# C0 save tab, DEL, C1, and the characters that turn the direction of text (CVE-2021-42574).
+_COMMANDS = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def _harmless(logger: object, name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Show control characters as escapes: much of what is logged are words of servers and clients.
+
+    None of them may begin a line of its own, or be a command to the terminal that shows the log.
+    """
+    for key, value in event.items():
+        if isinstance(value, str) and key != "exception":
+            event[key] = _COMMANDS.sub(_escaped, value)
+    trace = event.get("exception")
+    if isinstance(trace, str):
+        event["exception"] = "\n".join(_COMMANDS.sub(_escaped, line) for line in trace.split("\n"))
+    return event
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape", "surrogatepass").decode()
+
+
 def log() -> Log:
     """Give the log."""
     return cast("Log", structlog.get_logger())
@@ -118,6 +141,7 @@ def configure_logs(form: str, level: str, stream: TextIO = sys.stderr) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            *([] if form == "json" else [_harmless]),  # JSON has escapes of its own
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
