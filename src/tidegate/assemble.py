@@ -25,11 +25,13 @@ from tidegate.channels.http.dial import tls_context
 from tidegate.domain.errors import JournalUnavailable, RuntimeFailure, StateError
 from tidegate.domain.record import RecordKind
 from tidegate.domain.server import Remote, ServerSpec
-from tidegate.edge.app import App, Page
+from tidegate.edge.app import App
+from tidegate.edge.asgi import Application
+from tidegate.edge.connection import HttpBounds
 from tidegate.edge.control import Control
 from tidegate.edge.guard import Guard
 from tidegate.edge.listener import Listener, Tls
-from tidegate.edge.mcp import EdgeBounds, McpEdge
+from tidegate.edge.mcp import McpEdge
 from tidegate.edge.probes import Probes
 from tidegate.edge.stalls import watch_loop
 from tidegate.extensions import table
@@ -228,15 +230,14 @@ async def _open_control(
     plant: Plant,
     pipeline: Pipeline,
     catalog: Catalog,
-    pages: dict[str, Page],
+    pages: dict[str, Application],
     control: Control,
 ) -> Listener:
     operator = Vouched(local_principal(), credential="control")
     edge = McpEdge(
-        pipeline, catalog.endpoints, Guard(listen_host="localhost"), bounds=EdgeBounds(settings.limits.body),
-        new_id=plant.new_id, operator=operator,
-    )  # fmt: skip
-    listener = Listener(App(edge, pages, {"/v1/": control}))
+        pipeline, catalog.endpoints, Guard(listen_host="localhost"), new_id=plant.new_id, operator=operator
+    )
+    listener = Listener(App(edge, pages, {"/v1/": control}), bounds=HttpBounds(settings.limits.body))
     await listener.open_unix(plant.directory.control_socket)
     return listener
 
@@ -273,17 +274,17 @@ async def _open_public(
         origins=settings.allowed_origins,
         proxies=[str(proxy) for proxy in settings.trusted_proxies],
     )
-    bounds = EdgeBounds(settings.limits.body)
-    edge = McpEdge(pipeline, catalog.endpoints, guard, bounds=bounds, new_id=plant.new_id)
+    edge = McpEdge(pipeline, catalog.endpoints, guard, new_id=plant.new_id)
     tls = None if settings.tls is None else Tls(settings.tls.certificate, settings.tls.key)
     local = settings.listen.loopback and not settings.trusted_proxies and settings.public_url is None
     shown = probes if local else probes.for_those(pipeline.is_admin)
-    listener = Listener(App(edge, _pages(shown)), tls=tls)
+    app = App(edge, _pages(shown), malformed=pipeline.count_malformed)
+    listener = Listener(app, bounds=HttpBounds(settings.limits.body), tls=tls)
     await listener.open_tcp(settings.listen.host, settings.listen.port)
     return listener
 
 
-def _pages(probes: Probes) -> dict[str, Page]:
+def _pages(probes: Probes) -> dict[str, Application]:
     return {"/healthz": probes.healthz, "/readyz": probes.readyz, "/metrics": probes.metrics}
 
 
@@ -299,8 +300,15 @@ def _gauges(plant: Plant, listeners: Sequence[Listener]) -> Callable[[], dict[st
 
 
 def _refusing(pipeline: Pipeline, journal: Journal) -> str | None:
+    """Say why no call is taken now, or None. After a full disk, that there is room again is tried, and recorded."""
     if pipeline.draining:
         return "the gateway is stopping"
+    if pipeline.unrecorded is not None and journal.failure is None:
+        try:
+            journal.event(RecordKind.GATEWAY, {"event": "recording again", "after": pipeline.unrecorded})
+        except JournalUnavailable as error:
+            return str(error)
+        pipeline.unrecorded = None
     return journal.failure
 
 

@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
+from tidegate.edge import asgi
+from tidegate.edge.asgi import Application, Send
+from tidegate.edge.exchange import Exchange
 from tidegate.edge.mcp import McpEdge
-from tidegate.edge.respond import Receive, Scope, Send
 from tidegate.protocol.codec import encode
-
-Page = Callable[[Scope, Receive, Send], Awaitable[None]]
-"""Serves one path."""
 
 
 class App:
     """Endpoints first, then fixed pages, then prefixes; else 404."""
 
     def __init__(
-        self, mcp: McpEdge, pages: Mapping[str, Page], prefixes: Mapping[str, Page] | None = None
+        self,
+        mcp: McpEdge,
+        pages: Mapping[str, Application],
+        prefixes: Mapping[str, Application] | None = None,
+        malformed: Callable[[str, str], None] | None = None,
     ) -> None:
+        """`malformed` is told peer and reason of what was no request."""
         self.mcp = mcp
+        self._endpoints = mcp.endpoints
         self._pages = pages
         self._prefixes = prefixes or {}
+        self._malformed = malformed
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request."""
-        if scope["type"] != "http":
+    async def serve(self, exchange: Exchange) -> None:
+        """Answer a request."""
+        path = exchange.request.path
+        endpoint = self._endpoints.get(path)
+        if endpoint is not None:
+            await self.mcp.serve(exchange, endpoint)
             return
-        path = scope["path"]
-        if self.mcp.serves(path):
-            await self.mcp(scope, receive, send)
-        elif (page := self._pages.get(path)) is not None:
-            await page(scope, receive, send)
-        elif (prefix := next((p for p in self._prefixes if path.startswith(p)), None)) is not None:
-            await self._prefixes[prefix](scope, receive, send)
+        page = self._pages.get(path) or next(
+            (self._prefixes[prefix] for prefix in self._prefixes if path.startswith(prefix)), None
+        )
+        if page is None:
+            exchange.respond(404, _JSON, b'{"error": "no such path"}')
+        elif exchange.request.oversize:
+            exchange.respond(413, _JSON, b'{"error": "the body is larger than is taken"}')
         else:
-            await send_json(send, 404, {"error": "no such path"})
+            await asgi.run(page, exchange)
+
+    def malformed(self, peer: str, reason: str) -> None:
+        """Pass on."""
+        if self._malformed is not None:
+            self._malformed(peer, reason)
+
+
+_JSON = b"content-type: application/json\r\n"
 
 
 async def send_json(send: Send, status: int, value: object) -> None:
@@ -44,10 +61,6 @@ async def send_json(send: Send, status: int, value: object) -> None:
 
 async def send_bytes(send: Send, status: int, kind: bytes, body: bytes) -> None:
     """Send a whole answer."""
-    headers = [
-        (b"content-type", kind),
-        (b"content-length", b"%d" % len(body)),
-        (b"cache-control", b"no-store"),
-    ]
+    headers = [(b"content-type", kind), (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,120 +1,327 @@
-"""Connection: uvicorn's HTTP protocol with bounds on what a client may send and how slowly.
+"""Connection: HTTP/1.1 with clients, bounded in everything a client may do. Parsing is llhttp's.
 
-A request that is heading for an application carries its `Exchange` in `scope["extensions"]`: so a modern
-client that goes away can be taken for one that cancelled, and a whole answer goes out in one write.
+A request is read in whole, then handed on; pipelined ones wait their turn. Nothing here knows MCP.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, cast
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Protocol, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+import httptools
 
-EXTENSION = "tidegate.connection"
-HEADERS = 64 * 1024
-"""Bytes of request line and headers that are taken: tokens and session ids fit many times over."""
-CONNECTIONS = 4096
-"""Open connections per listener: each costs a descriptor and a few kilobytes."""
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
-    b"content-length: 43\r\nconnection: close\r\n\r\n"
-    b'{"error": "request headers are over 64 kB"}'
+from tidegate.edge.exchange import Exchange, Request
+from tidegate.telemetry import log
+
+REQUEST_TIME = 30.0
+"""Seconds a client has to send one whole request (slow-request attacks)."""
+IDLE_TIME = 75.0
+"""Seconds an idle connection is kept."""
+_LINGER = 2.0
+"""Seconds in which a refused client may still send, so that it reads the refusal and no reset."""
+_CLOSE = b"connection: close\r\n"
+_REFUSAL = (
+    b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
 )
 
 
-class Exchange:
-    """One request and its answer on a connection: a shorter way than ASGI for an answer that is whole."""
+@dataclass(frozen=True, slots=True)
+class HttpBounds:
+    """What is taken from clients. Sizes in bytes."""
 
-    __slots__ = ("_connection", "_cycle")
-
-    def __init__(self, connection: Connection, cycle: RequestResponseCycle) -> None:
-        self._connection = connection
-        self._cycle = cycle
-
-    @property
-    def gone(self) -> bool:
-        """Whether the client went away."""
-        return self._connection.gone
-
-    def when_lost(self, call: Callable[[], object] | None) -> None:
-        """Have `call` called once if the client goes away before it is answered; None takes that back."""
-        self._connection.lost = call
-
-    def body(self, limit: int) -> bytes | None:
-        """Take the request's body if it has come whole already and is within `limit`, else None."""
-        cycle = self._cycle
-        if cycle.more_body or cycle.waiting_for_100_continue or len(cycle.body) > limit:
-            return None
-        body = bytes(cycle.body)
-        cycle.body = bytearray()
-        return body
-
-    def respond(self, status: int, headers: bytes, body: bytes) -> None:
-        """Answer in one write. `headers` is encoded lines, without the length."""
-        cycle = self._cycle
-        if cycle.disconnected:
-            return
-        cycle.response_started = cycle.response_complete = True
-        close = b"" if cycle.keep_alive else b"connection: close\r\n"
-        cycle.transport.write(
-            b"%bcontent-length: %d\r\n%b%b\r\n%b" % (STATUS_LINE[status], len(body), headers, close, body)
-        )
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
+    body: int = 4 * 1024 * 1024
+    head: int = 64 * 1024
+    """Request line and headers: tokens and session ids fit many times over."""
+    connections: int = 4096
+    """Open at one time: each costs a descriptor and some kilobytes."""
 
 
-class Connection(HttpToolsProtocol):
+class Site(Protocol):
+    """What is served."""
+
+    def serve(self, exchange: Exchange) -> Coroutine[None, None, None]:
+        """Answer one request."""
+        ...
+
+    def malformed(self, peer: str, reason: str) -> None:
+        """Learn of bytes that are no request; they were answered."""
+        ...
+
+
+class Server:
+    """What the connections of one listener share."""
+
+    def __init__(self, site: Site, bounds: HttpBounds) -> None:
+        self.site = site
+        self.bounds = bounds
+        self.loop = asyncio.get_running_loop()
+        self.connections: set[Connection] = set()
+        self.active: set[Exchange] = set()
+        self.now = self.loop.time()
+        """Loop time of the last sweep: good enough for bounds of seconds, and free."""
+        self.closing = False
+
+    def sweep(self) -> None:
+        """End connections that are too slow, or idle for too long. Called about once a second."""
+        self.now = self.loop.time()
+        for connection in list(self.connections):
+            connection.check()
+
+    async def run(self, exchange: Exchange) -> None:
+        """Have a request answered, whatever happens."""
+        self.active.add(exchange)
+        try:
+            await self.site.serve(exchange)
+        except asyncio.CancelledError:
+            pass  # at the end of a drain: the connection is cut below
+        except Exception as error:  # noqa: BLE001 - the edge: a fault of ours must not look like an answer
+            log().error("edge.failed", path=exchange.request.path[:100], exc_info=error)
+            exchange.respond(500, b"content-type: application/json\r\n", b'{"error": "internal error"}')
+        finally:
+            self.active.discard(exchange)
+            exchange.close()
+
+
+class Connection(asyncio.Protocol):
     """One client connection."""
 
-    lost: Callable[[], object] | None = None
-    """Called once when the client goes away while a request of its is being handled."""
-    gone = False
-    reading_since: float | None = None
-    """Loop time since which a request is being read; a sweeper ends those that take too long."""
-    _head = 0
+    def __init__(self, server: Server) -> None:
+        self.gone = False
+        self.peer = ""
+        self.chunks = True
+        """Whether the request in hand is of an HTTP that has chunks."""
+        self._server = server
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._current: Exchange | None = None
+        self._waiting: deque[tuple[Request, bool, bool]] = deque()
+        self._writable: asyncio.Future[None] | None = None
+        self._since = server.now
+        self._in_request = False
+        self._paused = False
+        self._deaf = False
+        """Whether what still comes is thrown away."""
+        self._keep = True
+        self._head = 0
+        self._size = 0
+        self._target = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._repeated: set[bytes] = set()
+        self._body: list[bytes] = []
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    # -- asyncio ------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, unless there are too many."""
-        super().connection_made(transport)
-        self.reading_since = self.loop.time()
-        if len(self.connections) > CONNECTIONS:
-            transport.close()
+        self._transport = cast("asyncio.Transport", transport)
+        peer: object = transport.get_extra_info("peername")
+        self.peer = str(cast("tuple[object, ...]", peer)[0]) if isinstance(peer, tuple) else ""
+        connections = self._server.connections
+        connections.add(self)
+        if len(connections) > self._server.bounds.connections:
+            self._refuse(b"503 Service Unavailable", "too many connections")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever handles a request on it."""
-        super().connection_lost(exc)
         self.gone = True
-        lost, self.lost = self.lost, None
-        if lost is not None and self.cycle is not None and not self.cycle.response_complete:  # pyright: ignore[reportUnnecessaryComparison] - None before the first request
+        self._server.connections.discard(self)
+        self._waiting.clear()
+        self.resume_writing()
+        current = self._current
+        if current is not None and current.when_lost is not None and not current.answered:
+            lost, current.when_lost = current.when_lost, None
             lost()
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser, as long as the headers stay within their bound."""
+        """Feed the parser."""
+        if self._deaf:
+            return
         self._head += len(data)
-        super().data_received(data)
-        if self._head > HEADERS and not self.transport.is_closing():
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._deaf, self._keep = (
+                True,
+                False,
+            )  # no other protocol is spoken here; the request itself stands
+        except httptools.HttpParserError as error:
+            self._refuse(b"400 Bad Request", "not a request of HTTP/1.1")
+            self._server.site.malformed(self.peer, type(error).__name__)
+            return
+        if self._head > self._server.bounds.head:
+            self._refuse(b"431 Request Header Fields Too Large", "the request's headers are too large")
+            self._server.site.malformed(self.peer, "headers too large")
+
+    def pause_writing(self) -> None:
+        """Note that the client does not read."""
+        if self._writable is None:
+            self._writable = self._server.loop.create_future()
+
+    def resume_writing(self) -> None:
+        """Note that it does."""
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    # -- llhttp -------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Start the clock of a request."""
-        super().on_message_begin()
-        self._head = 0 if self.reading_since is None else self._head
-        self.reading_since = self.loop.time()
+        """Begin a request."""
+        if not self._in_request:
+            self._since = self._server.now
+        self._in_request = True
+        self._size = 0
+        self._target, self._headers, self._repeated, self._body = b"", {}, set(), []
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the target."""
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        name = name.lower()
+        headers = self._headers
+        if name in headers:
+            self._repeated.add(name)
+            value = headers[name] + b", " + value
+        headers[name] = value
 
     def on_headers_complete(self) -> None:
-        """Count body bytes no more: the application bounds those."""
-        self._head = -(1 << 62)
-        super().on_headers_complete()
-        # The application runs in a task, so it sees this though it was started already.
-        cast("dict[str, Any]", self.scope)["extensions"] = {EXTENSION: Exchange(self, self.cycle)}
+        """Refuse a body that is said to be too large before it comes."""
+        self._head = -self._server.bounds.body - (1 << 40)  # body bytes are counted where they arrive
+        length = self._headers.get(b"content-length")
+        if length is not None and int(length) > self._server.bounds.body:
+            self._oversize()
+        elif self._headers.get(b"expect", b"").lower() == b"100-continue" and self._current is None:
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        if self._deaf:
+            return
+        self._size += len(body)
+        if self._size > self._server.bounds.body:
+            self._oversize()
+        else:
+            self._body.append(body)
 
     def on_message_complete(self) -> None:
-        """Stop the clock."""
+        """Hand the request on, or have it wait for the one before it."""
+        if self._deaf:
+            return
         self._head = 0
-        self.reading_since = None
-        super().on_message_complete()
+        self._in_request = False
+        request = self._request()
+        body = self._body
+        request.body = body[0] if len(body) == 1 else b"".join(body)
+        parser = self._parser
+        self._next(request, parser.should_keep_alive(), parser.get_http_version() != "1.0")
+
+    # -- requests -----------------------------------------------------------------------------
+
+    def _request(self) -> Request:
+        return Request(self._parser.get_method(), self._target, self._headers, self._repeated)
+
+    def _oversize(self) -> None:
+        """Hand the request on without its body, and read no more."""
+        if not self._deaf:
+            self._deaf, self._in_request = True, False
+            request = self._request()
+            request.oversize = True
+            self._next(request, False, self._parser.get_http_version() != "1.0")
+
+    def _next(self, request: Request, keep: bool, chunks: bool) -> None:
+        if self._current is None:
+            self._begin(request, keep, chunks)
+        else:
+            self._waiting.append((request, keep, chunks))
+            if self._transport is not None and not self._paused:
+                self._paused = True
+                self._transport.pause_reading()
+
+    def _begin(self, request: Request, keep: bool, chunks: bool) -> None:
+        server = self._server
+        self._keep, self.chunks = keep and not self._deaf and not server.closing, chunks
+        exchange = self._current = Exchange(self, request)
+        exchange.task = server.loop.create_task(server.run(exchange))
+
+    def finished(self, exchange: Exchange) -> None:
+        """Go on with the next request, or end the connection."""
+        self._current = None
+        self._since = self._server.now
+        if self.gone or self._transport is None:
+            return
+        if not self._keep:
+            self._linger()
+        elif self._waiting:
+            self._begin(*self._waiting.popleft())
+        elif self._server.closing and not self._in_request:
+            self._transport.close()
+        if self._paused and not self._waiting and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    # -- Wire ---------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        if not self.gone and self._transport is not None:
+            self._transport.write(data)
+
+    def ending(self) -> bytes:
+        """Say that the connection is closed after this answer, where it is."""
+        return b"" if self._keep else _CLOSE
+
+    async def drained(self) -> None:
+        """Wait while the client does not read."""
+        if self._writable is not None:
+            await asyncio.shield(self._writable)
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- bounds -------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """End it if it is too slow or idle for too long. A request that is being answered is neither."""
+        if self._current is not None or self._deaf:
+            return
+        waited = self._server.now - self._since
+        if self._in_request and waited > REQUEST_TIME:
+            self._refuse(b"408 Request Timeout", "the request took too long to come")
+            self._server.site.malformed(self.peer, "too slow")
+        elif waited > IDLE_TIME and self._transport is not None:
+            self._transport.close()
+
+    def shut(self) -> None:
+        """End it as soon as nothing is being answered on it."""
+        if self._current is None and self._transport is not None:
+            self._transport.close()
+        else:
+            self._keep = False
+
+    def _refuse(self, status: bytes, why: str) -> None:
+        body = b'{"error": "%b"}' % why.encode()
+        self._deaf = True
+        if self._current is not None:  # an answer is under way: nothing may come between
+            self._keep = False
+            return
+        self.write(_REFUSAL % (status, len(body), body))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close, after a moment in which what the client still sends is thrown away."""
+        transport = self._transport
+        if transport is None:
+            return
+        if not self._deaf:
+            transport.close()
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._server.loop.call_later(_LINGER, transport.close)

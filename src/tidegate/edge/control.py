@@ -7,7 +7,7 @@ from collections.abc import Callable
 from urllib.parse import parse_qs
 
 from tidegate.edge.app import send_bytes, send_json
-from tidegate.edge.respond import Receive, Scope, Send
+from tidegate.edge.asgi import Receive, Scope, Send
 from tidegate.fleet.fleet import Fleet
 from tidegate.fleet.pool import Pool
 from tidegate.fleet.workload import Workload

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from uvicorn import Config
-from uvicorn.server import ServerState
 
 from tidegate.domain.errors import SettingsError
 from tidegate.edge.app import App
-from tidegate.edge.connection import Connection
+from tidegate.edge.connection import Connection, HttpBounds, Server
 from tidegate.telemetry import log
 
-REQUEST_TIME = 30.0
-"""Seconds a client has to send one whole request (slow-request attacks)."""
-KEEP_ALIVE = 75
-"""Seconds an idle connection is kept."""
 _SWEEP = 1.0
 _CERTIFICATE_LOOK = 5
 
@@ -39,19 +30,11 @@ class Tls:
 class Listener:
     """Serves an application on a TCP address or a Unix socket."""
 
-    def __init__(self, app: App, *, tls: Tls | None = None) -> None:
-        config = Config(
-            app, log_config=None, access_log=False, lifespan="off", server_header=False, date_header=False,
-            proxy_headers=False, timeout_keep_alive=KEEP_ALIVE, ws="none", http=Connection,
-        )  # fmt: skip
-        config.load()
-        logging.getLogger("uvicorn.error").addHandler(logging.NullHandler())
-        logging.getLogger("uvicorn.error").propagate = False
+    def __init__(self, app: App, *, bounds: HttpBounds | None = None, tls: Tls | None = None) -> None:
         self.app = app
-        self._config = config
         self._tls = tls
         self._context = None if tls is None else server_context(tls)
-        self._state = ServerState()
+        self._http = Server(app, bounds or HttpBounds())
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._stamp = self._stamps()
@@ -59,7 +42,7 @@ class Listener:
     @property
     def connections(self) -> int:
         """How many are open."""
-        return len(self._state.connections)
+        return len(self._http.connections)
 
     @property
     def port(self) -> int:
@@ -102,43 +85,39 @@ class Listener:
         self._sweeper = asyncio.create_task(self._sweep(), name="listener sweeper")
 
     def _protocol(self) -> Callable[[], Connection]:
-        config, state = self._config, self._state
-        nothing: dict[str, Any] = {}
-        return lambda: Connection(config, state, nothing)
+        http = self._http
+        return lambda: Connection(http)
 
     def stop_listening(self) -> None:
         """Take no further connection, and end idle ones."""
+        self._http.closing = True
         if self._server is not None:
             self._server.close()
-        for connection in list(self._state.connections):
-            connection.shutdown()
+        for connection in list(self._http.connections):
+            connection.shut()
 
     async def close(self, grace: float) -> None:
         """End: wait at most `grace` seconds for answers that are under way, then cancel them."""
         self.stop_listening()
-        tasks = set(self._state.tasks)
+        tasks = {exchange.task for exchange in self._http.active if exchange.task is not None}
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=grace)
             for task in late:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=2.0)
-        for connection in list(self._state.connections):
-            connection.transport.close()
+        for connection in list(self._http.connections):
+            connection.shut()
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.wait([self._sweeper])
 
     async def _sweep(self) -> None:
-        loop, turns = asyncio.get_running_loop(), 0
+        turns = 0
         while True:
             await asyncio.sleep(_SWEEP)
             turns += 1
-            before = loop.time() - REQUEST_TIME
-            for connection in list(self._state.connections):
-                since = getattr(connection, "reading_since", None)
-                if since is not None and since < before:
-                    connection.transport.close()
+            self._http.sweep()
             self.app.mcp.keep_alive()
             if turns % _CERTIFICATE_LOOK == 0:
                 self._renew()

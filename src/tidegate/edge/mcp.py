@@ -1,11 +1,9 @@
-"""MCP over HTTP: from an ASGI request to a Call, and from its Answer back. Decides nothing itself."""
+"""MCP over HTTP: from an exchange to a Call, and from its Answer back. Decides nothing itself."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import cast
 
 from tidegate.domain.errors import (
     Cancelled,
@@ -16,9 +14,9 @@ from tidegate.domain.errors import (
     TooLarge,
     WrongMediaType,
 )
-from tidegate.edge.connection import EXTENSION, Exchange
+from tidegate.edge.exchange import Exchange, Request
 from tidegate.edge.guard import Guard
-from tidegate.edge.respond import Receive, Responder, Scope, Send
+from tidegate.edge.respond import Responder
 from tidegate.gateway.call import Answer, Call, refused
 from tidegate.gateway.catalog import Endpoint
 from tidegate.gateway.pipeline import Pipeline
@@ -34,18 +32,13 @@ _ONCE = frozenset(
 """Headers of which a second one is refused: two readers could each take another."""
 _QUIET = 15.0
 """Seconds after which an answer that is still to come is preceded by a keep-alive."""
+_CHECKED = 256
+"""Combinations of headers that were found right and are known again."""
 _NOTHING = Message(None, None, {}, {})
 
 
-@dataclass(frozen=True, slots=True)
-class EdgeBounds:
-    """What the edge takes."""
-
-    body: int = 4 * 1024 * 1024
-
-
 class McpEdge:
-    """The ASGI application of the MCP endpoints."""
+    """Serves the MCP endpoints."""
 
     def __init__(
         self,
@@ -53,46 +46,37 @@ class McpEdge:
         endpoints: Mapping[str, Endpoint],
         guard: Guard,
         *,
-        bounds: EdgeBounds,
         new_id: Callable[[], str],
         operator: Vouched | None = None,
     ) -> None:
         """`operator` is everyone who asks here, where the listener itself vouches for who they are."""
+        self.endpoints = endpoints
+        self.active: set[Responder] = set()
         self._pipeline = pipeline
-        self._endpoints = endpoints
         self._guard = guard
-        self._bounds = bounds
         self._new_id = new_id
         self._operator = operator
-        self.active: set[Responder] = set()
         self._clock = asyncio.get_running_loop().time
+        self._checked: set[tuple[bytes | None, ...]] = set()
 
-    def serves(self, path: str) -> bool:
-        """Tell whether the path is an endpoint's."""
-        return path in self._endpoints
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, exchange: Exchange, endpoint: Endpoint) -> None:
         """Serve one request to an endpoint."""
-        call_id, endpoint = self._new_id(), self._endpoints[scope["path"]]
-        exchange: Exchange = scope["extensions"][EXTENSION]
-        responder = Responder(exchange, send, since=self._clock())
-        peer, request_id = self._client(scope), None
+        call_id, request, request_id = self._new_id(), exchange.request, None
+        responder = Responder(exchange, since=self._clock())
+        peer = "control" if self._operator is not None else exchange.peer
         try:
-            headers = _headers(scope["headers"])
-            self._guard.check(headers)
+            headers = request.headers
+            events = self._check(request)
             peer = self._guard.peer(peer, headers)
             credentials = Credentials(headers.get(b"authorization"), peer)
-            if scope["method"] == "POST":
-                _check_types(headers)
-                message = decode_message(
-                    exchange.body(self._bounds.body) or await self._body(headers, receive)
-                )
+            if request.method == b"POST":
+                message = decode_message(request.body)
                 request_id = message.id
                 call = Call(call_id, read(headers, message), endpoint, credentials, responder.since)
                 call.trace = headers.get(b"traceparent", b"").decode("latin-1")[:64]
-                responder.events = b"text/event-stream" in headers.get(b"accept", b"")
+                responder.events = events
                 await self._handle(exchange, call, responder)
-            elif scope["method"] == "DELETE":
+            elif request.method == b"DELETE":
                 inbound = Inbound(_NOTHING, False, "", _session(headers))
                 call = Call(call_id, inbound, endpoint, credentials, responder.since)
                 call.operator = self._operator
@@ -103,10 +87,36 @@ class McpEdge:
             self._pipeline.refuse_unread(call_id, endpoint.path, peer, refusal)
             await responder.finish(refused(refusal, call_id, request_id, modern=True))
 
+    def _check(self, request: Request) -> bool:
+        """Check what does not depend on the body. Tell whether the client takes an event stream."""
+        headers = request.headers
+        accept = headers.get(b"accept")
+        seen = (
+            request.method,
+            headers.get(b"host"),
+            headers.get(b"origin"),
+            headers.get(b"content-type"),
+            accept,
+        )
+        if request.repeated and not _ONCE.isdisjoint(request.repeated):
+            name = min(request.repeated & _ONCE).decode("latin-1")
+            raise InvalidRequest(f"header {name} stands twice")
+        if seen not in self._checked:
+            self._guard.check(headers)
+            if request.method == b"POST":
+                _check_types(headers)
+            if len(self._checked) < _CHECKED:
+                self._checked.add(seen)
+        if request.oversize:
+            raise TooLarge("the body is larger than is taken (limits.body)")
+        return accept is not None and (
+            b"text/event-stream" in accept or b"text/event-stream" in accept.lower()
+        )
+
     async def _handle(self, exchange: Exchange, call: Call, responder: Responder) -> None:
-        task = asyncio.current_task()
+        task = call.task = exchange.task
         if call.inbound.modern and task is not None:
-            exchange.when_lost(task.cancel)  # 2026-07-28, cancellation: closing the stream is cancelling
+            exchange.when_lost = task.cancel  # 2026-07-28, cancellation: closing the stream is cancelling
         call.notify = responder.notify
         call.operator = self._operator
         self.active.add(responder)
@@ -118,12 +128,10 @@ class McpEdge:
                 return
             task.uncancel()  # by notifications/cancelled, or by a stop; the exchange still has to end
         except Exception as error:  # noqa: BLE001 - the edge: a fault of ours must not look like an answer
-            log().error(
-                "edge.failed", call=call.id, method=call.method, error=type(error).__name__, exc_info=error
-            )
+            log().error("edge.failed", call=call.id, method=call.method, exc_info=error)
             answer = refused(Refusal("internal error"), call.id, call.inbound.message.id, modern=True)
         finally:
-            exchange.when_lost(None)
+            exchange.when_lost = None
             self.active.discard(responder)
         await responder.finish(answer)
 
@@ -142,43 +150,6 @@ class McpEdge:
                 responder.since = self._clock()
                 responder.keep_alive()
 
-    def _client(self, scope: Scope) -> str:
-        if self._operator is not None:
-            return "control"
-        client = cast("tuple[str, int] | None", scope.get("client"))
-        return client[0] if client else ""
-
-    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        limit = self._bounds.body
-        if int(headers.get(b"content-length", b"0")) > limit:
-            raise TooLarge(f"the body is over {limit} bytes")
-        event = await receive()
-        body: bytes = event.get("body", b"")
-        if len(body) > limit:
-            raise TooLarge(f"the body is over {limit} bytes")
-        if event.get("more_body"):
-            parts, size = [body], len(body)
-            while event.get("more_body"):
-                event = await receive()
-                parts.append(event.get("body", b""))
-                size += len(parts[-1])
-                if size > limit:
-                    raise TooLarge(f"the body is over {limit} bytes")
-            body = b"".join(parts)
-        if event["type"] == "http.disconnect":
-            raise InvalidRequest("the body ended early")
-        return body
-
-
-def _headers(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    headers = dict(pairs)
-    if len(headers) != len(pairs):
-        names = [name for name, _ in pairs]
-        for name in headers.keys() & _ONCE:
-            if names.count(name) > 1:
-                raise InvalidRequest(f"header {name.decode('latin-1')} stands twice")
-    return headers
-
 
 def _session(headers: Mapping[bytes, bytes]) -> str | None:
     found = headers.get(b"mcp-session-id")
@@ -189,13 +160,8 @@ def _check_types(headers: Mapping[bytes, bytes]) -> None:
     kind = headers.get(b"content-type", b"")
     if kind != b"application/json" and kind.partition(b";")[0].strip().lower() != b"application/json":
         raise WrongMediaType("Content-Type must be application/json")
-    accept = headers.get(b"accept")
-    if (
-        accept is not None
-        and b"json" not in accept
-        and b"*/*" not in accept
-        and b"application/*" not in accept
-    ):
+    accept = headers.get(b"accept", b"*/*").lower()
+    if not any(kind in accept for kind in (b"json", b"*/*", b"application/*")):
         raise NotAcceptable("Accept must list application/json and text/event-stream")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from tidegate.edge.app import send_bytes, send_json
-from tidegate.edge.respond import Receive, Scope, Send
+from tidegate.edge.asgi import Receive, Scope, Send
 from tidegate.fleet.fleet import Fleet
 from tidegate.ports.identity import Credentials
 from tidegate.telemetry import BUCKETS, METRICS, Metrics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -32,6 +33,8 @@ class Call:
     trace: str = ""
     """The client's `traceparent`."""
     notify: Notify | None = None
+    task: asyncio.Task[None] | None = None
+    """What handles it, for whoever may cancel it."""
     operator: Vouched | None = None
     """Set by a listener that itself vouches for who asks."""
     vouched: Vouched | None = None

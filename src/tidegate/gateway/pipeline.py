@@ -69,6 +69,8 @@ class Pipeline:
         clock: Callable[[], float],
     ) -> None:
         self.draining = False
+        self.unrecorded: str | None = None
+        """Why a request was refused since it could not be recorded; whoever sees that it can be takes it back."""
         self._authenticator = authenticator
         self._sessions = sessions
         self._local = local
@@ -105,6 +107,7 @@ class Pipeline:
         except Refusal as refusal:
             return self.refuse(call, refusal)
         except JournalUnavailable as error:
+            self.unrecorded = str(error)
             return self.refuse(
                 call, JournalRefused(f"nothing was done, since it cannot be recorded: {error}")
             )
@@ -143,6 +146,11 @@ class Pipeline:
         self._metrics.refusals[refusal.reason] += 1
         fields = {"call": call_id, "endpoint": endpoint, "peer": peer, "message": str(refusal)}
         self._journal.stranger(refusal.reason, fields)
+
+    def count_malformed(self, peer: str, reason: str) -> None:
+        """Record, as a stranger's, what was no HTTP request."""
+        self._metrics.refusals["malformed"] += 1
+        self._journal.stranger("malformed", {"peer": peer, "message": reason})
 
     async def end_session(self, call: Call) -> Answer:
         """End a legacy session (HTTP DELETE)."""
@@ -270,7 +278,8 @@ class Pipeline:
         try:
             return await lease.channel.call(intent, outbound)
         except SessionForgotten as error:  # a 404 for the session: nothing was done with the call
-            lease.workload.replace(str(error))
+            if lease.workload.channel is lease.channel:  # else another call has seen to that already
+                lease.workload.renew(str(error))
         server, timeout = entry.target.server, self._spec(entry).timeouts.start
         with await self._fleet.lease(server, self._sharing(call, entry), call.asker, timeout) as again:
             return await again.channel.call(intent, outbound)

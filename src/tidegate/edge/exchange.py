@@ -1,0 +1,144 @@
+"""Request and Exchange: one HTTP request in whole, and its answer in one write or in pieces. No routing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Protocol
+
+import httptools
+
+_STATUS = {each.value: b"HTTP/1.1 %d %b\r\n" % (each.value, each.phrase.encode()) for each in HTTPStatus}
+
+
+class Request:
+    """One request, whole."""
+
+    __slots__ = ("body", "headers", "method", "oversize", "path", "query", "repeated")
+
+    def __init__(
+        self, method: bytes, target: bytes, headers: dict[bytes, bytes], repeated: set[bytes]
+    ) -> None:
+        self.method = method
+        if not target.startswith(b"/"):
+            target = _origin_form(target, headers)
+        path, _, self.query = target.partition(b"?")
+        self.path = path.decode("latin-1")
+        """As it was sent: nothing is decoded or normalised, so that one path has one spelling."""
+        self.headers = headers
+        """Names in lower case. Of a header that stood more than once, the values joined by commas."""
+        self.repeated = repeated
+        """Names of headers that stood more than once."""
+        self.body = b""
+        self.oversize = False
+        """Whether the body was over its bound; it is then not here."""
+
+
+def _origin_form(target: bytes, headers: dict[bytes, bytes]) -> bytes:
+    """Read an absolute-form target: its authority counts, not the Host header (RFC 9112, 3.2.2)."""
+    try:
+        url = httptools.parse_url(target)
+    except httptools.HttpParserInvalidURLError:
+        return b"*"
+    if url.host:
+        headers[b"host"] = b"%b:%d" % (url.host, url.port) if url.port else url.host
+    path = url.path or b"/"
+    return path + b"?" + url.query if url.query else path
+
+
+class Wire(Protocol):
+    """What an exchange needs of its connection."""
+
+    gone: bool
+    peer: str
+    chunks: bool
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        ...
+
+    def ending(self) -> bytes:
+        """Give the header line that says what becomes of the connection, if one is needed."""
+        ...
+
+    async def drained(self) -> None:
+        """Wait while the client does not read."""
+        ...
+
+    def finished(self, exchange: Exchange) -> None:
+        """Learn that the exchange is over."""
+        ...
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        ...
+
+
+class Exchange:
+    """One request and its answer."""
+
+    __slots__ = ("_streaming", "_wire", "answered", "request", "task", "when_lost")
+
+    def __init__(self, wire: Wire, request: Request) -> None:
+        self.request = request
+        self.task: asyncio.Task[None] | None = None
+        self.when_lost: Callable[[], object] | None = None
+        """Called once if the client goes away before it is answered."""
+        self.answered = False
+        self._wire = wire
+        self._streaming = False
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client went away."""
+        return self._wire.gone
+
+    @property
+    def peer(self) -> str:
+        """Address of the other end; empty on a Unix socket."""
+        return self._wire.peer
+
+    @property
+    def can_stream(self) -> bool:
+        """Whether the client's HTTP has chunks."""
+        return self._wire.chunks
+
+    def respond(self, status: int, headers: bytes, body: bytes) -> None:
+        """Answer in one write. `headers` is encoded lines, without the length."""
+        if self.answered or self._streaming:
+            return
+        self.answered = True
+        wire = self._wire
+        shown = b"" if self.request.method == b"HEAD" else body
+        wire.write(
+            b"%bcontent-length: %d\r\n%b%b\r\n%b"
+            % (_STATUS[status], len(body), headers, wire.ending(), shown)
+        )
+
+    def begin(self, status: int, headers: bytes) -> None:
+        """Begin an answer that is sent in pieces; only where `can_stream`."""
+        if not self._streaming and not self.answered:
+            self._streaming = True
+            ending = self._wire.ending()
+            self._wire.write(b"%btransfer-encoding: chunked\r\n%b%b\r\n" % (_STATUS[status], headers, ending))
+
+    async def send(self, data: bytes) -> None:
+        """Send a piece, waiting while the client does not read."""
+        if data and self._streaming and not self.answered:
+            self._wire.write(b"%x\r\n%b\r\n" % (len(data), data))
+            await self._wire.drained()
+
+    def end(self, data: bytes = b"") -> None:
+        """End an answer that was sent in pieces."""
+        if self._streaming and not self.answered:
+            self.answered = True
+            last = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+            self._wire.write(last + b"0\r\n\r\n")
+
+    def close(self) -> None:
+        """Be done. What was not answered whole must not look as if it was."""
+        self.when_lost = None
+        if not self.answered:
+            self._wire.abort()
+        self._wire.finished(self)
