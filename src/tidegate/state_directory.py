@@ -10,7 +10,8 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -19,6 +20,9 @@ from tidegate.domain.errors import StateError
 VERSION = 1
 """Of the directory's layout. A gateway opens its own and earlier ones."""
 KEY_BYTES = 32
+CONTROL = "control.sock"
+_SOCKET_PATH = 107
+"""Bytes of a Unix socket's path (unix(7): `sun_path` has 108, with the NUL at its end)."""
 _KEY_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _INSTANCE = re.compile(r"[0-9a-f]{16}")
 
@@ -27,12 +31,40 @@ UPGRADES: Mapping[int, Upgrade] = {}
 """From each version to the next, to be run in order; each must bear being run twice."""
 
 
+@contextmanager
+def control_socket(state: Path) -> Generator[Path]:
+    """Give a path of the control socket that can be connected to, however long that of the directory is.
+
+    Raises:
+        OSError: the directory cannot be opened.
+    """
+    if _fits(state):
+        yield state / CONTROL
+        return
+    fd = os.open(state, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield _by_descriptor(fd)
+    finally:
+        os.close(fd)
+
+
+def _fits(state: Path) -> bool:
+    return len(os.fsencode(state / CONTROL)) <= _SOCKET_PATH
+
+
+def _by_descriptor(directory: int) -> Path:
+    # The link in /proc leads into the directory itself, so the socket stands where it always does, behind the
+    # directory's own permissions.
+    return Path(f"/proc/self/fd/{directory}/{CONTROL}")
+
+
 class StateDirectory:
     """An opened state directory: `open` for the one gateway that owns it, `look` for commands beside it."""
 
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
         self._lock = lock
+        self._descriptor = -1
         self._instance = ""
 
     @classmethod
@@ -55,6 +87,8 @@ class StateDirectory:
                 for name in ("journal", "packages", "runtime", "keys"):
                     (path / name).mkdir(mode=0o700, exist_ok=True)
                 directory._check_instance()
+                if not _fits(path):
+                    directory._descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             except BaseException:
                 directory.close()
                 raise
@@ -88,9 +122,10 @@ class StateDirectory:
 
     def close(self) -> None:
         """Let another gateway have it. Idempotent."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        for fd in (self._descriptor, self._lock):
+            if fd >= 0:
+                os.close(fd)
+        self._descriptor = self._lock = -1
 
     def __enter__(self) -> StateDirectory:
         return self
@@ -122,8 +157,8 @@ class StateDirectory:
 
     @property
     def control_socket(self) -> Path:
-        """Unix socket of the command line."""
-        return self.path / "control.sock"
+        """Unix socket of the command line, by a path that the owner can listen on while it has the directory."""
+        return self.path / CONTROL if self._descriptor < 0 else _by_descriptor(self._descriptor)
 
     @property
     def packages(self) -> Path:

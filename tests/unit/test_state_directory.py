@@ -1,5 +1,6 @@
 """The state directory is private, has one owner, and knows its version."""
 
+import asyncio
 import os
 import stat
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.domain.errors import StateError
-from tidegate.state_directory import VERSION, StateDirectory
+from tidegate.state_directory import VERSION, StateDirectory, control_socket
 
 HOLD = """
 import sys
@@ -54,6 +55,29 @@ def test_paths_are_those_that_are_documented(tmp_path: Path) -> None:
             "runtime",
         ]
         assert {path.parent for path in found} == {tmp_path / "s"}
+
+
+async def test_the_control_socket_stands_in_the_directory_however_long_its_path_is(tmp_path: Path) -> None:
+    path = tmp_path / ("long" * 40) / "s"
+    answered = asyncio.Event()
+
+    def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        answered.set()
+
+    with StateDirectory.open(path) as directory:
+        server = await asyncio.start_unix_server(answer, directory.control_socket)
+        assert (path / "control.sock").is_socket()
+        with control_socket(path) as reached:
+            _, writer = await asyncio.open_unix_connection(reached)
+        await asyncio.wait_for(answered.wait(), 10)
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+        await server.wait_closed()
+        directory.control_socket.unlink(missing_ok=True)
+    assert not (path / "control.sock").exists()
+    assert str(path) not in {os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")}
 
 
 def test_a_second_gateway_is_told_who_has_it(tmp_path: Path) -> None:

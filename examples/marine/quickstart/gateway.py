@@ -23,6 +23,8 @@ from typing import Any
 from examples.marine.quickstart.options import Failure
 from examples.marine.quickstart.place import Place
 
+from tidegate.state_directory import control_socket
+
 TIDEGATE = (str(Path(sys.executable).with_name("tidegate")),)
 ASK_SECONDS = 5.0
 UP_SECONDS = 20.0
@@ -50,7 +52,7 @@ class Gateway:
 
     def servers(self) -> list[Server]:
         """Ask how the servers are. Empty while the gateway does not answer yet."""
-        status = ask(self.place.control)
+        status = ask(self.place.state)
         if status is None:
             self.check()
             return []
@@ -58,7 +60,7 @@ class Gateway:
 
     def said_by(self, server: str) -> str:
         """Give the last that a server wrote on its standard error, indented; empty where it wrote nothing."""
-        lines = (_get(self.place.control, f"/v1/logs/{server}?lines=8") or b"").decode(errors="replace")
+        lines = (_get(self.place.state, f"/v1/logs/{server}?lines=8") or b"").decode(errors="replace")
         return "".join(f"\n  {line}" for line in lines.splitlines())
 
     def check(self) -> None:
@@ -118,7 +120,7 @@ def running(place: Place, port: int) -> Generator[Gateway]:
 
 def refuse_a_second_one(place: Place, port: int) -> None:
     """Raise `Failure` where a gateway holds our state, or anything holds the port."""
-    status = ask(place.control)
+    status = ask(place.state)
     if status is not None:
         raise Failure(
             f"a quickstart runs here already (process {status['pid']}, {status['url']}): stop that one first"
@@ -133,21 +135,22 @@ def refuse_a_second_one(place: Place, port: int) -> None:
             raise Failure(f"port {port} is in use: choose another with --port") from None
 
 
-def ask(control: Path) -> dict[str, Any] | None:
+def ask(state: Path) -> dict[str, Any] | None:
     """Ask a gateway's control socket for its status; None where none answers."""
     try:
-        answer = _get(control, "/v1/status")
+        answer = _get(state, "/v1/status")
         return None if answer is None else json.loads(answer)
     except ValueError:
         return None
 
 
-def _get(control: Path, path: str) -> bytes | None:
+def _get(state: Path, path: str) -> bytes | None:
     connection = http.client.HTTPConnection("localhost", timeout=ASK_SECONDS)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(ASK_SECONDS)
     try:
-        connection.sock.connect(os.fspath(control))
+        with control_socket(state) as address:
+            connection.sock.connect(os.fspath(address))
         connection.request("GET", path)
         answer = connection.getresponse()
         return answer.read() if answer.status == 200 else None
@@ -165,7 +168,7 @@ def last_lines(log: Path, count: int = 12) -> str:
 
 def _await_answer(gateway: Gateway) -> None:
     deadline = time.monotonic() + UP_SECONDS
-    while ask(gateway.place.control) is None:
+    while ask(gateway.place.state) is None:
         gateway.check()
         if time.monotonic() > deadline:
             raise Failure(

@@ -17,7 +17,6 @@ from examples.marine import database, repository
 from examples.marine.quickstart.host import BOOTSTRAP_PACKAGES, ROOT, Choice
 from examples.marine.quickstart.options import Failure
 
-SOCKET_PATH = 107  # sun_path of unix(7), less its end
 SERVER_UID = 65532  # whom a gateway that is root runs its servers as
 
 HEAD = """\
@@ -78,9 +77,9 @@ class Place:
         return self.directory / "tidegate.yaml"
 
     @property
-    def control(self) -> Path:
-        """The gateway's control socket."""
-        return self.directory / "state" / "control.sock"
+    def state(self) -> Path:
+        """The gateway's state directory, in which its control socket stands."""
+        return self.directory / "state"
 
     @property
     def log(self) -> Path:
@@ -94,10 +93,6 @@ def lay(place: Place, choice: Choice, port: int) -> bool:
     Raises:
         Failure: the directory cannot be written.
     """
-    if len(os.fsencode(place.control)) > SOCKET_PATH:
-        raise Failure(
-            f"the path {place.directory} is too long for a socket in it: use a clone in a shorter place"
-        )
     try:
         place.directory.mkdir(mode=0o755, exist_ok=True)
         _lay_database(place.database)

@@ -17,6 +17,7 @@ import aiohttp
 import msgspec
 
 from tidegate.domain.errors import StateError, TidegateError
+from tidegate.state_directory import control_socket
 
 MAX_ANSWER = 16 * 1024 * 1024
 DEADLINE = 10.0
@@ -83,18 +84,20 @@ async def connect(state: Path) -> AsyncGenerator[aiohttp.ClientSession]:
         StateError: none runs.
         TidegateError: it may not be asked, or broke off.
     """
-    socket = state / "control.sock"
-    connector = aiohttp.UnixConnector(path=str(socket))
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=DEADLINE)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as session:
-        try:
-            yield session
-        except aiohttp.ClientConnectorError as error:
-            raise _unreachable(state, error.os_error) from None
-        except aiohttp.ClientError as error:
-            raise TidegateError(f"the gateway on {state} broke off: {type(error).__name__}") from None
-        except OSError as error:
-            raise _unreachable(state, error) from None
+    try:
+        with control_socket(state) as path:
+            connector = aiohttp.UnixConnector(path=str(path))
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=DEADLINE)
+            async with aiohttp.ClientSession(
+                connector=connector, timeout=timeout, auto_decompress=False
+            ) as session:
+                yield session
+    except aiohttp.ClientConnectorError as error:
+        raise _unreachable(state, error.os_error) from None
+    except aiohttp.ClientError as error:
+        raise TidegateError(f"the gateway on {state} broke off: {type(error).__name__}") from None
+    except OSError as error:
+        raise _unreachable(state, error) from None
 
 
 def _unreachable(state: Path, error: OSError) -> TidegateError:

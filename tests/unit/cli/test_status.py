@@ -68,6 +68,17 @@ def test_a_socket_that_a_crash_left_counts_as_no_gateway(short: Path) -> None:
     assert "no gateway runs on" in run("servers", "--state", str(short)).err
 
 
+def test_a_directory_with_a_long_path_is_told_like_any_other(tmp_path: Path) -> None:
+    state = tmp_path / ("long" * 40)
+    for _ in range(2):
+        ran = run("servers", "--state", str(state))
+        assert (ran.status, ran.err) == (
+            1,
+            f"tidegate: no gateway runs on {state} (start one with tidegate serve)\n",
+        )
+        state.mkdir(exist_ok=True)
+
+
 def test_the_state_directory_is_found_by_the_settings_file(tmp_path: Path) -> None:
     config = tmp_path / "tidegate.yaml"
     config.write_text("state: here\nservers: {a: {url: 'http://h', headers: {A: '${env:NOT_SET}'}}}\n")
