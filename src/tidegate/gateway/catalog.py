@@ -20,7 +20,9 @@ from tidegate.telemetry import log
 PAGE = 1000
 """Tools a page of a list holds."""
 _LISTS_KEPT = 256
-"""Encoded lists kept per endpoint: one for each set of roles that asked, and page."""
+"""Encoded lists kept per endpoint: one for each principal that asked, and page."""
+LISTS_SIZE = 32 * 1024 * 1024
+"""Bytes of them: servers decide how large a tool's definition is."""
 _SETTLE = 0.05
 """Seconds to wait for further changes before views are built anew."""
 
@@ -34,11 +36,12 @@ class Endpoint:
         self.authorizer = authorizer
         self.view = View(spec)
         self._lists: dict[tuple[object, int, bool], bytes] = {}
+        self._lists_size = 0
 
     def show(self, view: View) -> None:
         """Serve a new view."""
         self.view = view
-        self._lists = {}
+        self._forget_lists()
 
     def resolve(self, principal: Principal, name: str) -> tuple[Entry, Decision]:
         """Give the entry of a shown name and the rule that allows it. What is hidden looks unknown.
@@ -59,10 +62,20 @@ class Endpoint:
         found = self._lists.get(key)
         if found is None:
             found = self._encode_list(principal, offset, modern)
-            if len(self._lists) >= _LISTS_KEPT:
-                self._lists.clear()
-            self._lists[key] = found
+            if len(self._lists) >= _LISTS_KEPT or self._lists_size + len(found) > LISTS_SIZE:
+                self._forget_lists()
+            if len(found) <= LISTS_SIZE:
+                self._lists[key] = found
+                self._lists_size += len(found)
         return found
+
+    @property
+    def kept(self) -> int:
+        """Bytes of the encoded lists that are kept."""
+        return self._lists_size
+
+    def _forget_lists(self) -> None:
+        self._lists, self._lists_size = {}, 0
 
     def _encode_list(self, principal: Principal, offset: int, modern: bool) -> bytes:
         decide = self.authorizer.decide

@@ -13,6 +13,7 @@ from tidegate import __version__
 from tidegate.audit.journal import Journal
 from tidegate.domain.errors import InvalidParams, MethodNotFound, ParseFailure
 from tidegate.gateway.call import Answer, Call
+from tidegate.gateway.catalog import PAGE
 from tidegate.gateway.sessions import Sessions
 from tidegate.gateway.view import View
 from tidegate.protocol import revisions
@@ -103,7 +104,10 @@ class LocalAnswers:
 def _offset(cursor: str | None) -> int:
     if cursor is None or not cursor.startswith("t") or not cursor[1:].isdecimal() or len(cursor) > 10:
         raise InvalidParams("cursor is not one that was given")
-    return int(cursor[1:])
+    offset = int(cursor[1:])
+    if offset % PAGE:  # encoded pages are kept, so there must not be one for every number
+        raise InvalidParams("cursor is not one that was given")
+    return offset
 
 
 def _instructions(view: View) -> dict[str, object]:

@@ -91,7 +91,7 @@ class Sessions:
         )
         nonce = os.urandom(_NONCE)
         data = self._ciphers[self._current].encrypt(nonce, msgspec.msgpack.encode(sealed), self._current)
-        return base64.urlsafe_b64encode(self._current + nonce + data).decode().rstrip("=")
+        return _encode(self._current + nonce + data)
 
     def cached(self, session_id: str, principal: Principal, endpoint: str) -> Session | None:
         """Give a session that was opened before, where it is this principal's."""
@@ -121,6 +121,7 @@ class Sessions:
         """End a session for good."""
         self._opened.pop(session_id, None)
         await self._state.put(f"session/ended/{session.key}", b"1", expires=LIFETIME)
+        self._opened.pop(session_id, None)  # a request may have opened it meanwhile
 
     async def _was_ended(self, session: Session) -> bool:
         try:
@@ -134,6 +135,8 @@ class Sessions:
             raise SessionUnknown(_UNKNOWN)
         try:
             data = base64.b64decode(session_id + "=" * (-len(session_id) % 4), altchars=b"-_", validate=True)
+            if _encode(data) != session_id:  # one session, one spelling: else another one outlives its end
+                raise SessionUnknown(_UNKNOWN)
             key_id, nonce = data[:_KEY_ID], data[_KEY_ID : _KEY_ID + _NONCE]
             plain = self._ciphers[key_id].decrypt(nonce, data[_KEY_ID + _NONCE :], key_id)
             sealed = msgspec.msgpack.decode(plain, type=_Sealed)
@@ -144,6 +147,10 @@ class Sessions:
             key, sealed.revision, sealed.principal, sealed.endpoint, sealed.client, sealed.capabilities,
             sealed.made, Asker(key, sealed.made),
         )  # fmt: skip
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 _UNKNOWN = "unknown session: send initialize again"

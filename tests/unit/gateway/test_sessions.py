@@ -206,3 +206,18 @@ async def test_a_session_made_after_a_loss_in_the_same_second_began_after_it() -
     session: Session = await kept.open(create(kept), ONE, "/mcp")
     assert session.asker.since == 1000.25
     assert session.asker.session == session.key
+
+
+async def test_an_id_has_one_spelling_so_that_its_end_is_the_end_of_every_one() -> None:
+    kept = sessions()
+    letters = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    spellings: set[str] = set()
+    while not spellings:  # the last letter has bits to spare in two of three lengths
+        session_id = create(kept, client="c" * len(spellings))
+        at = letters.index(session_id[-1])
+        spare = {2: 4, 3: 2}.get(len(session_id) % 4, 0)
+        spellings = {session_id[:-1] + letters[at ^ flip] for flip in range(1, 1 << spare)}
+        spellings |= {session_id.replace("-", "+").replace("_", "/"), session_id + "="} - {session_id}
+    for each in spellings:
+        with pytest.raises(SessionUnknown):
+            await kept.open(each, ONE, "/mcp")

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from tidegate.access.authorize import Authorizer
 from tidegate.domain.endpoint import EndpointSpec, Names
+from tidegate.domain.principal import Principal
 from tidegate.domain.target import Kind, Target
+from tidegate.gateway.catalog import LISTS_SIZE, Endpoint
 from tidegate.gateway.definitions import Definitions, Tool
 from tidegate.gateway.view import SERVERS, UNAVAILABLE, Part, View, build
 from tidegate.protocol.codec import encode
@@ -142,3 +145,14 @@ def test_one_servers_instructions_cannot_flood_a_models_context() -> None:
     assert view.instructions is not None
     assert len(view.instructions) < 5000
     assert view.instructions.endswith("short")
+
+
+def test_what_is_kept_of_large_lists_is_bounded_whoever_asks() -> None:
+    spec = EndpointSpec("/mcp", ("a",))
+    endpoint = Endpoint(spec, Authorizer(spec))
+    endpoint.show(build(spec, [part("a", tool("t", description="x" * 5_000_000))]))
+    for number in range(20):
+        principal = Principal("t", "key", f"p{number}", frozenset({"user"}))
+        for modern in (False, True):
+            assert len(endpoint.list_tools(principal, 0, modern=modern)) > 5_000_000
+            assert endpoint.kept <= LISTS_SIZE
