@@ -63,6 +63,9 @@ def install(target: Target, cache: Path) -> list[str]:
         *find_node().npm,
         "install",
         "--ignore-scripts",
+        # A dependency by git is cloned and prepared with its own settings, which can name programs to run,
+        # whatever is said here; and no version or hash pins it.
+        "--git=/bin/false",
         "--omit=dev",
         "--no-audit",
         "--no-fund",
