@@ -101,6 +101,8 @@ class Connection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._since = server.now
         self._in_request = False
+        self._asked = False
+        """Whether it has brought a request."""
         self._paused = False
         self._deaf = False
         """Whether what still comes is thrown away."""
@@ -214,11 +216,15 @@ class Connection(asyncio.Protocol):
             return
         self._head = 0
         self._in_request = False
+        self._asked = True
+        version = self._parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            self._refuse(b"505 HTTP Version Not Supported", "only HTTP/1.1 and 1.0 are spoken here")
+            return
         request = self._request()
         body = self._body
         request.body = body[0] if len(body) == 1 else b"".join(body)
-        parser = self._parser
-        self._next(request, parser.should_keep_alive(), parser.get_http_version() != "1.0")
+        self._next(request, self._parser.should_keep_alive(), version == "1.1")
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -292,7 +298,9 @@ class Connection(asyncio.Protocol):
         if self._current is not None or self._deaf:
             return
         waited = self._server.now - self._since
-        if self._in_request and waited > REQUEST_TIME:
+        if not self._asked and not self._in_request and waited > REQUEST_TIME and self._transport is not None:
+            self._transport.close()
+        elif self._in_request and waited > REQUEST_TIME:
             self._refuse(b"408 Request Timeout", "the request took too long to come")
             self._server.site.malformed(self.peer, "too slow")
         elif waited > IDLE_TIME and self._transport is not None:

@@ -36,6 +36,7 @@ class Listener:
         self._context = None if tls is None else server_context(tls)
         self._http = Server(app, bounds or HttpBounds())
         self._server: asyncio.Server | None = None
+        self._port: int | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._stamp = self._stamps()
 
@@ -47,9 +48,9 @@ class Listener:
     @property
     def port(self) -> int:
         """The TCP port that is listened on."""
-        if self._server is None:
-            raise RuntimeError("not listening")
-        return int(self._server.sockets[0].getsockname()[1])
+        if self._port is None:
+            raise RuntimeError("not listening on TCP")
+        return self._port
 
     async def open_tcp(self, host: str, port: int) -> None:
         """Listen on an address.
@@ -64,6 +65,7 @@ class Listener:
             )
         except OSError as error:
             raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        self._port = int(self._server.sockets[0].getsockname()[1])
         self._sweeper = asyncio.create_task(self._sweep(), name="listener sweeper")
 
     async def open_unix(self, path: Path) -> None:
