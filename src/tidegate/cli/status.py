@@ -20,11 +20,23 @@ if TYPE_CHECKING:
     from tidegate.cli.control import ServerStatus, Status, WorkloadStatus
 
 _COLOURS = {"ready": "green", "failed": "red", "stopped": "dim"}
-_FACTS = ("sandbox", "limits")
-"""Facts that are shown first."""
+_SUMMARY = ("sandbox", "limits")
+"""Facts that are shown in any case, and first."""
+_WIDE = 126
+"""Columns from which on what holds for a workload has room beside it."""
 
 
-def servers(config: Config = DEFAULT_CONFIG, state: StateDir = None, json: Json = False) -> None:
+def servers(
+    config: Config = DEFAULT_CONFIG,
+    state: StateDir = None,
+    facts: Annotated[
+        bool,
+        typer.Option(
+            "--facts", help="Show all that holds for each workload, not its sandbox and limits only."
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
     """Show the servers of the running gateway: state, reason, what holds for them."""
     told, body = asyncio.run(_ask(state_of(config, state)))
     if json:
@@ -32,7 +44,7 @@ def servers(config: Config = DEFAULT_CONFIG, state: StateDir = None, json: Json 
 
         write_json(loads(body))
     else:
-        _show(told)
+        _show(told, facts=facts)
 
 
 def logs(
@@ -65,7 +77,7 @@ async def _logs(state: Path, server: str, lines: int, *, follow: bool) -> None:
             sys.stdout.flush()
 
 
-def _show(told: Status) -> None:
+def _show(told: Status, *, facts: bool) -> None:
     health = "draining" if told.draining else "ready" if told.ready else "not ready"
     since = f", up {_span(time.time() - told.started)}" if told.started else ""
     write(f"tidegate {told.version} at {told.url}: {health}{since}")
@@ -79,37 +91,53 @@ def _show(told: Status) -> None:
         if server.reason or server.retry_in:
             write(f"  {server.name}: {_reason(server)}")
     workloads = [each for server in told.servers for each in server.workloads]
-    if workloads:
-        write("")
-        out().print(_workloads(workloads))
+    if not workloads:
+        return
+    write("")
+    if out().width >= _WIDE and not facts:
+        out().print(_workloads(workloads, holds=True))
+        return
+    out().print(_workloads(workloads, holds=False))
+    write("")
+    out().print(_holds(workloads, facts=facts))
 
 
 def _servers(servers: list[ServerStatus]) -> Table:
-    rows = table("SERVER", "STATE", "TOOLS", "RUNTIME", "SHARING", "WORKLOADS", "LAUNCH")
+    rows = table("SERVER", "STATE", "TOOLS", "RUNTIME", "SHARING", "LAUNCH")
     for server in servers:
         colour = _COLOURS.get(server.state, "yellow")
         runtime = f"{server.runtime}, {server.transport}" if server.transport else server.runtime
-        cells = [server.name, server.state, str(server.tools), runtime, server.sharing]
-        cells += [str(len(server.workloads)), server.launch]
+        cells = [server.name, server.state, str(server.tools), runtime, server.sharing, server.launch]
         name, state, *rest = (cell(each) for each in cells)
         rows.add_row(name, f"[{colour}]{state}[/]", *rest)
     return rows
 
 
-def _workloads(workloads: list[WorkloadStatus]) -> Table:
-    rows = table("WORKLOAD", "STATE", "AGE", "CALLS", "IN FLIGHT", "RESTARTS", "HOLDS")
+def _workloads(workloads: list[WorkloadStatus], *, holds: bool) -> Table:
+    rows = table("WORKLOAD", "STATE", "AGE", "CALLS", "IN FLIGHT", "RESTARTS", *(["HOLDS"] if holds else []))
     for workload in workloads:
         colour = _COLOURS.get(workload.state, "yellow")
         age = _span(time.time() - workload.started) if workload.started else "-"
-        facts = sorted(
-            workload.facts.items(),
-            key=lambda fact: _FACTS.index(fact[0]) if fact[0] in _FACTS else len(_FACTS),
-        )
         counts = (str(workload.calls), str(workload.in_flight), str(workload.restarts))
-        reason = [workload.reason] if workload.reason else []
-        holds = cell("\n".join([*reason, *(f"{name}: {value}" for name, value in facts)]))
-        rows.add_row(cell(workload.id), f"[{colour}]{cell(workload.state)}[/]", age, *counts, holds)
+        last = [_lines(workload, facts=False)] if holds else []
+        rows.add_row(cell(workload.id), f"[{colour}]{cell(workload.state)}[/]", age, *counts, *last)
     return rows
+
+
+def _holds(workloads: list[WorkloadStatus], *, facts: bool) -> Table:
+    rows = table("WORKLOAD", "HOLDS")
+    for workload in workloads:
+        rows.add_row(cell(workload.id), _lines(workload, facts=facts))
+    return rows
+
+
+def _lines(workload: WorkloadStatus, *, facts: bool) -> str:
+    """Say what holds for a workload: the reason of its state, its sandbox and limits, and all else if asked."""
+    told = workload.facts
+    lines = [workload.reason, *(told.get(name) for name in _SUMMARY)]
+    if facts:
+        lines += [f"{name}: {value}" for name, value in sorted(told.items()) if name not in _SUMMARY]
+    return cell("\n".join(line for line in lines if line)) or "-"
 
 
 def _reason(server: ServerStatus) -> str:

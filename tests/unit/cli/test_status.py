@@ -15,9 +15,30 @@ async def test_servers_shows_state_reason_and_what_holds(gateway: Gateway) -> No
     assert "tidegate 0.1.0 at http://127.0.0.1:8080: ready, up" in lines[0]
     assert "/mcp: time, vessels (names: prefixed)" in lines[1]
     time = next(line for line in lines if line.startswith("time "))
-    assert time.split() == ["time", "ready", "2", "docker,", "stdio", "principal", "1", "package", "pypi:mcp-server-time", "2026.10.19"]  # fmt: skip
-    assert any("tg-time-0a0a0a0a" in line and "sandbox: container" in line for line in lines)
-    assert any("limits: memory, cpus, pids" in line for line in lines)
+    assert time.split() == ["time", "ready", "2", "docker,", "stdio", "principal", "package", "pypi:mcp-server-time", "2026.10.19"]  # fmt: skip
+    workload = next(at for at, line in enumerate(lines) if line.startswith("tg-time-0a0a0a0a"))
+    assert lines[workload].rstrip().endswith("  container")
+    assert lines[workload + 1].strip() == "memory, cpus, pids"
+    assert "image: x" not in ran.out
+
+
+async def test_servers_shows_everything_that_holds_when_asked(gateway: Gateway) -> None:
+    ran = await run_beside("servers", "--state", str(gateway.state), "--facts")
+    lines = [line.strip() for line in ran.out.splitlines()]
+    assert lines[-3:] == ["tg-time-0a0a0a0a  container", "memory, cpus, pids", "image: x"]
+
+
+async def test_servers_breaks_no_word_in_a_terminal_of_80_columns(gateway: Gateway) -> None:
+    sandbox = "container (runc), seccomp, no capabilities, read-only root"
+    facts = {"sandbox": sandbox, "limits": "256 MiB memory, 1 cpu, 128 pids"}
+    time, *others = STATUS["servers"]
+    workloads = [{**time["workloads"][0], "facts": facts}]
+    gateway.status = {**STATUS, "servers": [{**time, "workloads": workloads}, *others]}
+    ran = await run_beside("servers", "--state", str(gateway.state), env={"COLUMNS": "80"})
+    lines = ran.out.splitlines()
+    assert max(len(line) for line in lines) <= 80
+    assert f"tg-time-0a0a0a0a  {sandbox}" in [line.rstrip() for line in lines]
+    assert any(line.rstrip().endswith("package pypi:mcp-server-time") for line in lines)
 
 
 async def test_what_a_server_says_reaches_no_terminal_as_a_command(gateway: Gateway) -> None:

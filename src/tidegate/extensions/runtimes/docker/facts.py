@@ -64,10 +64,7 @@ def facts_of(container: Json) -> dict[str, str]:
         **labelled_facts(labels),
         "user": str(container.get("Config", {}).get("User", "")),
         "network": "none" if host.get("NetworkMode") == "none" else str(host.get("NetworkMode", "")),
-        "memory": f"{memory} MiB",
-        "cpus": f"{cpus:g}",
-        "pids": str(pids),
-        "limits": f"{memory} MiB memory, {cpus:g} cpus, {pids} pids",
+        "limits": f"{memory} MiB memory, {cpus:g} {'cpu' if cpus == 1 else 'cpus'}, {pids} pids",
         "container": str(container.get("Id", ""))[:12],
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tidegate.domain.workload import WorkloadIdentity, WorkloadKey
-from tidegate.extensions.runtimes.docker.facts import address_of, ending_of, observed
+from tidegate.extensions.runtimes.docker.facts import address_of, ending_of, facts_of, observed
 
 IDENTITY = WorkloadIdentity("tg-web-00000001", "f" * 16, WorkloadKey("web", "a" * 16, "shared"))
 
@@ -62,3 +62,14 @@ def test_a_listed_workload_is_observed_with_address_and_facts() -> None:
     stopped = observed({**listed, "State": "exited"})
     assert stopped is not None
     assert (stopped.running, stopped.address) == (False, None)
+
+
+def test_limits_are_told_once_and_in_one_line() -> None:
+    host = {"Memory": 256 << 20, "NanoCpus": 10**9, "PidsLimit": 128, "NetworkMode": "none"}
+    told = facts_of({"Id": "0123456789abcdef", "Config": {"User": "1:1"}, "HostConfig": host})
+    assert told == {
+        "limits": "256 MiB memory, 1 cpu, 128 pids",
+        "user": "1:1",
+        "network": "none",
+        "container": "0123456789ab",
+    }
