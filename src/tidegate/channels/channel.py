@@ -7,10 +7,9 @@ the server said as bytes. It knows the upstream's era; nobody above it needs to.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
-from msgspec import Raw
+from msgspec import Raw, Struct, field
 
 from tidegate.domain.workload import Upstream
 from tidegate.ports.recorder import Intent
@@ -21,8 +20,7 @@ Notify = Callable[[str, Object], None]
 client's own again. Called on the loop's thread; must not block or raise."""
 
 
-@dataclass(slots=True)
-class Outbound:
+class Outbound(Struct):
     """A request on its way to a server, in neither era's dress yet."""
 
     method: str
@@ -39,8 +37,7 @@ class Outbound:
     """`Mcp-Param-*` headers for a modern HTTP upstream."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """What the server answered: one of the two, as it came."""
 
     result: Raw | None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from tidegate.channels.channel import Notify
 from tidegate.domain.errors import MethodNotFound, Refusal
@@ -19,8 +18,7 @@ from tidegate.protocol.codec import Object, encode_error, error_object
 from tidegate.protocol.inbound import Inbound
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct):
     """One request or notification. What is not known yet is filled in on its way."""
 
     id: str
@@ -68,13 +66,12 @@ class Call:
         return self.session.client if self.session else self.inbound.client
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What goes back: an HTTP status, a JSON body, further headers."""
 
     status: int
     body: bytes = b""
-    headers: tuple[tuple[bytes, bytes], ...] = field(default=())
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 ACCEPTED = Answer(202)

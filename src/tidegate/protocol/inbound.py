@@ -8,9 +8,8 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-from msgspec import Raw
+from msgspec import Raw, Struct, field
 
 from tidegate.domain.errors import (
     HeaderMismatch,
@@ -35,8 +34,7 @@ _LEGACY_ONLY = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
+class Inbound(Struct, frozen=True):
     """A message with what its era adds to it."""
 
     message: Message
