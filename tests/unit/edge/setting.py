@@ -1,0 +1,210 @@
+"""A listener of the real kind on loopback, before a gateway of coroutines, and a client of exact bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.unit.gateway.setting import GatewaySetting
+from tidegate.edge.app import App
+from tidegate.edge.connection import HttpBounds
+from tidegate.edge.control import Control
+from tidegate.edge.guard import Guard
+from tidegate.edge.listener import Listener, Tls
+from tidegate.edge.mcp import McpEdge
+from tidegate.edge.probes import Probes
+from tidegate.extensions.identity.local import local_principal
+from tidegate.ports.identity import Vouched
+from tidegate.protocol import revisions
+
+PATIENCE = 5.0
+CRLF = b"\r\n"
+
+
+class EdgeSetting:
+    """A gateway that listens on a port and on a socket."""
+
+    def __init__(self, gateway: GatewaySetting, place: Path) -> None:
+        self.gateway = gateway
+        self.time = gateway.time
+        self.socket = place / "control.sock"
+        self.stopped = 0
+        self.refusing: str | None = None
+        self.listener: Listener
+        self.private: Listener
+        self._ids = (f"id-{number}" for number in itertools.count(1))
+
+    async def open(self, *, body: int = 1 << 20, tls: Tls | None = None) -> EdgeSetting:
+        """Listen."""
+        made = self.gateway
+        edge = self._edge(body, None)
+        fleet = made.fleet.fleet
+        probes = Probes(fleet, made.metrics, lambda: {"tidegate_connections": 1}, lambda: self.refusing)
+        pages = {"/healthz": probes.healthz, "/readyz": probes.readyz, "/metrics": probes.metrics}
+        self.listener = Listener(App(edge, pages), bounds=HttpBounds(body), tls=tls)
+        await self.listener.open_tcp("127.0.0.1", 0)
+        self.port = self.listener.port
+        control = Control(fleet, made.catalog, lambda: {"version": "test"}, self._stop, made.fleet.now)
+        self.private = Listener(
+            App(self._edge(body, Vouched(local_principal())), pages, {"/v1/": control}),
+            bounds=HttpBounds(body),
+        )
+        await self.private.open_unix(self.socket)
+        return self
+
+    def _stop(self) -> None:
+        self.stopped += 1
+
+    def _edge(self, body: int, operator: Vouched | None) -> McpEdge:
+        made = self.gateway
+        return McpEdge(
+            made.pipeline, made.endpoints, Guard(listen_host="127.0.0.1"),
+            new_id=lambda: next(self._ids), operator=operator,
+        )  # fmt: skip
+
+    async def close(self) -> None:
+        """Stop listening."""
+        await self.listener.close(1.0)
+        await self.private.close(1.0)
+
+    async def connect(self, context: ssl.SSLContext | None = None) -> Wire:
+        """Open a connection."""
+        name = None if context is None else "localhost"
+        return Wire(*await asyncio.open_connection("127.0.0.1", self.port, ssl=context, server_hostname=name))
+
+    async def control(self) -> Wire:
+        """Open a connection to the control socket."""
+        return Wire(*await asyncio.open_unix_connection(str(self.socket)))
+
+    async def post(self, body: object, **headers: str) -> Got:
+        """Send one POST on a connection of its own."""
+        wire = await self.connect()
+        try:
+            return await wire.post(body, **headers)
+        finally:
+            await wire.close()
+
+
+@dataclass
+class Got:
+    """An answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    events: list[bytes] = field(default_factory=list[bytes])
+    """Of an event stream: each block, as it came."""
+
+    @property
+    def json(self) -> Any:
+        """Its JSON; of an event stream, that of the last event."""
+        if self.events:
+            return json.loads(self.events[-1].removeprefix(b"data: "))
+        return json.loads(self.body)
+
+
+def modern(method: str, request_id: object = 1, **params: Any) -> tuple[dict[str, str], dict[str, Any]]:
+    """Give headers and body of a modern request."""
+    meta = {
+        revisions.META_VERSION: revisions.MODERN,
+        revisions.META_CAPABILITIES: {},
+        **params.pop("meta", {}),
+    }
+    headers = {"MCP-Protocol-Version": revisions.MODERN, "Mcp-Method": method}
+    if "name" in params:
+        headers["Mcp-Name"] = params["name"]
+    return headers, {
+        "jsonrpc": "2.0",
+        "id": request_id,
+        "method": method,
+        "params": {**params, "_meta": meta},
+    }
+
+
+def tool(name: str, request_id: object = 1, **arguments: Any) -> tuple[dict[str, str], dict[str, Any]]:
+    """Give headers and body of a modern tools/call."""
+    return modern("tools/call", request_id, name=name, arguments=arguments)
+
+
+def raw_post(body: object, headers: dict[str, str] | None = None, path: str = "/mcp") -> bytes:
+    """Encode a POST."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    whole = {
+        "Host": "127.0.0.1", "Authorization": "ann", "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream", "Content-Length": str(len(data)), **(headers or {}),
+    }  # fmt: skip
+    lines = [f"{name}: {value}" for name, value in whole.items() if value != "-"]
+    return "\r\n".join([f"POST {path} HTTP/1.1", *lines, "", ""]).encode("latin-1") + data
+
+
+class Wire:
+    """One connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def post(self, body: object, **headers: str) -> Got:
+        """Send a POST and read its answer."""
+        await self.send(raw_post(body, {name.replace("_", "-"): value for name, value in headers.items()}))
+        return await self.read()
+
+    async def get(self, path: str, method: str = "GET") -> Got:
+        """Send a request without a body and read its answer."""
+        await self.send(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        return await self.read()
+
+    async def head(self) -> Got:
+        """Read the head of an answer."""
+        async with asyncio.timeout(PATIENCE):
+            head = await self.reader.readuntil(CRLF * 2)
+        line, *lines = head.decode("latin-1").rstrip().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (each.partition(":") for each in lines)}
+        return Got(int(line.split(" ")[1]), headers, b"")
+
+    async def read(self) -> Got:
+        """Read an answer."""
+        got = await self.head()
+        async with asyncio.timeout(PATIENCE):
+            if "content-length" in got.headers:
+                got.body = await self.reader.readexactly(int(got.headers["content-length"]))
+            elif got.headers.get("transfer-encoding") == "chunked":
+                while chunk := await self.chunk():
+                    got.body += chunk
+            else:
+                got.body = await self.reader.read()
+        if got.headers.get("content-type", "").startswith("text/event-stream"):
+            got.events = [block for block in got.body.split(b"\n\n") if block]
+        return got
+
+    async def chunk(self) -> bytes:
+        """Read one chunk; empty at the end."""
+        async with asyncio.timeout(PATIENCE):
+            size = int(await self.reader.readuntil(CRLF), 16)
+            return (await self.reader.readexactly(size + 2))[:-2]
+
+    async def ended(self) -> bytes:
+        """Read until the other side closes."""
+        async with asyncio.timeout(PATIENCE):
+            try:
+                return await self.reader.read()
+            except ConnectionResetError:
+                return b""
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self.writer.close()
+        try:
+            await self.writer.wait_closed()
+        except (ConnectionError, ssl.SSLError):
+            pass
