@@ -17,9 +17,27 @@ from tidegate.cli import audit, call, check, clean, connect, key, serve, status,
 from tidegate.cli.output import say
 from tidegate.domain.errors import SettingsError, TidegateError
 
+# Not exported by Typer; older ones take it from Click.
+_WrongUsage: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
+
 
 class Commands(TyperGroup):
-    """Commands whose errors are lines and exit codes, never tracebacks."""
+    """Commands whose errors are lines and exit codes, never tracebacks or boxes."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run, and end with the status of what was asked for."""
+        try:
+            status = super().main(*args, **{**kwargs, "standalone_mode": False})
+        except _WrongUsage as error:
+            if type(error).__name__ != "NoArgsIsHelpError":  # the help has been printed
+                say(f"tidegate: {_in_a_line(error)}")
+            status = getattr(error, "exit_code", 2)
+        except typer.Abort:
+            say("tidegate: aborted")
+            status = 1
+        sys.exit(status if isinstance(status, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
@@ -39,6 +57,14 @@ class Commands(TyperGroup):
             raise typer.Exit(2)
         say(f"tidegate: {told}")
         raise typer.Exit(1)
+
+
+def _in_a_line(error: Any) -> str:
+    """Say what is wrong with the usage, and where the right one is told."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    see = f" (see {context.command_path} --help)" if context is not None else ""
+    return message[:1].lower() + message[1:] + see
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:

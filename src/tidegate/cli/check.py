@@ -63,7 +63,8 @@ def _facts(settings: Settings) -> dict[str, object]:
 
 
 def _show(config: str, settings: Settings) -> None:
-    write(f"{config} is right: {len(settings.servers)} servers, {len(settings.endpoints)} endpoints")
+    held = ", ".join((_count(len(settings.servers), "server"), _count(len(settings.endpoints), "endpoint")))
+    write(f"{config} is right: {held}")
     write(f"listens on {settings.listen} (auth: {settings.auth.type}), keeps its state in {settings.state}")
     rows = table("SERVER", "LAUNCH", "RUNTIME", "SHARING", "ENDPOINTS")
     for spec in settings.servers:
@@ -72,3 +73,7 @@ def _show(config: str, settings: Settings) -> None:
         rows.add_row(*(cell(each) for each in row))
     if settings.servers:
         out().print(rows)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

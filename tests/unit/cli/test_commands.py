@@ -88,12 +88,46 @@ def test_check_sums_up_what_is_right(tmp_path: Path) -> None:
     )
     ran = run("check", "--config", str(config))
     assert ran.status == 0
-    assert f"{config} is right: 2 servers, 1 endpoint" in ran.out
+    assert ran.out.splitlines()[0] == f"{config} is right: 2 servers, 1 endpoint"
     assert "package pypi:t 1" in ran.out
     assert "canary" not in ran.out
     facts = run("check", "--config", str(config), "--json").json()
     assert facts["ok"] is True
     assert [server["name"] for server in facts["servers"]] == ["time", "far"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("servrs",), "no such command 'servrs'. Did you mean 'servers', 'serve'? (see tidegate --help)"),
+        (("key", "creat"), "no such command 'creat'. Did you mean 'create'? (see tidegate key --help)"),
+        (("xyzzy",), "no such command 'xyzzy' (see tidegate --help)"),
+        (("servers", "--cnfig", "x"), "no such option: --cnfig (Possible options: --config) (see tidegate servers --help)"),
+        (("--bogus",), "no such option: --bogus (see tidegate --help)"),
+    ],
+)  # fmt: skip
+def test_a_word_that_is_unknown_is_one_line_with_the_nearest_known_one(
+    arguments: tuple[str, ...], told: str
+) -> None:
+    ran = run(*arguments)
+    assert (ran.status, ran.out, ran.err) == (2, "", f"tidegate: {told}\n")
+
+
+@pytest.mark.parametrize("arguments", [("logs",), ("logs", "x", "-n", "many"), ("serve", "--port", "65536")])
+def test_a_value_that_is_missing_or_wrong_is_one_line_too(arguments: tuple[str, ...]) -> None:
+    ran = run(*arguments)
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err.startswith("tidegate: ")
+    assert ran.err.endswith(f"(see tidegate {arguments[0]} --help)\n")
+    assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [(), ("key",)])
+def test_a_command_that_lacks_its_second_word_shows_its_help(arguments: tuple[str, ...]) -> None:
+    ran = run(*arguments)
+    assert ran.status == 2
+    assert "Usage: " in ran.out + ran.err
+    assert "tidegate: " not in ran.err
 
 
 def test_serve_refuses_what_the_command_line_makes_unsafe(tmp_path: Path) -> None:
