@@ -300,16 +300,9 @@ def _gauges(plant: Plant, listeners: Sequence[Listener]) -> Callable[[], dict[st
 
 
 def _refusing(pipeline: Pipeline, journal: Journal) -> str | None:
-    """Say why no call is taken now, or None. After a full disk, that there is room again is tried, and recorded."""
     if pipeline.draining:
         return "the gateway is stopping"
-    if pipeline.unrecorded is not None and journal.failure is None:
-        try:
-            journal.event(RecordKind.GATEWAY, {"event": "recording again", "after": pipeline.unrecorded})
-        except JournalUnavailable as error:
-            return str(error)
-        pipeline.unrecorded = None
-    return journal.failure
+    return journal.shortage()
 
 
 def _caps(settings: Settings) -> Caps:

@@ -26,6 +26,8 @@ from tidegate.ports.recorder import Intent
 
 Durability = Literal["write", "fsync"]
 
+_CALL_ROOM = 16 * 1024
+"""Bytes that the records of the largest call need."""
 _OUTCOME_ROOM = 420
 """Bytes an outcome needs beside the writer, the tenant and the call id: every number at its longest."""
 _MAX_PARTS = 4096
@@ -262,6 +264,14 @@ class Journal:
     def failure(self) -> str | None:
         """Why the journal takes nothing until the next start, or None."""
         return self._tape.failure
+
+    def shortage(self) -> str | None:
+        """Say why a call could not be recorded now, or None. Takes room for one, and writes nothing."""
+        try:
+            self._tape.make_room(_CALL_ROOM)
+        except JournalUnavailable as error:
+            return str(error)
+        return None
 
     @property
     def open_intents(self) -> int:

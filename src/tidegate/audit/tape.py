@@ -171,6 +171,15 @@ class Tape:
             self._fd = self._tip = -1
             self.fail(self.failure or "the journal is closed")
 
+    def make_room(self, size: int) -> None:
+        """Have room for so many further bytes, as far as it is not there yet.
+
+        Raises:
+            JournalUnavailable: there is none.
+        """
+        if self._size + size > self._free:
+            self._extend(self._size + self.owed + size)
+
     def _extend(self, needed: int) -> None:
         if self.failure is not None or self._room is None:
             raise JournalUnavailable(self.failure or "the journal is closed")

@@ -6,6 +6,7 @@ Sources: MCP 2026-07-28 and 2025-11-25, basic/transports, Streamable HTTP.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
 from tidegate.channels.channel import ChannelEvents, Outbound, Reply
@@ -48,6 +49,8 @@ _LASTING = 5.0
 """Seconds for the question whether a session lasts."""
 _GOODBYE = 2.0
 """Seconds for the end of a session."""
+_LEAVE = 1.0
+"""Seconds that calls under way have to learn that their session was forgotten."""
 _NO_WORD_ON_THE_ERA = frozenset({401, 403, 407, 408, 429, 502, 503, 504})
 """Statuses of a probe that say nothing about the server's era: asking again in the other one is of no use."""
 
@@ -84,6 +87,10 @@ class StreamableHttpChannel:
         self._upstream: Upstream | None = None
         self._dress: Dress | None = None
         self._ended: str | None = None
+        self._forgotten = False
+        """Whether it ended since the server no longer knows the session."""
+        self._idle = asyncio.Event()
+        """Set whenever the last call under way has ended."""
 
     # Handshake
 
@@ -187,6 +194,12 @@ class StreamableHttpChannel:
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.gather(self._listener, return_exceptions=True)
+        if self._forgotten and self._calls:
+            # Each learns for itself that nothing was done with it, and may be sent again.
+            self._idle.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LEAVE):
+                    await self._idle.wait()
         await self._errands.close(_GOODBYE)
         if was_open and self._headers.session is not None:
             request = HttpRequest(b"DELETE", self._path, self._headers.get(), timeout=_GOODBYE)
@@ -222,10 +235,13 @@ class StreamableHttpChannel:
                 self._errands.run(self._errand(cancelled(call.ident, "nobody waits for it")))
             raise
         except SessionForgotten as failure:
+            self._forgotten = True
             self._end(str(failure))
             raise
         finally:
             del self._calls[call.ident]
+            if not self._calls:
+                self._idle.set()
 
     async def _post(self, call: HttpCall, data: bytes, *, repeatable: bool = False) -> HttpResponse:
         outbound = call.outbound
@@ -282,6 +298,7 @@ class StreamableHttpChannel:
     async def _listen(self) -> None:
         gone = await listen(self._origin, self._path, self._headers, self._heard)
         if gone and self._headers.session is not None:
+            self._forgotten = True
             self._end(f"{self._origin.where} no longer knows the session")
 
     def _heard(self, event: Event) -> bool:

@@ -18,6 +18,7 @@ from tidegate.domain.errors import (
     EngineUnavailable,
     RuntimeFailure,
     ServerUnavailable,
+    SessionForgotten,
 )
 from tidegate.domain.server import ServerSpec
 from tidegate.domain.workload import Upstream, WorkloadIdentity, WorkloadState
@@ -125,6 +126,8 @@ class Workload:
         """Calls that wait for it to become ready."""
         self._owner = owner
         self._failures = 0
+        self._used = False
+        """Whether it was called since it was last brought up."""
         self._changed = asyncio.Event()
         self._ended: asyncio.Future[tuple[str, bool]] | None = None
         self._retired: Channel | None = None
@@ -235,6 +238,8 @@ class Workload:
             await self._owner.launcher.end(self.identity, CRASH_GRACE)
             if known is not None:  # what ran is gone, and so is what it remembered
                 self._owner.workload_lost(self)
+                if isinstance(error, SessionForgotten) and self._used:
+                    self._failures = 0  # a remote server's way, and no faster than it is called
                 await self._back_off(self.reason or str(error), 0.0)
             else:
                 await self._back_off(str(error), FIRST_BACKOFF)
@@ -271,12 +276,14 @@ class Workload:
         self._ended = loop.create_future()
         self.channel, self.facts = opened.channel, opened.facts
         self.ready_since = self.last_used = loop.time()
+        before = self.calls
         self._set(WorkloadState.READY, None)
         try:
             reason, violated = await self._ended
         finally:
             if loop.time() - self.ready_since >= SETTLED:
                 self._failures = 0
+            self._used = self.calls > before
             self._ended, self.ready_since = None, None
         if self._stopping:
             self._set(WorkloadState.STOPPING, None)

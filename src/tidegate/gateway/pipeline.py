@@ -69,8 +69,6 @@ class Pipeline:
         clock: Callable[[], float],
     ) -> None:
         self.draining = False
-        self.unrecorded: str | None = None
-        """Why a request was refused since it could not be recorded; whoever sees that it can be takes it back."""
         self._authenticator = authenticator
         self._sessions = sessions
         self._local = local
@@ -107,7 +105,6 @@ class Pipeline:
         except Refusal as refusal:
             return self.refuse(call, refusal)
         except JournalUnavailable as error:
-            self.unrecorded = str(error)
             return self.refuse(
                 call, JournalRefused(f"nothing was done, since it cannot be recorded: {error}")
             )
@@ -195,15 +192,14 @@ class Pipeline:
 
     def _begin(self, call: Call) -> None:
         """Let a `notifications/cancelled` find the call, also while it waits for a workload."""
-        task = asyncio.current_task()
-        if call.session is not None and task is not None:
-            self._running[call.session.key, bytes(call.inbound.message.id or b"")] = task
+        if call.session is not None and call.task is not None:
+            self._running[call.session.key, bytes(call.inbound.message.id or b"")] = call.task
 
     def _end(self, call: Call) -> None:
         if call.session is not None:
             key = call.session.key, bytes(call.inbound.message.id or b"")
-            if self._running.get(key) is asyncio.current_task():  # an id may be in use twice
-                del self._running[key]
+            if self._running.get(key) is call.task:  # an id may be in use twice
+                self._running.pop(key, None)
 
     async def _wait_for_lease(self, call: Call, entry: Entry) -> tuple[Lease, Decision]:
         """Wait for a workload; then look again whether the call may still go out."""
@@ -277,9 +273,10 @@ class Pipeline:
         outbound = self._outbound(call, entry)
         try:
             return await lease.channel.call(intent, outbound)
-        except SessionForgotten as error:  # a 404 for the session: nothing was done with the call
-            if lease.workload.channel is lease.channel:  # else another call has seen to that already
-                lease.workload.renew(str(error))
+        except SessionForgotten:
+            # A 404 for the session: nothing was done with the call. The channel has told its workload, and
+            # another call may have brought that up anew already.
+            pass
         server, timeout = entry.target.server, self._spec(entry).timeouts.start
         with await self._fleet.lease(server, self._sharing(call, entry), call.asker, timeout) as again:
             return await again.channel.call(intent, outbound)
