@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.process.bench import INSTANCE
 from tidegate.domain.errors import RuntimeFailure
-from tidegate.domain.server import Command, ServerSpec
+from tidegate.domain.server import Command, Package, ServerSpec
 from tidegate.extensions.runtimes.process import PROCESS, ProcessSettings
 from tidegate.extensions.runtimes.process.launcher import kernel
 from tidegate.ports.extension import Surroundings
@@ -76,8 +76,10 @@ async def test_a_sandbox_that_is_asked_for_is_not_replaced_by_another(tmp_path: 
         pytest.skip("landlock can be had: only root's gateway refuses it")
     settings = ProcessSettings(sandbox="landlock")
     async with PROCESS.open(settings, Surroundings(tmp_path, INSTANCE)) as runtime:
-        spec = ServerSpec("sh", Command(("/bin/sh",)), "process")
-        with pytest.raises(
-            RuntimeFailure, match=r"no sandbox can be had \(landlock: .*install the package bubblewrap"
+        for launch, otherwise in (
+            (Command(("/bin/sh",)), "declare `unsandboxed: true` for it"),
+            (Package("pypi", "it", "1.0"), "run it in a container with `runtime: docker`"),
         ):
-            await runtime.prepare(spec, nothing_said)
+            with pytest.raises(RuntimeFailure, match=r"no sandbox can be had \(landlock: ") as caught:
+                await runtime.prepare(ServerSpec("it", launch, "process"), nothing_said)
+            assert str(caught.value).endswith(f": install the package bubblewrap, or {otherwise}")

@@ -66,11 +66,11 @@ class Ladder:
     """Why a rung does not hold here."""
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def climb(self) -> Rung:
-        """Give the best rung that holds.
+    async def climb(self, otherwise: str) -> Rung:
+        """Give the best rung that holds. `otherwise` says what can be done where none does, for people.
 
         Raises:
-            RuntimeFailure: none does; says why and what to install.
+            RuntimeFailure: none does; says why, and what to install or do.
         """
         async with self._one:
             if self.found is None:
@@ -81,7 +81,7 @@ class Ladder:
                         self.found = rung
                         return rung
                     self.reasons[rung] = reason
-                advice = "install the package bubblewrap, or declare `unsandboxed: true` for the server"
+                advice = f"install the package bubblewrap, or {otherwise}"
                 raise RuntimeFailure(f"no sandbox can be had ({self.passed}): {advice}")
             return self.found
 

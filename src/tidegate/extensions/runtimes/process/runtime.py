@@ -160,7 +160,7 @@ class ProcessRuntime:
     async def _plan(self, spec: ServerSpec, home: Path, say: Callable[[str], None]) -> Plan:
         user = user_of(spec)
         bare = isinstance(spec.launch, Command) and spec.launch.unsandboxed
-        rung = Rung.NONE if bare else await self._ladder(user).climb()
+        rung = Rung.NONE if bare else await self._ladder(user).climb(_otherwise(spec))
         if isinstance(spec.launch, Package):
             made = await self._environment(spec.launch, rung, say)
         elif isinstance(spec.launch, Command):
@@ -229,6 +229,13 @@ class ProcessRuntime:
             )
         await asyncio.to_thread(shutil.rmtree, self._place / name, True)
         records.forget(self._place, name)
+
+
+def _otherwise(spec: ServerSpec) -> str:
+    """Say what can be done about a server for which no sandbox can be had: a package has no way without one."""
+    if isinstance(spec.launch, Package):
+        return f"run {spec.name} in a container with `runtime: docker`"
+    return f"declare `unsandboxed: true` for {spec.name}"
 
 
 def _make_home(home: Path, user: User) -> None:
