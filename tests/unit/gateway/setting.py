@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import Awaitable, Callable, Sequence
@@ -169,6 +170,7 @@ class GatewaySetting:
             heard.append((method, decode_value(encode(params))))
 
         call.notify = notify
+        call.task = asyncio.current_task()
         return Told(await self.pipeline.handle(call), heard)
 
     async def client(self, who: str = "ann", path: str = "/mcp", **params: Any) -> Client:
