@@ -20,8 +20,11 @@ REQUEST_TIME = 30.0
 """Seconds a client has to send one whole request (slow-request attacks)."""
 IDLE_TIME = 75.0
 """Seconds an idle connection is kept."""
+STUCK_TIME = 30.0
+"""Seconds a client may leave an answer lying without taking a byte of it."""
 _LINGER = 2.0
 """Seconds in which a refused client may still send, so that it reads the refusal and no reset."""
+_MOST_FIELDS = 256
 _CLOSE = b"connection: close\r\n"
 _REFUSAL = (
     b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
@@ -37,6 +40,10 @@ class HttpBounds:
     """Request line and headers: tokens and session ids fit many times over."""
     connections: int = 4096
     """Open at one time: each costs a descriptor and some kilobytes."""
+    small: int = 64 * 1024
+    """Of a body; what goes beyond it counts towards `held`."""
+    held: int = 256 * 1024 * 1024
+    """Of all bodies together that are being read or answered: who sends them is not known yet."""
 
 
 class Site(Protocol):
@@ -60,6 +67,8 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()
         self.active: set[Exchange] = set()
+        self.held = 0
+        """Bytes of bodies beyond what is small."""
         self.now = self.loop.time()
         """Loop time of the last sweep: good enough for bounds of seconds, and free."""
         self.closing = False
@@ -101,6 +110,8 @@ class Connection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._since = server.now
         self._in_request = False
+        self._in_head = False
+        self._fields = 0
         self._asked = False
         """Whether it has brought a request."""
         self._paused = False
@@ -109,10 +120,17 @@ class Connection(asyncio.Protocol):
         self._keep = True
         self._head = 0
         self._size = 0
+        self._held = 0
+        """This connection's part of what the server holds."""
+        self._written = 0
+        self._taken = 0
+        self._taken_at = server.now
+        self._stalled = False
+        """Whether it goes on only when the client has read."""
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._repeated: set[bytes] = set()
-        self._body: list[bytes] = []
+        self._body: bytes | bytearray = b""
 
     # -- asyncio ------------------------------------------------------------------------------
 
@@ -123,7 +141,10 @@ class Connection(asyncio.Protocol):
         self.peer = str(cast("tuple[object, ...]", peer)[0]) if isinstance(peer, tuple) else ""
         connections = self._server.connections
         connections.add(self)
-        if len(connections) > self._server.bounds.connections:
+        most = self._server.bounds.connections
+        if len(connections) > most + most // 8:
+            self._transport.abort()  # not even an answer: each that lingers costs a descriptor too
+        elif len(connections) > most:
             self._refuse(b"503 Service Unavailable", "too many connections")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -131,6 +152,8 @@ class Connection(asyncio.Protocol):
         self.gone = True
         self._server.connections.discard(self)
         self._waiting.clear()
+        self._body = b""
+        self._hold(-self._held)
         self.resume_writing()
         current = self._current
         if current is not None and current.when_lost is not None and not current.answered:
@@ -167,6 +190,9 @@ class Connection(asyncio.Protocol):
         writable, self._writable = self._writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)
+        if self._stalled:
+            self._stalled = False
+            self._go_on()
 
     # -- llhttp -------------------------------------------------------------------------------
 
@@ -174,16 +200,23 @@ class Connection(asyncio.Protocol):
         """Begin a request."""
         if not self._in_request:
             self._since = self._server.now
-        self._in_request = True
-        self._size = 0
-        self._target, self._headers, self._repeated, self._body = b"", {}, set(), []
+        self._in_request = self._in_head = True
+        self._size = self._fields = 0
+        self._target, self._headers, self._repeated, self._body = b"", {}, set(), b""
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the target."""
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
+        """Take a header. What follows the body is none: whoever filters headers before us does not look there."""
+        if not self._in_head or self._deaf:
+            return
+        self._fields += 1
+        if self._fields > _MOST_FIELDS:  # joining thousands of one name takes the square of their number
+            self._refuse(b"431 Request Header Fields Too Large", "the request has too many headers")
+            self._server.site.malformed(self.peer, "too many headers")
+            return
         name = name.lower()
         headers = self._headers
         if name in headers:
@@ -193,7 +226,9 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Refuse a body that is said to be too large before it comes."""
-        self._head = -self._server.bounds.body - (1 << 40)  # body bytes are counted where they arrive
+        self._head, self._in_head = 0, False  # counted on where no body comes: chunks' extensions, trailers
+        if self._deaf:
+            return
         length = self._headers.get(b"content-length")
         if length is not None and int(length) > self._server.bounds.body:
             self._oversize()
@@ -204,11 +239,22 @@ class Connection(asyncio.Protocol):
         """Take a part of the body."""
         if self._deaf:
             return
-        self._size += len(body)
-        if self._size > self._server.bounds.body:
+        self._head = 0
+        bounds = self._server.bounds
+        before, self._size = self._size, self._size + len(body)
+        if self._size > bounds.body:
             self._oversize()
-        else:
-            self._body.append(body)
+            return
+        if not self._body:
+            self._body = body
+        elif isinstance(self._body, bytearray):
+            self._body += body
+        else:  # no list of pieces: each piece would cost forty bytes, and may be of one
+            self._body = bytearray(self._body) + body
+        if self._size > bounds.small:
+            self._hold(self._size - max(before, bounds.small))
+            if self._server.held > bounds.held:
+                self._refuse(b"503 Service Unavailable", "too much is being read already")
 
     def on_message_complete(self) -> None:
         """Hand the request on, or have it wait for the one before it."""
@@ -222,8 +268,8 @@ class Connection(asyncio.Protocol):
             self._refuse(b"505 HTTP Version Not Supported", "only HTTP/1.1 and 1.0 are spoken here")
             return
         request = self._request()
-        body = self._body
-        request.body = body[0] if len(body) == 1 else b"".join(body)
+        request.body = bytes(self._body)
+        self._body = b""
         self._next(request, self._parser.should_keep_alive(), version == "1.1")
 
     # -- requests -----------------------------------------------------------------------------
@@ -235,18 +281,30 @@ class Connection(asyncio.Protocol):
         """Hand the request on without its body, and read no more."""
         if not self._deaf:
             self._deaf, self._in_request = True, False
+            self._drop_body()
             request = self._request()
             request.oversize = True
             self._next(request, False, self._parser.get_http_version() != "1.0")
 
+    def _drop_body(self) -> None:
+        self._hold(-max(0, len(self._body) - self._server.bounds.small))
+        self._body = b""
+
     def _next(self, request: Request, keep: bool, chunks: bool) -> None:
-        if self._current is None:
+        if self._current is None and not self._stalled:
             self._begin(request, keep, chunks)
         else:
             self._waiting.append((request, keep, chunks))
-            if self._transport is not None and not self._paused:
-                self._paused = True
-                self._transport.pause_reading()
+            self._pause()
+
+    def _pause(self) -> None:
+        if self._transport is not None and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._server.held += size
 
     def _begin(self, request: Request, keep: bool, chunks: bool) -> None:
         server = self._server
@@ -258,6 +316,16 @@ class Connection(asyncio.Protocol):
         """Go on with the next request, or end the connection."""
         self._current = None
         self._since = self._server.now
+        if self.gone:
+            return
+        self._hold(-max(0, len(exchange.request.body) - self._server.bounds.small))
+        if self._writable is not None and self._keep:
+            self._stalled = True  # else the answers to a client that asks and never reads would pile up
+            self._pause()
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
         if self.gone or self._transport is None:
             return
         if not self._keep:
@@ -275,6 +343,7 @@ class Connection(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Send bytes."""
         if not self.gone and self._transport is not None:
+            self._written += len(data)
             self._transport.write(data)
 
     def ending(self) -> bytes:
@@ -295,6 +364,9 @@ class Connection(asyncio.Protocol):
 
     def check(self) -> None:
         """End it if it is too slow or idle for too long. A request that is being answered is neither."""
+        if self._is_stuck():
+            self.abort()  # closing would wait for what it does not take
+            return
         if self._current is not None or self._deaf:
             return
         waited = self._server.now - self._since
@@ -306,6 +378,13 @@ class Connection(asyncio.Protocol):
         elif waited > IDLE_TIME and self._transport is not None:
             self._transport.close()
 
+    def _is_stuck(self) -> bool:
+        left = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        taken = self._written - left
+        if not left or taken > self._taken:
+            self._taken, self._taken_at = taken, self._server.now
+        return self._server.now - self._taken_at > STUCK_TIME
+
     def shut(self) -> None:
         """End it as soon as nothing is being answered on it."""
         if self._current is None and self._transport is not None:
@@ -316,6 +395,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, status: bytes, why: str) -> None:
         body = b'{"error": "%b"}' % why.encode()
         self._deaf = True
+        self._drop_body()
         if self._current is not None:  # an answer is under way: nothing may come between
             self._keep = False
             return

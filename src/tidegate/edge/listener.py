@@ -17,6 +17,8 @@ from tidegate.telemetry import log
 
 _SWEEP = 1.0
 _CERTIFICATE_LOOK = 5
+_HANDSHAKE = 10.0
+"""Seconds for a TLS handshake, and for its end: one that is under way is not counted as a connection yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,12 @@ class Listener:
             SettingsError: it cannot be listened on.
         """
         loop = asyncio.get_running_loop()
+        patience = None if self._context is None else _HANDSHAKE
         try:
             self._server = await loop.create_server(
-                self._protocol(), host, port, ssl=self._context, backlog=2048
-            )
+                self._protocol(), host, port,
+                ssl=self._context, ssl_handshake_timeout=patience, ssl_shutdown_timeout=patience, backlog=2048,
+            )  # fmt: skip
         except OSError as error:
             raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
         self._port = int(self._server.sockets[0].getsockname()[1])
