@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from tidegate.domain.errors import RuntimeFailure
@@ -30,6 +31,8 @@ _SIZE = 1024 * 1024 * 1024
 """Largest sum of the files that one package may bring, in bytes."""
 _LOOK = 0.5
 _LINES = 40
+_CONFLICT = "The conflict is caused by:"
+"""After it pip names each requirement of a conflict on a line of its own, up to an empty one."""
 _LINE = 300
 
 
@@ -157,6 +160,10 @@ def measure(directory: Path) -> tuple[int, int]:
 def last_word(lines: Sequence[str]) -> str:
     """Choose the line that says why a client failed, and take credentials out of it."""
     told = [line for line in lines if line]
+    if _CONFLICT in lines:
+        # What pip says last names a page about conflicts, not this conflict.
+        caused = takewhile(bool, list(lines)[list(lines).index(_CONFLICT) + 1 :])
+        return clean("conflicting requirements: " + "; ".join(caused))
     errors = [line for line in told if line.startswith("ERROR:")][-1:]
     errors += [
         line for line in told if re.match(r"npm (error|ERR!) (?!code |errno|syscall|A complete log)\S", line)

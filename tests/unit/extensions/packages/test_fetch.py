@@ -113,6 +113,16 @@ async def test_a_package_that_is_not_there_is_one_clear_line_and_leaves_nothing(
     assert [p.name for p in (tmp_path / "into").iterdir() if not p.name.endswith(".lock")] == []
 
 
+async def test_requirements_that_cannot_be_met_together_are_named(index: Path, tmp_path: Path) -> None:
+    make_wheel(index, "tide-part", "1.5")
+    with pytest.raises(RuntimeFailure) as caught:
+        await bring(tmp_path, Package("pypi", "tide-server", "1.0", ("tide-part<2",)))
+    assert str(caught.value) == (
+        "tide-server 1.0 cannot be fetched: conflicting requirements: "
+        "The user requested tide-part<2; tide-server 1.0 depends on tide-part>=2"
+    )
+
+
 async def test_a_program_that_the_package_lacks_is_refused_with_those_it_has(
     index: Path, tmp_path: Path
 ) -> None:
