@@ -10,13 +10,16 @@ WORKDIR /src
 # An index of your own, for this stage alone.
 ARG PIP_INDEX_URL
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-RUN python3 -m venv /opt/tidegate
-# What changes least goes first: the locked dependencies are a layer of their own.
-COPY locks/runtime.txt locks/
-RUN /opt/tidegate/bin/pip install --require-hashes -r locks/runtime.txt
+RUN python3 -m venv /opt/tidegate && python3 -m venv /opt/build
+# What changes least goes first: the locked dependencies are a layer of their own. What builds tidegate is locked
+# as well, and stays behind in this stage.
+COPY locks/runtime.txt locks/build.txt locks/
+RUN /opt/tidegate/bin/pip install --require-hashes -r locks/runtime.txt \
+ && /opt/build/bin/pip install --require-hashes -r locks/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-RUN /opt/tidegate/bin/pip install --no-deps .
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /opt/wheel . \
+ && /opt/tidegate/bin/pip install --no-deps --no-index /opt/wheel/*.whl
 
 FROM ${BASE}
 USER root
