@@ -7,6 +7,7 @@ import base64
 import hashlib
 import itertools
 import os
+import resource
 import secrets
 import signal
 import time
@@ -56,6 +57,8 @@ from tidegate.telemetry import Metrics, configure_logs, log
 
 _TICK = 30.0
 """Seconds between looks at what the journal owes."""
+_DESCRIPTORS = 8192
+"""Open files and connections that are asked for."""
 DRAIN = 10.0
 """Seconds that calls in flight have when the gateway stops."""
 
@@ -278,10 +281,23 @@ async def _open_public(
     tls = None if settings.tls is None else Tls(settings.tls.certificate, settings.tls.key)
     local = settings.listen.loopback and not settings.trusted_proxies and settings.public_url is None
     shown = probes if local else probes.for_those(pipeline.is_admin)
-    app = App(edge, _pages(shown), malformed=pipeline.count_malformed)
-    listener = Listener(app, bounds=HttpBounds(settings.limits.body), tls=tls)
+    app = App(
+        edge, _pages(shown), malformed=pipeline.count_malformed, guard=guard if local else None
+    )  # elsewhere pages say nothing to strangers, and whoever looks after the gateway asks by its address
+    listener = Listener(app, bounds=HttpBounds(settings.limits.body, connections=_descriptors()), tls=tls)
     await listener.open_tcp(settings.listen.host, settings.listen.port)
     return listener
+
+
+def _descriptors() -> int:
+    """Have more descriptors than the usual 1024, and tell how many of them clients may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    # Half are for the gateway itself: without one it can neither write its journal nor reach a server.
+    return _DESCRIPTORS // 2 if soft == resource.RLIM_INFINITY else min(_DESCRIPTORS, soft) // 2
 
 
 def _pages(probes: Probes) -> dict[str, Application]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from tidegate.domain.errors import Forbidden
 from tidegate.edge import asgi
 from tidegate.edge.asgi import Application, Send
 from tidegate.edge.exchange import Exchange
+from tidegate.edge.guard import Guard
 from tidegate.edge.mcp import McpEdge
 from tidegate.protocol.codec import encode
 
@@ -20,13 +22,18 @@ class App:
         pages: Mapping[str, Application],
         prefixes: Mapping[str, Application] | None = None,
         malformed: Callable[[str, str], None] | None = None,
+        *,
+        guard: Guard | None = None,
     ) -> None:
-        """`malformed` is told peer and reason of what was no request."""
+        """`malformed` is told peer and reason of what was no request. `guard` is asked about pages too: where
+        they tell everyone on this machine something, a web page that is open on it must not be told.
+        """
         self.mcp = mcp
         self._endpoints = mcp.endpoints
         self._pages = pages
         self._prefixes = prefixes or {}
         self._malformed = malformed
+        self._guard = guard
 
     async def serve(self, exchange: Exchange) -> None:
         """Answer a request."""
@@ -42,8 +49,18 @@ class App:
             exchange.respond(404, _JSON, b'{"error": "no such path"}')
         elif exchange.request.oversize:
             exchange.respond(413, _JSON, b'{"error": "the body is larger than is taken"}')
+        elif not self._served(exchange):
+            exchange.respond(403, _JSON, b'{"error": "this Host or Origin is not served here"}')
         else:
             await asgi.run(page, exchange)
+
+    def _served(self, exchange: Exchange) -> bool:
+        try:
+            if self._guard is not None:
+                self._guard.check(exchange.request.headers)
+        except Forbidden:
+            return False
+        return True
 
     def malformed(self, peer: str, reason: str) -> None:
         """Pass on."""

@@ -11,6 +11,8 @@ from tidegate.protocol.codec import Object, encode_notification, one_line
 
 _PENDING = 256
 """Notifications that wait for a slow client; over it the oldest go. Progress is a report, not a promise."""
+_PENDING_SIZE = 1024 * 1024
+"""Bytes of them."""
 _JSON = b"content-type: application/json\r\n"
 _EVENTS = (
     b"content-type: text/event-stream\r\n"
@@ -23,7 +25,7 @@ _KEEP_ALIVE = b": keep-alive\n\n"
 class Responder:
     """Sends one answer, and what belongs to it before it."""
 
-    __slots__ = ("_begun", "_exchange", "_flushing", "_pending", "events", "since")
+    __slots__ = ("_begun", "_exchange", "_flushing", "_pending", "_size", "events", "since")
 
     def __init__(self, exchange: Exchange, *, since: float, events: bool = False) -> None:
         """`since` is the loop time of the request; `events` whether the client takes an event stream."""
@@ -32,6 +34,7 @@ class Responder:
         self._exchange = exchange
         self._begun = False
         self._pending: deque[bytes] | None = None
+        self._size = 0
         self._flushing: asyncio.Task[None] | None = None
 
     def notify(self, method: str, params: Object) -> None:
@@ -46,10 +49,14 @@ class Responder:
         if not self.events or not self._exchange.can_stream:
             return
         if self._pending is None:
-            self._pending = deque(maxlen=_PENDING)
-        self._pending.append(data)
+            self._pending = deque()
+        pending = self._pending
+        pending.append(data)
+        self._size += len(data)
+        while len(pending) > 1 and (len(pending) > _PENDING or self._size > _PENDING_SIZE):
+            self._size -= len(pending.popleft())
         if self._flushing is None:
-            self._flushing = asyncio.create_task(self._flush(self._pending), name="edge flush")
+            self._flushing = asyncio.create_task(self._flush(pending), name="edge flush")
 
     async def _flush(self, pending: deque[bytes]) -> None:
         try:
@@ -57,7 +64,9 @@ class Responder:
                 if not self._begun:
                     self._begun = True
                     self._exchange.begin(200, _EVENTS)
-                await self._exchange.send(pending.popleft())
+                data = pending.popleft()
+                self._size -= len(data)
+                await self._exchange.send(data)
         finally:
             self._flushing = None
 
