@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+
 from tests.conftest import unused_port
 from tests.integration.channels.pipe import running
 

@@ -7,9 +7,9 @@ import json
 
 import pytest
 from msgspec import Raw
+
 from tests.conftest import unused_port
 from tests.integration.channels.conftest import listening
-
 from tidegate.channels.channel import Channel, Outbound
 from tidegate.channels.handshake import Patience
 from tidegate.channels.place import HttpPlace

@@ -8,8 +8,8 @@ import signal
 
 import pytest
 from msgspec import Raw
-from tests.integration.channels.pipe import running
 
+from tests.integration.channels.pipe import running
 from tidegate.channels.channel import Outbound
 from tidegate.channels.handshake import Patience
 from tidegate.channels.stdio import StdioChannel
