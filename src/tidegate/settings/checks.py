@@ -72,6 +72,9 @@ def _check_listener(data: _Data) -> Iterator[Problem]:
             yield Problem(("listen",), f"is beyond loopback and {how}")
     except ValueError:
         pass
+    if data.get("trusted_proxies"):
+        # One that says nothing of whom it speaks for, or passes on what they say of themselves, is loopback.
+        yield Problem(("trusted_proxies",), f"has others reach this gateway and {how}")
     public = data.get("public_url")
     if isinstance(public, str):
         try:

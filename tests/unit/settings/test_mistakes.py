@@ -145,6 +145,12 @@ def test_a_public_url_needs_authentication_too() -> None:
     assert read("public_url: http://localhost:9000").public_url == "http://localhost:9000"
 
 
+def test_a_proxy_before_the_gateway_needs_authentication_too() -> None:
+    """What it forwards would be the local user's: not every proxy says whom it speaks for."""
+    assert "trusted_proxies: has others reach this gateway" in only_mistake("trusted_proxies: [127.0.0.1/32]")
+    assert read("auth: {type: keys}\ntrusted_proxies: [127.0.0.1/32]").trusted_proxies
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -153,7 +159,7 @@ def test_a_public_url_needs_authentication_too() -> None:
         ("listen: 127.0.0.1:70000", "has a port over 65535"),
         ("listen: '[nonsense]:80'", "should be host:port"),
         ("tls: {certificate: x}", "tls.key: is needed"),
-        ("trusted_proxies: [10.0.0.1/8]", "should be an address or network"),
+        ("auth: {type: keys}\ntrusted_proxies: [10.0.0.1/8]", "should be an address or network"),
         ("allowed_hosts: ['a b']", "should be a host name or address"),
         ("allowed_origins: ['*']", "should be a URL that begins with http:// or https://"),
         ("allowed_origins: ['https://a.b/']", "should be an origin"),
