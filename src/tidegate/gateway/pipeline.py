@@ -14,6 +14,7 @@ from tidegate.channels.channel import Outbound, Reply
 from tidegate.domain.errors import (
     CallFailed,
     CallTimedOut,
+    ChannelClosed,
     ChannelFailure,
     ChannelTimeout,
     Draining,
@@ -277,6 +278,11 @@ class Pipeline:
             # A 404 for the session: nothing was done with the call. The channel has told its workload, and
             # another call may have brought that up anew already.
             pass
+        except ChannelClosed as error:
+            if error.sent:
+                raise
+            if lease.workload.channel is lease.channel:  # else it knows already
+                lease.workload.replace(str(error))
         server, timeout = entry.target.server, self._spec(entry).timeouts.start
         with await self._fleet.lease(server, self._sharing(call, entry), call.asker, timeout) as again:
             return await again.channel.call(intent, outbound)

@@ -27,6 +27,8 @@ class Pipes:
         """Who is attached; output that nobody takes is dropped."""
         self.closing = asyncio.Event()
         """Set when the program is asked to end."""
+        self.input_broken = False
+        """While set, writing to the program fails, though nobody was told that it ended."""
         self._buffer = bytearray()
         self._more = asyncio.Event()
 
@@ -100,7 +102,7 @@ class _FakeStream:
         process.pipes.events = events
 
     def write(self, data: bytes) -> None:
-        if self._closed or not self._process.running:
+        if self._closed or not self._process.running or self._process.pipes.input_broken:
             raise ChannelClosed("stream has ended", sent=False)
         self._process.pipes.feed(data)
 

@@ -237,6 +237,28 @@ async def test_a_call_in_flight_when_the_server_dies_failed_and_is_never_repeate
     assert made.outcomes() == ["failed", "ok"]
 
 
+async def test_a_call_of_which_nothing_could_be_sent_goes_to_the_server_that_comes_next(
+    gateway: OPEN,
+) -> None:
+    made = await gateway(spec("one", stateless=True))
+    (workload,) = made.fleet.world.running
+    made.fleet.world.processes[workload].pipes.input_broken = True
+    told = await asyncio.gather(*(made.tool("one__echo", text=f"n{n}") for n in range(5)))
+    assert [each.text for each in told] == [f"n{n}" for n in range(5)]
+    assert len(heard(made).calls) == 5
+    assert made.outcomes() == ["ok"] * 5
+    assert heard(made).runs == 2
+
+
+async def test_a_call_of_which_nothing_could_be_sent_is_told_of_a_memory_that_is_gone(gateway: OPEN) -> None:
+    made = await gateway()
+    await made.tool("one__count")
+    (workload,) = made.fleet.world.running
+    made.fleet.world.processes[workload].pipes.input_broken = True
+    assert (await made.tool("one__count")).error["code"] == -31005
+    assert (await made.tool("one__count")).text == "1"
+
+
 async def test_a_server_that_cannot_be_had_is_an_error_without_an_intent(gateway: OPEN) -> None:
     made = await gateway()
     heard(made).exits = 5
