@@ -64,6 +64,10 @@ def _allowed(server: str, mount: Mount, forbidden: tuple[str, ...]) -> Mount:
     source = os.path.realpath(mount.source)
     if not os.path.isabs(mount.source) or not os.path.exists(source):
         raise RuntimeFailure(f"server {server}: mount source {mount.source} is not there")
+    if not (os.path.isdir(source) or os.path.isfile(source)):  # a socket of an engine may stand anywhere
+        raise RuntimeFailure(
+            f"server {server}: {mount.source} may not be mounted: it is neither a directory nor a plain file"
+        )
     for place in forbidden:
         if _within(source, place):
             raise RuntimeFailure(f"server {server}: {mount.source} may not be mounted: it is in {place}")
@@ -75,7 +79,7 @@ def _allowed(server: str, mount: Mount, forbidden: tuple[str, ...]) -> Mount:
 
 def _target(server: str, target: str) -> str:
     path = PurePosixPath(target)
-    if not path.is_absolute() or ".." in path.parts or str(path) == "/":
+    if target.startswith("//") or not path.is_absolute() or ".." in path.parts or str(path) == "/":
         raise RuntimeFailure(f"server {server}: mount target {target!r} is not an absolute path below /")
     if any(_within(str(path), place) for place in _TARGETS):
         raise RuntimeFailure(f"server {server}: nothing may be mounted at {target}")

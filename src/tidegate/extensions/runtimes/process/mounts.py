@@ -66,7 +66,12 @@ def _source(mount: Mount, state: Path) -> str:
 
 def _target(mount: Mount) -> str:
     target = mount.target
-    if not target.startswith("/") or os.path.normpath(target) != target or target in ("/", "//", "/tmp"):  # noqa: S108
+    if (
+        not target.startswith("/")
+        or target.startswith("//")
+        or os.path.normpath(target) != target
+        or target in ("/", "/tmp")  # noqa: S108
+    ):
         raise RuntimeFailure(f"mount target {target} is refused: it is no absolute, plain path of its own")
     for kept in _KEPT:
         if within(target, kept) or within(kept, target):

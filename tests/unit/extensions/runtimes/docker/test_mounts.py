@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +22,8 @@ def forbidden(tmp_path: Path) -> tuple[str, ...]:
     (tmp_path / "project/data").mkdir()
     (tmp_path / "engine").mkdir()
     (tmp_path / "engine/docker.sock").touch()
-    socket = f"unix://{tmp_path}/engine/docker.sock"
-    return forbidden_places(tmp_path / "project/.tidegate", socket, tmp_path / "home")
+    engine = f"unix://{tmp_path}/engine/docker.sock"
+    return forbidden_places(tmp_path / "project/.tidegate", engine, tmp_path / "home")
 
 
 def asked(source: Path | str, target: str = "/data") -> ServerSpec:
@@ -70,10 +71,20 @@ def test_a_source_that_is_not_there_is_refused(tmp_path: Path, forbidden: tuple[
 
 
 @pytest.mark.parametrize(
-    "target", ["/", "/proc", "/proc/1", "/etc/passwd", "/dev/shm", "relative", "/data/../etc"]
+    "target",
+    ["/", "/proc", "/proc/1", "/etc/passwd", "/dev/shm", "relative", "/data/../etc", "//etc", "//proc/1"],
 )
 def test_nothing_is_mounted_where_it_would_change_the_container(
     tmp_path: Path, forbidden: tuple[str, ...], target: str
 ) -> None:
     with pytest.raises(RuntimeFailure, match="mount"):
         allowed_mounts(asked(tmp_path / "project/data", target), forbidden)
+
+
+def test_a_socket_is_refused_wherever_it_stands(tmp_path: Path, forbidden: tuple[str, ...]) -> None:
+    """An engine's other sockets are not known by their names."""
+    place = tmp_path / "project/data/any.sock"
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(place))
+        with pytest.raises(RuntimeFailure, match="neither a directory nor a plain file"):
+            allowed_mounts(asked(place), forbidden)

@@ -51,7 +51,7 @@ def test_a_source_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["/", "//", "data", "/data/", "/data/../usr", "/usr/lib", "/usr", "/etc/passwd", "/proc/self", "/dev/null",
+    ["//etc", "//data", "/", "//", "data", "/data/", "/data/../usr", "/usr/lib", "/usr", "/etc/passwd", "/proc/self", "/dev/null",
      "/opt/server", "/opt/server/bin", "/opt", "/tmp", ""],
 )  # fmt: skip
 def test_the_sandboxs_own_places_are_not_covered(target: str, tmp_path: Path) -> None:
