@@ -55,6 +55,8 @@ class Authenticator:
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._refused: OrderedDict[_Key, tuple[str, float, int | tuple[int, ...]]] = OrderedDict()
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
+        self._known: OrderedDict[_Key, None] = OrderedDict()
+        """Whom an identity vouched for before: guesses of others at the same address do not shut them out."""
 
     def cached(self, credentials: Credentials) -> Vouched | None:
         """Give what was vouched for before and still holds, or None where an identity must be asked."""
@@ -114,6 +116,10 @@ class Authenticator:
         self._kept[key] = _Kept(vouched, until, version)
         if len(self._kept) > MAX_VOUCHED:
             self._kept.popitem(last=False)
+        self._known[key] = None
+        self._known.move_to_end(key)
+        if len(self._known) > MAX_VOUCHED:
+            self._known.popitem(last=False)
 
     def _refuse_again(self, key: _Key) -> None:
         now = self._clock()
@@ -123,12 +129,15 @@ class Authenticator:
             if now < until and version == self._versions():
                 raise Unauthenticated(reason)
             del self._refused[key]
+        if key in self._known:
+            return
         failures = self._failures.get(key[1])
         if failures is not None and failures.count >= MAX_FAILURES and now < failures.since + _MINUTE:
             raise Unauthenticated("too many failed attempts from this address; try again in a minute")
 
     def _fail(self, key: _Key, reason: str, version: int | tuple[int, ...]) -> NoReturn:
         now = self._clock()
+        self._known.pop(key, None)
         self._refused[key] = reason, now + REFUSED_AGE, version
         if len(self._refused) > MAX_REFUSED:
             self._refused.popitem(last=False)

@@ -186,3 +186,23 @@ async def test_an_overlong_header_is_not_even_looked_at(clock: VirtualClock) -> 
     with pytest.raises(Unauthenticated, match="too long"):
         await access.authenticate(credentials("Bearer " + "x" * authenticate.MAX_HEADER))
     assert tokens.asked == 0
+
+
+async def test_guesses_do_not_shut_out_who_was_known_at_that_address(clock: VirtualClock) -> None:
+    """Everybody behind one proxy or one wall may have one address."""
+    tokens = Tokens()
+    access = Authenticator([tokens], clock)
+    await access.authenticate(credentials("Bearer alice"))
+    for number in range(authenticate.MAX_FAILURES + 5):
+        with pytest.raises(Unauthenticated):
+            await access.authenticate(credentials(f"Bearer bad{number}"))
+    tokens.version += 1  # somebody made a key: everyone is asked for again
+    assert (await access.authenticate(credentials("Bearer alice"))).principal.subject == "alice"
+    with pytest.raises(Unauthenticated, match="too many"):
+        await access.authenticate(credentials("Bearer bob"))
+    tokens.revoked.add(b"alice")
+    tokens.version += 1
+    for expected in ("not known", "not known", "too many"):
+        with pytest.raises(Unauthenticated, match=expected):
+            await access.authenticate(credentials("Bearer alice"))
+        clock.advance(authenticate.REFUSED_AGE * (expected == "not known") / 1.5)
