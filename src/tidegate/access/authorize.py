@@ -27,10 +27,13 @@ class _Compiled:
     servers: _Match | None
     tools: _Match | None
 
-    def applies(self, roles: frozenset[str], target: Target) -> bool:
+    def concerns(self, roles: frozenset[str], server: str) -> bool:
         if self.roles and self.roles.isdisjoint(roles):
             return False
-        if self.servers is not None and not self.servers(target.server):
+        return self.servers is None or bool(self.servers(server))
+
+    def applies(self, roles: frozenset[str], target: Target) -> bool:
+        if not self.concerns(roles, target.server):
             return False
         if self.tools is None:
             return True
@@ -58,6 +61,16 @@ class Authorizer:
             return FAILED
         self._keep(principal.roles, target, decision)
         return decision
+
+    def may_reach(self, principal: Principal, server: str) -> bool:
+        """Tell whether a rule may allow a principal some tool of a server whose tools are not known."""
+        for rule in self._rules:
+            if rule.concerns(principal.roles, server):
+                if rule.decision.allowed:
+                    return True
+                if rule.tools is None:
+                    return False
+        return False
 
     def _decide(self, roles: frozenset[str], target: Target) -> Decision:
         for rule in self._rules:

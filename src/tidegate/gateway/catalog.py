@@ -13,7 +13,7 @@ from tidegate.domain.server import ServerSpec
 from tidegate.domain.target import Decision
 from tidegate.fleet.fleet import Fleet
 from tidegate.gateway.definitions import Definitions, DefinitionStore, fetch
-from tidegate.gateway.view import SERVERS, Entry, Part, View, build
+from tidegate.gateway.view import SERVERS, Entry, Part, View, build, instructions
 from tidegate.protocol.codec import Object, encode
 from tidegate.telemetry import log
 
@@ -21,8 +21,11 @@ PAGE = 1000
 """Tools a page of a list holds."""
 _LISTS_KEPT = 256
 """Encoded lists kept per endpoint: one for each principal that asked, and page."""
+_ROLES_KEPT = 256
 LISTS_SIZE = 32 * 1024 * 1024
 """Bytes of them: servers decide how large a tool's definition is."""
+RELIST = 1.0
+"""Seconds between two readings of one server's tools: it may say as often as it likes that they changed."""
 _SETTLE = 0.05
 """Seconds to wait for further changes before views are built anew."""
 
@@ -37,11 +40,13 @@ class Endpoint:
         self.view = View(spec)
         self._lists: dict[tuple[object, int, bool], bytes] = {}
         self._lists_size = 0
+        self._known: dict[frozenset[str], frozenset[str]] = {}
 
     def show(self, view: View) -> None:
         """Serve a new view."""
         self.view = view
         self._forget_lists()
+        self._known = {}
 
     def resolve(self, principal: Principal, name: str) -> tuple[Entry, Decision]:
         """Give the entry of a shown name and the rule that allows it. What is hidden looks unknown.
@@ -69,6 +74,30 @@ class Endpoint:
                 self._lists_size += len(found)
         return found
 
+    def instructions(self, principal: Principal) -> str | None:
+        """Give the merged instructions of the servers that a principal may know of."""
+        return instructions(self.view, self._known_to(principal)) if self.view.said else None
+
+    def _known_to(self, principal: Principal) -> frozenset[str]:
+        """Give the servers of which a principal may have something; the others look as if they were not."""
+        found = self._known.get(principal.roles)
+        if found is None:
+            if len(self._known) >= _ROLES_KEPT:
+                self._known.clear()
+            found = self._known[principal.roles] = self._find_known(principal)
+        return found
+
+    def _find_known(self, principal: Principal) -> frozenset[str]:
+        decide, listed, known = self.authorizer.decide, set[str](), set[str]()
+        for entry in self.view.entries:
+            server = entry.target.server
+            listed.add(server)
+            if server not in known and decide(principal, entry.target).allowed:
+                known.add(server)
+        others = (server for server in self.spec.servers if server not in listed)
+        reached = (server for server in others if self.authorizer.may_reach(principal, server))
+        return frozenset({*known, *reached})
+
     @property
     def kept(self) -> int:
         """Bytes of the encoded lists that are kept."""
@@ -79,13 +108,14 @@ class Endpoint:
 
     def _encode_list(self, principal: Principal, offset: int, modern: bool) -> bytes:
         decide = self.authorizer.decide
-        view = self.view
+        view, known = self.view, self._known_to(principal)
         allowed = [entry.encoded for entry in view.entries if decide(principal, entry.target).allowed]
         page = allowed[offset : offset + PAGE]
         more = offset + PAGE < len(allowed)
         rest: dict[str, object] = {"nextCursor": f"t{offset + PAGE}"} if more else {}
-        if view.missing:
-            rest["_meta"] = {SERVERS: view.missing}
+        missing = {server: why for server, why in view.missing.items() if server in known}
+        if missing:
+            rest["_meta"] = {SERVERS: missing}
         if modern:
             rest |= {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
         tail = encode(rest)[1:]
@@ -102,6 +132,8 @@ class Catalog:
         self._store = store
         self._to_list: asyncio.Queue[str] = asyncio.Queue()
         self._queued: set[str] = set()
+        self._listed: dict[str, float] = {}
+        """Loop time at which a server's tools were last asked for."""
         self._dirty = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._said: set[str] = set()
@@ -157,6 +189,12 @@ class Catalog:
     async def _list_next(self) -> None:
         while True:
             server = await self._to_list.get()
+            loop = asyncio.get_running_loop()
+            early = self._listed.get(server, -RELIST) + RELIST - loop.time()
+            if early > 0:  # it stays queued, so that further notices change nothing
+                loop.call_later(early, self._to_list.put_nowait, server)
+                continue
+            self._listed[server] = loop.time()
             self._queued.discard(server)
             try:
                 await self._list(server)

@@ -15,7 +15,6 @@ from tidegate.domain.errors import InvalidParams, MethodNotFound, ParseFailure
 from tidegate.gateway.call import Answer, Call
 from tidegate.gateway.catalog import PAGE
 from tidegate.gateway.sessions import Sessions
-from tidegate.gateway.view import View
 from tidegate.protocol import revisions
 from tidegate.protocol.codec import decode_object, decode_text, encode, encode_result
 from tidegate.protocol.inbound import client_name
@@ -68,12 +67,11 @@ class LocalAnswers:
         session = self._sessions.create(
             call.principal, call.endpoint.path, revision, client, bytes(capabilities)
         )
-        view = call.endpoint.view
         result: dict[str, object] = {
             "protocolVersion": revision,
             "capabilities": _CAPABILITIES,
             "serverInfo": _SERVER_INFO,
-            **_instructions(view),
+            **_instructions(call),
         }
         return _result(call, encode(result), ((b"mcp-session-id", session.encode()),))
 
@@ -82,7 +80,7 @@ class LocalAnswers:
             "resultType": "complete",
             "supportedVersions": [revisions.MODERN],
             "capabilities": _CAPABILITIES,
-            **_instructions(call.endpoint.view),
+            **_instructions(call),
             "ttlMs": 0,
             "cacheScope": "private",
             "_meta": {revisions.META_SERVER: _SERVER_INFO},
@@ -110,8 +108,9 @@ def _offset(cursor: str | None) -> int:
     return offset
 
 
-def _instructions(view: View) -> dict[str, object]:
-    return {} if view.instructions is None else {"instructions": view.instructions}
+def _instructions(call: Call) -> dict[str, object]:
+    found = call.endpoint.instructions(call.principal)
+    return {} if found is None else {"instructions": found}
 
 
 def _result(call: Call, result: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:

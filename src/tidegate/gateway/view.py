@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -52,7 +52,10 @@ class View:
     by_name: Mapping[str, Entry] = field(default_factory=dict[str, Entry])
     missing: Mapping[str, object] = field(default_factory=dict[str, object])
     """Server -> state and reason, for those that are not ready."""
-    instructions: str | None = None
+    said: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Server -> its instructions, in declared order."""
+    alone: bool = False
+    """Whether it shows one server as if that stood here itself."""
     dropped: Sequence[str] = ()
     """Tools left out because a name was taken, each with the reason."""
 
@@ -77,7 +80,8 @@ def build(spec: EndpointSpec, parts: Sequence[Part]) -> View:
         for part in parts
         if part.unavailable is not None
     }
-    return View(spec, tuple(entries.values()), entries, missing, _instructions(spec, parts), tuple(dropped))
+    alone = spec.names is Names.PLAIN and len(parts) == 1
+    return View(spec, tuple(entries.values()), entries, missing, _said(parts), alone, tuple(dropped))
 
 
 def _chosen(spec: EndpointSpec, server: str, tool: str) -> bool:
@@ -98,14 +102,19 @@ def _encode(tool: Tool, shown: str, unavailable: str | None) -> bytes:
     return encode(fields)
 
 
-def _instructions(spec: EndpointSpec, parts: Sequence[Part]) -> str | None:
-    said = [
-        (part.name, part.definitions.instructions.strip()[:_LONGEST_INSTRUCTIONS])
+def _said(parts: Sequence[Part]) -> dict[str, str]:
+    return {
+        part.name: part.definitions.instructions.strip()[:_LONGEST_INSTRUCTIONS]
         for part in parts
         if part.definitions and part.definitions.instructions
-    ]
+    }
+
+
+def instructions(view: View, servers: Container[str]) -> str | None:
+    """Merge the instructions of those `servers` that may be known of."""
+    said = [(name, text) for name, text in view.said.items() if name in servers]
     if not said:
         return None
-    if spec.names is Names.PLAIN and len(parts) == 1:
+    if view.alone:
         return said[0][1]
     return "\n\n".join(f"## {name} (tools {name}__…)\n{text}" for name, text in said)

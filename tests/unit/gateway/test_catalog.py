@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.fleet.setting import spec
 from tests.unit.gateway.setting import OPEN, GatewaySetting
-from tidegate.gateway.catalog import PAGE
+from tidegate.gateway.catalog import PAGE, RELIST
 from tidegate.gateway.definitions import TOOLS
 from tidegate.testing.memory_server import MemoryServer
 from tidegate.testing.scripted import until
@@ -162,3 +162,18 @@ async def test_a_list_that_was_given_before_is_for_that_principal_only(gateway: 
     assert await names(made, "ann:guest") == []
     assert await names(made, "guest:guest") == []
     assert await names(made) == everything
+
+
+async def test_a_server_that_never_stops_changing_is_read_once_a_second_at_most(gateway: OPEN) -> None:
+    made = await gateway()
+    server = made.fleet.servers["one"]
+    asked = [each.get("method") for each in server.heard].count("tools/list")
+    begun = asyncio.get_running_loop().time()
+    for number in range(300):
+        server.tools = [*server.tools[:2], f"t{number}"]
+        server.notify("notifications/tools/list_changed")
+        await asyncio.sleep(0.001)
+    passed = asyncio.get_running_loop().time() - begun
+    read = [each.get("method") for each in server.heard].count("tools/list") - asked
+    assert read <= passed / RELIST + 1
+    await made.listed("/mcp", "one__t299")

@@ -9,12 +9,12 @@ import pytest
 from msgspec import Raw
 
 from tidegate.access.authorize import Authorizer
-from tidegate.domain.endpoint import EndpointSpec, Names
+from tidegate.domain.endpoint import Effect, EndpointSpec, Names, Rule
 from tidegate.domain.principal import Principal
 from tidegate.domain.target import Kind, Target
 from tidegate.gateway.catalog import LISTS_SIZE, Endpoint
 from tidegate.gateway.definitions import Definitions, Tool
-from tidegate.gateway.view import SERVERS, UNAVAILABLE, Part, View, build
+from tidegate.gateway.view import SERVERS, UNAVAILABLE, Part, View, build, instructions
 from tidegate.protocol.codec import encode
 
 PLAIN = Names.PLAIN
@@ -132,19 +132,22 @@ def test_a_server_of_which_nothing_is_known_is_missing_and_said() -> None:
 
 def test_instructions_are_merged_in_declared_order_under_their_servers_names() -> None:
     view = shown(part("b", said="B first.\n"), part("none"), part("a", said=" A then."))
-    assert view.instructions == "## b (tools b__…)\nB first.\n\n## a (tools a__…)\nA then."
+    assert (
+        instructions(view, {"a", "b", "none"}) == "## b (tools b__…)\nB first.\n\n## a (tools a__…)\nA then."
+    )
 
 
 def test_a_transparent_endpoint_gives_the_servers_own_instructions() -> None:
-    assert shown(part("one", said="Be kind."), names=PLAIN).instructions == "Be kind."
-    assert shown(part("one")).instructions is None
+    assert instructions(shown(part("one", said="Be kind."), names=PLAIN), {"one"}) == "Be kind."
+    assert instructions(shown(part("one")), {"one"}) is None
 
 
 def test_one_servers_instructions_cannot_flood_a_models_context() -> None:
     view = shown(part("one", said="x" * 1_000_000), part("two", said="short"))
-    assert view.instructions is not None
-    assert len(view.instructions) < 5000
-    assert view.instructions.endswith("short")
+    merged = instructions(view, {"one", "two"})
+    assert merged is not None
+    assert len(merged) < 5000
+    assert merged.endswith("short")
 
 
 def test_what_is_kept_of_large_lists_is_bounded_whoever_asks() -> None:
@@ -156,3 +159,30 @@ def test_what_is_kept_of_large_lists_is_bounded_whoever_asks() -> None:
         for modern in (False, True):
             assert len(endpoint.list_tools(principal, 0, modern=modern)) > 5_000_000
             assert endpoint.kept <= LISTS_SIZE
+
+
+def test_of_a_server_that_is_wholly_denied_nothing_is_told() -> None:
+    """Neither its instructions nor that it is missing; a server whose tools nobody knows yet counts as well."""
+    rules = (
+        Rule(Effect.DENY, servers=("hidden", "dark"), roles=frozenset({"user"})),
+        Rule(Effect.DENY, servers=("half",), tools=("t",)),
+        Rule(Effect.ALLOW, roles=frozenset({"user", "admin"})),
+    )
+    spec = EndpointSpec("/mcp", ("open", "hidden", "dark", "half"), rules=rules)
+    endpoint = Endpoint(spec, Authorizer(spec))
+    dark = Part("dark", None, "it cannot be had", "failed")
+    hidden = part("hidden", "t", unavailable="broken", said="Hidden says.")
+    half = Part("half", None, "it is not read yet", "starting")
+    endpoint.show(build(spec, [part("open", "t", said="Open says."), hidden, dark, half]))
+
+    def told(role: str) -> tuple[str, dict[str, Any]]:
+        principal = Principal("t", "key", "p", frozenset({role}))
+        listed = json.loads(endpoint.list_tools(principal, 0, modern=True))
+        return endpoint.instructions(principal) or "", listed.get("_meta", {}).get(SERVERS, {})
+
+    assert "Open says." in told("user")[0]
+    assert "idden" not in told("user")[0]
+    assert set(told("user")[1]) == {"half"}
+    assert "Hidden says." in told("admin")[0]
+    assert set(told("admin")[1]) == {"hidden", "dark", "half"}
+    assert told("nobody") == ("", {})
