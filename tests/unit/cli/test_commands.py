@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.cli.conftest import Gateway, run, run_beside
 
-HEAVY = ("aiodocker", "cryptography", "aiohttp", "uvicorn", "yaml", "msgspec", "uvloop", "tidegate.assemble")
+HEAVY = ("aiodocker", "cryptography", "aiohttp", "yaml", "msgspec", "uvloop", "tidegate.assemble")
 
 
 def python(code: str, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
