@@ -35,9 +35,14 @@ def service() -> dict[str, object]:
 
 
 def test_dependencies_are_installed_by_hash_from_the_lock() -> None:
-    installs = [rest for word, rest in instructions() if word == "RUN" and "pip install" in rest]
-    assert "--require-hashes -r locks/runtime.txt" in installs[0]
-    assert all("--require-hashes" in install or "--no-deps ." in install for install in installs)
+    steps = [step for word, rest in instructions() if word == "RUN" for step in rest.split("&&")]
+    runs = [step.partition("/bin/pip ")[2].strip() for step in steps if "/bin/pip " in step]
+    assert "install --require-hashes -r locks/runtime.txt" in runs
+    assert "install --require-hashes -r locks/build.txt" in runs
+    for run in runs:
+        from_index = "--no-index" not in run
+        assert not from_index or "--require-hashes" in run, run
+        assert not run.startswith("wheel") or "--no-build-isolation" in run, run
 
 
 def test_the_base_is_an_argument_and_every_stage_is_built_on_it() -> None:
