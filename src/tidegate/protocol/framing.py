@@ -9,30 +9,25 @@ class Lines:
     However the bytes are cut into pieces, the same lines come out.
     """
 
-    __slots__ = ("_held", "_held_size", "_limit", "overflowed")
+    __slots__ = ("_held", "_limit", "overflowed")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held: list[bytes] = []
-        self._held_size = 0
+        self._held = bytearray()  # no list of pieces: each would cost forty bytes, and may be of one
         self.overflowed = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes and give the lines that are whole now, without their ends."""
         if self.overflowed:
             return []
-        size = self._held_size + len(data)
+        size = len(self._held) + len(data)
         lines = data.split(b"\n")
         rest = lines.pop()
-        if lines:
-            if self._held:
-                self._held.append(lines[0])
-                lines[0] = b"".join(self._held)
-                self._held.clear()
-            self._held_size = 0
+        if lines and self._held:
+            lines[0] = bytes(self._held + lines[0])
+            self._held = bytearray()
         if rest:
-            self._held.append(rest)
-            self._held_size += len(rest)
+            self._held += rest
         if size > self._limit:  # else no line of these can be over it
             return self._whole(lines)
         return lines
@@ -42,14 +37,13 @@ class Lines:
             if len(line) > self._limit:
                 self._end()
                 return lines[:index]
-        if self._held_size > self._limit:
+        if len(self._held) > self._limit:
             self._end()
         return lines
 
     def _end(self) -> None:
         self.overflowed = True
-        self._held.clear()
-        self._held_size = 0
+        self._held = bytearray()
 
 
 class CutLines:

@@ -28,14 +28,13 @@ class EventParser:
     """
 
     __slots__ = (
-        "_data", "_event", "_first", "_held", "_held_size", "_limit", "_size", "_skip_lf",
+        "_data", "_event", "_first", "_held", "_limit", "_size", "_skip_lf",
         "last_id", "overflowed", "retry",
     )  # fmt: skip
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held: list[bytes] = []
-        self._held_size = 0
+        self._held = bytearray()  # no list of pieces: each would cost forty bytes, and may be of one
         self._data: list[bytes] = []
         self._event = ""
         self._size = 0
@@ -62,17 +61,14 @@ class EventParser:
         lines = data.split(b"\n")
         rest = lines.pop()
         if lines and self._held:
-            self._held.append(lines[0])
-            lines[0] = b"".join(self._held)
-            self._held.clear()
-            self._held_size = 0
+            lines[0] = bytes(self._held + lines[0])
+            self._held = bytearray()
         for line in lines:
             if self._line(line, events):
                 return events
         if rest:
-            self._held.append(rest)
-            self._held_size += len(rest)
-            if self._size + self._held_size > self._limit:
+            self._held += rest
+            if self._size + len(self._held) > self._limit:
                 self._end()
         return events
 
@@ -113,7 +109,7 @@ class EventParser:
 
     def _end(self) -> None:
         self.overflowed = True
-        self._held.clear()
+        self._held = bytearray()
         self._data.clear()
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.protocol.framing import CutLines, Lines
+from tidegate.protocol.sse import EventParser
 
 PIECES = st.lists(st.binary(max_size=12) | st.just(b"\n") | st.just(b"a" * 9), max_size=20)
 
@@ -66,3 +68,16 @@ def test_log_lines_are_cut_the_same_whatever_the_pieces(pieces, cuts, limit):
 @pytest.mark.parametrize("ends", [b"\n", b"\r\n"])
 def test_log_lines_come_without_their_ends(ends: bytes):
     assert CutLines(10).feed(b"one" + ends + ends + b"two" + ends) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("parser", [Lines, EventParser])
+def test_what_comes_in_crumbs_takes_little_more_room_than_it_has(parser: type[Lines | EventParser]) -> None:
+    """Whoever writes two bytes at a time must not have each kept as an object of its own."""
+    taken = parser(1 << 20)
+    tracemalloc.start()
+    try:
+        for _ in range(100_000):
+            taken.feed(b"xy")
+        assert tracemalloc.get_traced_memory()[0] < 500_000
+    finally:
+        tracemalloc.stop()

@@ -226,9 +226,13 @@ class Connection(asyncio.Protocol):
         self._body_size += len(body)
         if self._body_size > self._owner.bounds.body:
             self._problem = f"sent an answer larger than {self._owner.bounds.body} bytes"
-            self._body.clear()
-        else:
-            self._body.append(body)
+            self._body = b""
+        elif not self._body:
+            self._body = body
+        elif isinstance(self._body, bytearray):
+            self._body += body
+        else:  # no list of pieces: each would cost forty bytes, and may be of one
+            self._body = bytearray(self._body) + body
 
     def on_message_complete(self) -> None:
         """Learn that an answer is whole."""
@@ -258,7 +262,7 @@ class Connection(asyncio.Protocol):
         self._header_size = 0
         self._head_size = 0
         self._head_done = False
-        self._body: list[bytes] = []
+        self._body: bytes | bytearray = b""
         self._body_size = 0
         self._events: EventParser | None = None
         self._enough = False
@@ -274,7 +278,7 @@ class Connection(asyncio.Protocol):
             response.last_id = self._events.last_id
             response.retry = self._events.retry
         elif self._body:
-            response.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+            response.body = bytes(self._body)
         return response
 
     def _finish(self) -> None:
