@@ -154,6 +154,13 @@ class Fleet:
             raise ServerUnavailable(f"server {server} is not declared any more")
         return await pool.lease(sharing, asker, timeout)
 
+    def end_session(self, sharing: str) -> None:
+        """End the workloads that were one session's alone, now that it has ended."""
+        for pool in self.pools.values():
+            workload = pool.workloads.get(sharing)
+            if workload is not None and pool.spec.sharing is Sharing.SESSION:
+                pool.discard(workload)
+
     def any_ready(self, server: str) -> Workload | None:
         """Give a ready workload of the server, for questions that have no effect."""
         pool = self.pools.get(server)

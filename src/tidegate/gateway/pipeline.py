@@ -159,6 +159,7 @@ class Pipeline:
             fields = {"call": call.id, "method": "DELETE", "endpoint": call.endpoint.path}
             self._journal.request(call.principal, fields)
             await self._sessions.end(call.inbound.session, call.session)
+            self._fleet.end_session(f"{call.principal.key}.{call.session.key}")
             return Answer(200)
         except Refusal as refusal:
             return self.refuse(call, refusal)
