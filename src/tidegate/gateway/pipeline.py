@@ -206,9 +206,13 @@ class Pipeline:
     async def _wait_for_lease(self, call: Call, entry: Entry) -> tuple[Lease, Decision]:
         """Wait for a workload; then look again whether the call may still go out."""
         spec = self._spec(entry)
-        lease = await self._fleet.lease(
-            entry.target.server, self._sharing(call, entry), call.asker, spec.timeouts.start
-        )
+        try:
+            lease = await self._fleet.lease(
+                entry.target.server, self._sharing(call, entry), call.asker, spec.timeouts.start
+            )
+        except ServerUnavailable:
+            await self._identify(call)  # a session that was ended took its workload with it
+            raise
         try:
             await self._identify(call)
             _, decision = call.endpoint.resolve(call.principal, entry.shown)
