@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from statistics import median
 
 from tests.conftest import unused_port
 from tests.integration.faults.contained import contained, containers
@@ -62,6 +63,8 @@ class Killer:
         self.done: Counter[str] = Counter()
         self.restarts: list[float] = []
         """Seconds that a gateway took to answer again."""
+        self.stops: list[float] = []
+        """Seconds that a gateway took to stop in order, under load."""
         self.dice = random.Random(11)
         self.remote = asyncio.Event()
         """Set to have the remote server restarted."""
@@ -105,7 +108,9 @@ class Killer:
         await self._again()
 
     async def stop(self) -> None:
+        began = time.monotonic()
         status = await asyncio.to_thread(self.gateway.stop)
+        self.stops.append(time.monotonic() - began)
         if status != 0:
             raise AssertionError(f"the gateway ended with status {status}: {self.gateway.said()[-2000:]}")
         self.done["gateway stopped (SIGTERM)"] += 1
@@ -180,9 +185,15 @@ async def settle(gateway: Gateway) -> None:
                 raise
 
 
+def spread(seconds: list[float]) -> str:
+    """Say how long something took, in words."""
+    if not seconds:
+        return "no time, since none was"
+    return f"{median(seconds):.1f} s (median; {max(seconds):.1f} s at most)"
+
+
 def written(minutes: float, killer: Killer, callers: list[Caller], books: Books, at_end: Held) -> str:
     """Write the report."""
-    slowest = max(killer.restarts, default=0.0)
     return f"""# Trial: kills
 
 {__doc__}
@@ -196,7 +207,8 @@ by URL. {report.machine()}. Run again with `scripts/trial kills --minutes {minut
   {books.never_arrived}.
 - Every intent has exactly one outcome; every call is in the journal, and everything in the journal is a call; no
   answer was another call's; the journal verifies.
-- A gateway that was started again answered after at most {slowest:.2f} s.
+- A gateway that was started again answered after {spread(killer.restarts)}; one that was stopped under load had ended
+  after {spread(killer.stops)}.
 - At the end the last gateway held {at_end.rss:.0f} MB, {at_end.descriptors} descriptors and {at_end.threads} threads; after its
   stop no container, process, remembered workload or socket of it was left.
 
