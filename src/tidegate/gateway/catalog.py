@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from tidegate.access.authorize import Authorizer
 from tidegate.domain.endpoint import EndpointSpec
@@ -26,6 +27,8 @@ LISTS_SIZE = 32 * 1024 * 1024
 """Bytes of them: servers decide how large a tool's definition is."""
 RELIST = 1.0
 """Seconds between two readings of one server's tools: it may say as often as it likes that they changed."""
+LIST_AGAIN = 30.0
+"""Seconds after which tools that could not be read are asked for again."""
 _SETTLE = 0.05
 """Seconds to wait for further changes before views are built anew."""
 
@@ -130,10 +133,10 @@ class Catalog:
         self.definitions: dict[str, Definitions] = {}
         self._fleet = fleet
         self._store = store
-        self._to_list: asyncio.Queue[str] = asyncio.Queue()
-        self._queued: set[str] = set()
-        self._listed: dict[str, float] = {}
-        """Loop time at which a server's tools were last asked for."""
+        self._wanted: dict[str, asyncio.Event] = {}
+        """By server: set where its tools are to be read."""
+        self._unread: dict[str, str] = {}
+        """Why a server's tools could not be read the last time."""
         self._dirty = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._said: set[str] = set()
@@ -147,9 +150,12 @@ class Catalog:
                 self.definitions[spec.name] = known
         await self._build()
         self._tasks = [
-            asyncio.create_task(self._list_servers(), name="catalog lister"),
             asyncio.create_task(self._build_when_dirty(), name="catalog builder"),
         ]
+        for spec in specs:
+            wanted = self._wanted[spec.name] = asyncio.Event()
+            work = self._keep_listed(spec.name, wanted)
+            self._tasks.append(asyncio.create_task(work, name=f"catalog lister {spec.name}"))
 
     async def close(self) -> None:
         """Stop keeping them."""
@@ -176,45 +182,42 @@ class Catalog:
     # -- supervisors --------------------------------------------------------------------------
 
     def _enqueue(self, server: str) -> None:
-        if server not in self._queued:
-            self._queued.add(server)
-            self._to_list.put_nowait(server)
+        if server in self._wanted:
+            self._wanted[server].set()
 
-    async def _list_servers(self) -> None:
-        """Read tools, a few servers at a time, so that a slow one delays no other."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(8):
-                group.create_task(self._list_next())
-
-    async def _list_next(self) -> None:
+    async def _keep_listed(self, server: str, wanted: asyncio.Event) -> None:
+        """Read one server's tools whenever that is wanted. One that is slow to tell them delays no other."""
+        again: float | None = None
         while True:
-            server = await self._to_list.get()
-            loop = asyncio.get_running_loop()
-            early = self._listed.get(server, -RELIST) + RELIST - loop.time()
-            if early > 0:  # it stays queued, so that further notices change nothing
-                loop.call_later(early, self._to_list.put_nowait, server)
-                continue
-            self._listed[server] = loop.time()
-            self._queued.discard(server)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(again):
+                    await wanted.wait()
+            wanted.clear()
             try:
-                await self._list(server)
-            except Exception as error:  # noqa: BLE001 - a supervisor: one server's oddity must not stop the others
+                again = None if await self._list(server) else LIST_AGAIN
+            except Exception as error:  # noqa: BLE001 - a supervisor: one server's oddity must not stop its list for good
                 log().error("supervisor.failed", server=server, exc_info=error)
+            await asyncio.sleep(RELIST)  # notices in the meantime become one
 
-    async def _list(self, server: str) -> None:
+    async def _list(self, server: str) -> bool:
+        """Read a server's tools where a workload of it is ready. Tell whether there is nothing to try again."""
         workload = self._fleet.any_ready(server)
         if workload is None or workload.channel is None:
-            return
+            return True
         try:
             definitions = await fetch(workload.channel)
         except (ChannelFailure, ParseFailure) as error:
             log().warning("server.list_failed", server=server, reason=str(error))
-            return
+            self._unread[server] = f"its tools could not be read: {error}"
+            self._dirty.set()
+            return False
         log().info("server.listed", server=server, tools=len(definitions.tools))
+        self._unread.pop(server, None)
         if self.definitions.get(server) != definitions:
             self.definitions[server] = definitions
             self._dirty.set()
             await self._store.save(workload.spec, definitions)
+        return True
 
     async def _build_when_dirty(self) -> None:
         while True:
@@ -243,5 +246,5 @@ class Catalog:
         if definitions is not None and state in ("ready", "stopped"):  # a stopped one starts when called
             return Part(server, definitions, None, state)
         if state == "ready":
-            return Part(server, None, "its tools are not read yet", state)
+            return Part(server, None, self._unread.get(server, "its tools are not read yet"), state)
         return Part(server, definitions, reason or f"server is {state}", state)

@@ -26,6 +26,10 @@ class MemoryServer:
         """While set, a workload ends at once with this status."""
         self.silent = False
         """While set, nothing is answered."""
+        self.mute: set[str] = set()
+        """Methods that are never answered."""
+        self.refused: set[str] = set()
+        """Methods that are answered with an error."""
         self.page = 0
         """Tools in a page of the list; 0 gives one page."""
         self.endless = False
@@ -85,7 +89,7 @@ class MemoryServer:
                     task = running.pop(message["params"]["requestId"], None)
                     if task is not None:
                         task.cancel()
-                if "id" not in message or self.silent:
+                if "id" not in message or self.silent or message["method"] in self.mute:
                     continue
                 if message["method"] == "tools/call":
                     counted += 1
@@ -99,7 +103,9 @@ class MemoryServer:
 
     def _answer(self, pipes: Pipes, message: Json) -> None:
         method = message["method"]
-        if method == "initialize":
+        if method in self.refused:
+            self._error(pipes, message, -32000, f"{method} failed")
+        elif method == "initialize":
             self.initialized += 1
             result: Json = {
                 "protocolVersion": "2025-11-25", "capabilities": {"tools": {"listChanged": True}},

@@ -98,7 +98,7 @@ async def test_a_list_without_end_is_given_up_and_the_others_are_not_held_up(gat
     count = len(endless.heard)
     assert not any(name.startswith("bad") for name in await names(made))
     listed = (await made.modern("tools/list")).result["_meta"]["dev.tidegate/servers"]
-    assert listed["bad"]["reason"] == "its tools are not read yet"
+    assert "does not end" in listed["bad"]["reason"]
     await made.time.settle()
     assert len(endless.heard) <= count + 1
 
@@ -110,6 +110,30 @@ async def test_more_tools_than_are_taken_from_a_server_are_given_up(gateway: OPE
     await until(lambda: len([each for each in huge.heard if each["method"] == "tools/list"]) >= 4)
     await made.time.settle()
     assert not any(name.startswith("bad") for name in await names(made))
+
+
+async def test_servers_that_do_not_tell_their_tools_hold_up_no_other(gateway: OPEN) -> None:
+    mute = {f"bad{number}": MemoryServer() for number in range(20)}
+    for server in mute.values():
+        server.mute = {"tools/list"}
+    specs = [spec(name) for name in mute]
+    made = await gateway(*specs, spec("good"), servers=mute, wait=["good__echo"])
+    assert (await made.tool("good__echo", text="x")).text == "x"
+    missing = (await made.modern("tools/list")).result["_meta"]["dev.tidegate/servers"]
+    assert missing.keys() == mute.keys()
+    assert {each["reason"] for each in missing.values()} == {"its tools are not read yet"}
+
+
+async def test_tools_that_could_not_be_read_are_asked_for_again_and_the_reason_is_said(gateway: OPEN) -> None:
+    flaky = MemoryServer()
+    flaky.refused = {"tools/list"}
+    made = await gateway(spec("bad"), spec("good"), servers={"bad": flaky}, wait=["good__echo"])
+    view = made.endpoints["/mcp"]
+    await until(lambda: "could not be read" in str(view.view.missing))
+    flaky.refused = set()
+    await made.time.advance(40)
+    await made.listed("/mcp", "bad__echo")
+    assert view.view.missing == {}
 
 
 async def test_what_was_read_once_is_known_before_the_server_is_up_again(gateway: OPEN) -> None:

@@ -11,7 +11,6 @@ from tests.unit.gateway.setting import OPEN, GatewaySetting
 from tidegate.domain.endpoint import Effect, EndpointSpec, Names, Rule
 from tidegate.domain.server import Sharing
 from tidegate.testing.memory_server import MemoryServer
-from tidegate.testing.scripted import until
 
 RULED = EndpointSpec(
     "/mcp",
@@ -293,7 +292,7 @@ async def test_a_session_that_ended_while_its_call_waited_calls_nothing(gateway:
     ending = client.request("x", {}, 1)
     assert (await made.pipeline.end_session(ending)).status == 200
     made.fleet.runtime.hold.set()
-    assert (await call).answer.status == 404
+    assert (await call).error["code"] in (-32600, -31001)  # whether the session or its server is missed first
     assert len(heard(made).calls) == 1
 
 
@@ -401,7 +400,9 @@ async def test_requests_answered_here_are_recorded_but_for_pings(gateway: OPEN) 
 async def test_a_client_that_goes_while_its_call_is_made_durable_leaves_no_open_intent(gateway: OPEN) -> None:
     made = await gateway(durability="fsync")
     call = asyncio.create_task(made.tool("one__echo"))
-    await until(lambda: made.journal.open_intents)
+    async with asyncio.timeout(5):
+        while not made.journal.open_intents:
+            await asyncio.sleep(0)  # not a turn more: the disk may be quick
     call.cancel()
     await asyncio.wait([call])
     assert made.journal.open_intents == 0
