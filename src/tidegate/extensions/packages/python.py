@@ -16,6 +16,7 @@ from pathlib import Path
 from tidegate.domain.errors import RuntimeFailure
 from tidegate.domain.server import Package
 from tidegate.extensions.packages.names import Target, normal
+from tidegate.extensions.packages.wheel import check_wheel
 
 WHEELS = "wheels"
 LOCK = "requirements.txt"
@@ -75,6 +76,7 @@ def _lock_of(directory: Path) -> str:
         named = _WHEEL.match(file.name)
         if named is None:
             raise RuntimeFailure(f"{file.name!r:.120} is no wheel")
+        check_wheel(file)
         lines.append(f"{normal(named[1])}=={named[2].replace('_', '-')} --hash=sha256:{_sha256(file)}\n")
     if not lines:
         raise RuntimeFailure("nothing was fetched")
