@@ -20,6 +20,8 @@ from tidegate.telemetry import log
 
 PAGES, TOOLS, SIZE = 200, 20_000, 16 * 1024 * 1024
 """Most pages, tools and bytes that are taken from one server."""
+LONGEST_NAME = 256
+"""Characters of a tool's name; the specification advises 128. Names stand in every record of a call."""
 _PAGE_TIMEOUT = 20.0
 _PART = 900_000
 """Bytes a stored part may have: the state port takes values of at most 1 MiB."""
@@ -47,6 +49,8 @@ class Definitions:
 def read_tools(page: Object, found: dict[str, Tool]) -> None:
     """Add a page's tools to `found`; what has no name, or a name that was there, is left out.
 
+    So is a name that cannot be shown as one line of plain text.
+
     Raises:
         UpstreamProtocolError: `tools` is no list of objects.
     """
@@ -54,7 +58,7 @@ def read_tools(page: Object, found: dict[str, Tool]) -> None:
         for raw in _decode_list(page.get("tools", Raw(b"[]"))):
             fields = decode_object(raw)
             name = decode_text(fields.get("name"))
-            if name and name not in found:
+            if name and len(name) <= LONGEST_NAME and name.isprintable() and name not in found:
                 found[name] = Tool(name, fields)
     except (msgspec.DecodeError, ParseFailure) as error:
         raise UpstreamProtocolError("tools/list gave no list of tools", sent=True) from error

@@ -201,3 +201,11 @@ async def test_a_server_that_never_stops_changing_is_read_once_a_second_at_most(
     read = [each.get("method") for each in server.heard].count("tools/list") - asked
     assert read <= passed / RELIST + 1
     await made.listed("/mcp", "one__t299")
+
+
+@pytest.mark.parametrize("odd", ["a\nb", "\x1b[2J", "a\u202eb", "x" * 257, "\x00", "a\u2028b"])
+async def test_a_tool_whose_name_is_no_line_of_plain_text_is_left_out(gateway: OPEN, odd: str) -> None:
+    made = await gateway(servers={"one": MemoryServer(more=[odd, "näme with a blank"])}, wait=["one__count"])
+    found = {entry.target.name for entry in made.endpoints["/mcp"].view.entries}
+    assert odd not in found
+    assert "näme with a blank" in found
