@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import hashlib
 import itertools
 import os
@@ -55,6 +56,8 @@ from tidegate.settings import Settings
 from tidegate.state_directory import StateDirectory
 from tidegate.telemetry import Metrics, configure_logs, log
 
+_COLLECT = 10_000
+"""Objects between collections. Calls leave no cycles behind; the default of 700 costs 3 % of a call."""
 _TICK = 30.0
 """Seconds between looks at what the journal owes."""
 _DESCRIPTORS = 8192
@@ -78,6 +81,10 @@ async def serve(settings: Settings) -> None:
         plant = await open_plant(settings, stack)
         gateway = await _start(settings, plant, stop.set, stack)
         log().info("gateway.started", url=gateway.url(), version=__version__)
+        # What start has made stays until the end: no later collection has to look at it again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_COLLECT)
         await stop.wait()
         log().info("gateway.draining", in_flight=plant.limits.in_flight)
         gateway.pipeline.draining = True
