@@ -230,7 +230,7 @@ def _read_discovery_error(error: Raw) -> None:
 def _refuse_unless_legacy(supported: list[str]) -> None:
     if any(revision in revisions.LEGACY for revision in supported):
         return
-    names = ", ".join(revision[:_LARGEST_REVISION] for revision in supported[:8])
+    names = ", ".join(repr(revision[:_LARGEST_REVISION]) for revision in supported[:8])
     raise UpstreamProtocolError(f"server speaks none of our revisions, but {names or 'none at all'}")
 
 

@@ -100,8 +100,9 @@ def _split(url: str, what: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         _ = parts.port
-    except ValueError as error:
-        raise SettingsError(f"{what} cannot be read") from error
+    except ValueError:
+        # without the cause: it holds a part of the URL, maybe of its credentials
+        raise SettingsError(f"{what} cannot be read") from None
     if not parts.hostname:
         raise SettingsError(f"{what} names no host")
     return parts
