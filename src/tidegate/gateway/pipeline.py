@@ -288,8 +288,10 @@ class Pipeline:
                 raise
             if lease.workload.channel is lease.channel:  # else it knows already
                 lease.workload.replace(str(error))
-        server, timeout = entry.target.server, self._spec(entry).timeouts.start
-        with await self._fleet.lease(server, self._sharing(call, entry), call.asker, timeout) as again:
+        again, _ = await self._wait_for_lease(
+            call, entry
+        )  # by then it may be that it must not go out any more
+        with again:
             return await again.channel.call(intent, outbound)
 
     def _outbound(self, call: Call, entry: Entry) -> Outbound:

@@ -282,6 +282,21 @@ async def test_after_a_wait_for_a_server_the_credentials_are_looked_at_again(gat
     assert len(heard(made).calls) == 1
 
 
+async def test_a_call_that_waits_for_the_server_that_comes_next_is_looked_at_again_too(gateway: OPEN) -> None:
+    made = await gateway(spec("one", stateless=True))
+    await made.tool("one__echo", who="mallory")
+    (workload,) = made.fleet.world.running
+    made.fleet.world.processes[workload].pipes.input_broken = True
+    made.fleet.runtime.hold = asyncio.Event()
+    call = asyncio.create_task(made.tool("one__echo", who="mallory"))
+    await made.time.until(lambda: made.fleet.runtime.starting)
+    made.identity.revoke("mallory")
+    made.fleet.runtime.hold.set()
+    assert (await call).answer.status == 401
+    assert len(heard(made).calls) == 1
+    assert made.outcomes() == ["ok", "failed"]
+
+
 async def test_a_session_that_ended_while_its_call_waited_calls_nothing(gateway: OPEN) -> None:
     made = await gateway(spec("one", sharing=Sharing.SESSION))
     await (await made.client()).tool("one__echo")
