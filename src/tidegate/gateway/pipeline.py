@@ -288,9 +288,8 @@ class Pipeline:
                 raise
             if lease.workload.channel is lease.channel:  # else it knows already
                 lease.workload.replace(str(error))
-        again, _ = await self._wait_for_lease(
-            call, entry
-        )  # by then it may be that it must not go out any more
+        # By the time there is one, it may be that the call must not go out any more.
+        again, _ = await self._wait_for_lease(call, entry)
         with again:
             return await again.channel.call(intent, outbound)
 
