@@ -40,7 +40,7 @@ from tidegate.gateway.local import LocalAnswers
 from tidegate.gateway.sessions import Sessions
 from tidegate.ports.identity import Credentials
 from tidegate.ports.recorder import Intent
-from tidegate.protocol import bridge
+from tidegate.protocol import bridge, mirrors
 from tidegate.protocol.codec import (
     decode_object,
     decode_text,
@@ -302,6 +302,7 @@ class Pipeline:
             name=entry.target.name,
             timeout=self._spec(entry).timeouts.call,
             notify=call.notify,
+            mirrored=mirrors.values(entry.mirrors, params.get("arguments", _NO_ARGUMENTS)),
         )
 
     def _broken(self, entry: Entry, lease: Lease, error: ChannelFailure) -> Refusal:

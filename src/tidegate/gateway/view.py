@@ -12,8 +12,9 @@ from tidegate.domain.endpoint import EndpointSpec, Names
 from tidegate.domain.errors import ParseFailure
 from tidegate.domain.target import Kind, Target
 from tidegate.gateway.definitions import Definitions, Tool
-from tidegate.protocol import naming
+from tidegate.protocol import mirrors, naming
 from tidegate.protocol.codec import decode_object, encode
+from tidegate.protocol.mirrors import Mirror
 
 UNAVAILABLE = "dev.tidegate/unavailable"
 """Key in a listed tool's `_meta`: why it cannot be called now."""
@@ -30,6 +31,8 @@ class Entry:
     shown: str
     target: Target
     encoded: bytes
+    mirrors: tuple[Mirror, ...] = ()
+    """Arguments that the tool wants repeated in headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,8 @@ def build(spec: EndpointSpec, parts: Sequence[Part]) -> View:
                 dropped.append(f"{part.name}: tool {tool.name!r} is left out: {taken} has the name {shown!r}")
                 continue
             encoded = _encode(tool, shown, part.unavailable)
-            entries[shown] = Entry(shown, Target(part.name, Kind.TOOL, tool.name), encoded)
+            wanted = mirrors.read(tool.fields.get("inputSchema"))
+            entries[shown] = Entry(shown, Target(part.name, Kind.TOOL, tool.name), encoded, wanted)
     missing: dict[str, object] = {
         part.name: {"state": part.state, "reason": part.unavailable}
         for part in parts

@@ -14,6 +14,7 @@ from mcp.shared.exceptions import MCPError
 
 from tests.integration.gateway.gateway import MODES, Gateway, Wire, sdk, until
 from tests.servers.launch import Listening
+from tidegate.testing.scripted import Peer, serving
 
 Make = Callable[..., Gateway]
 Start = Callable[..., Awaitable[Listening]]
@@ -104,6 +105,40 @@ async def test_a_modern_server_is_told_its_own_names_in_headers_and_body(
     made, _ = await behind(gateway, start_server, "modern")
     wire = await Wire(made.url()).open()
     assert await wire.text("modern__echo", {"text": "x"}) == "x"
+
+
+async def region_server(peer: Peer) -> None:
+    """Be a modern server that wants one argument in a header too."""
+    schema = {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}
+    while True:
+        got = await peer.request()
+        method = got.json["method"]
+        listing = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+        if method == "server/discover":
+            known = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
+            await peer.result(got, {**listing, **known})
+        elif method == "tools/list":
+            await peer.result(got, {**listing, "tools": [{"name": "look", "inputSchema": schema}]})
+        else:
+            content = [{"type": "text", "text": got.headers.get("mcp-param-region", "missing")}]
+            await peer.result(got, {"resultType": "complete", "content": content})
+
+
+async def test_arguments_that_a_tool_wants_in_headers_are_repeated_there(gateway: Make) -> None:
+    async with serving(region_server) as far:
+        made = gateway(servers={"far": {"url": f"{far.url}/mcp"}})
+        await asyncio.to_thread(made.until_servers, far="ready")
+        for modern in (False, True):
+            wire = Wire(made.url(), modern=modern)
+            if not modern:
+                await wire.open()
+            assert await wire.text("far__look", {"region": "eu-1"}) == "eu-1"
+            assert await wire.text("far__look", {"region": "Zürich"}) == "=?base64?WsO8cmljaA==?="
+            assert await wire.text("far__look", {}) == "missing"
+        async with sdk(made.url(), "2026-07-28") as client:
+            await client.list_tools()
+            assert (await client.call_tool("far__look", {"region": "eu-2"})).content[0].text == "eu-2"
+        await asyncio.to_thread(made.stop)
 
 
 async def test_declared_headers_are_sent_and_their_secrets_shown_nowhere(
