@@ -75,8 +75,14 @@ def test_a_call_gives_text_for_what_has_a_plain_one(value: object, expected: str
     mirrors = (Mirror("Mcp-Param-R", ("a", "b")),)
     found = values(mirrors, raw({"a": {"b": value}}))
     assert found == ({} if expected is None else {"Mcp-Param-R": expected})
-    assert values(mirrors, Raw(b'{"a":{"b":1%b}}' % (b"0" * 9000))) == {}
     assert values(mirrors, raw({"a": 1})) == values(mirrors, raw([])) == {}
+
+
+def test_a_number_with_too_many_digits_has_no_plain_text() -> None:
+    mirrors = (Mirror("Mcp-Param-R", ("a",)),)
+    assert values(mirrors, Raw(b'{"a":1%b}' % (b"0" * 40))) == {}
+    with pytest.raises(Refusal):
+        values(mirrors, Raw(b'{"a":1%b}' % (b"0" * 9000)))
 
 
 @given(st.binary(max_size=80))
