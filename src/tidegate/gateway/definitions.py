@@ -83,11 +83,13 @@ async def fetch(channel: Channel) -> Definitions:
         size += len(reply.result)
         page = decode_object(reply.result)
         read_tools(page, found)
+        if len(found) > TOOLS or size > SIZE:  # also where this was the last page
+            raise UpstreamProtocolError(f"tools/list is larger than {TOOLS} tools or {SIZE} bytes")
         cursor = page.get("nextCursor")
         if cursor is None or bytes(cursor) == b"null":
             break
-        if bytes(cursor) in seen or len(seen) >= PAGES or len(found) > TOOLS or size > SIZE:
-            raise UpstreamProtocolError("tools/list does not end, or is larger than is taken")
+        if bytes(cursor) in seen or len(seen) >= PAGES:
+            raise UpstreamProtocolError(f"tools/list does not end within {PAGES} pages")
         seen.add(bytes(cursor))
     return Definitions(tuple(found.values()), channel.upstream.instructions)
 
