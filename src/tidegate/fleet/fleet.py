@@ -31,6 +31,9 @@ _SWEEP = 5.0
 """Seconds between looks at what is idle or still to be removed."""
 _RUNTIME_RETRY = 5.0
 """Seconds between attempts to list what a runtime has."""
+_CLOSE, _CLOSE_EACH = 15.0, 0.25
+"""Seconds that ending everything may take, and further ones for each workload. What an engine that hangs has
+not ended by then is found by the next start, and by `tidegate clean`."""
 _REMEMBERED = "workload/"
 
 
@@ -125,9 +128,7 @@ class Fleet:
         for task in self._tasks:
             if task.get_name() != "fleet keeper":
                 task.cancel()
-        if self.pools:
-            await asyncio.wait([asyncio.create_task(pool.close()) for pool in self.pools.values()])
-        await self._end_leftovers()
+        await self._end_everything()
         with suppress(TimeoutError):
             async with asyncio.timeout(2.0):
                 await self._to_keep.join()
@@ -135,6 +136,18 @@ class Fleet:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+    async def _end_everything(self) -> None:
+        count = sum(len(pool.workloads) for pool in self.pools.values())
+        try:
+            async with asyncio.timeout(_CLOSE + _CLOSE_EACH * count):
+                await asyncio.gather(*(pool.close() for pool in self.pools.values()))
+                await self._end_leftovers()
+        except TimeoutError:
+            left = [w.identity.id for pool in self.pools.values() for w in pool.workloads.values()]
+            names = [*left, *self._to_end]
+            for name in names:
+                log().error("workload.stop_failed", workload=name, reason="no time is left to wait for it")
 
     def end_later(self, runtime: Runtime, identity: WorkloadIdentity) -> None:
         """Try again to end what could not be ended now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -163,3 +164,24 @@ async def test_a_gateway_stopped_while_its_engine_is_away_removes_its_containers
     await until(lambda: len(containers(made, "--host", engine.url)) == 1, "one container")
     made.check_end()
     assert containers(made, "--host", engine.url) == [], before
+
+
+@pytest.mark.parametrize("engine", [True], indirect=True)
+async def test_a_gateway_stops_in_time_though_its_engine_hangs_and_the_next_one_clears_up(
+    engine: OwnEngine, gateway: Make
+) -> None:
+    made = of_engine(engine, gateway)
+    engine.freeze()
+    began = time.monotonic()
+    assert await asyncio.to_thread(made.stop) == 0
+    assert time.monotonic() - began < 22
+    assert "Traceback" not in made.said(), made.said()[-3000:]
+    assert "exception was never retrieved" not in made.said(), made.said()[-3000:]
+    assert '"workload.stop_failed"' in made.said()
+    engine.thaw()
+    made.start().until_servers(old="ready")
+    await until(lambda: len(containers(made, "--host", engine.url)) == 1, "one container")
+    wire = await Wire(made.url()).open()
+    assert await wire.text("old__echo", {"text": "x"}) == "x"
+    made.check_end()
+    assert containers(made, "--host", engine.url) == []

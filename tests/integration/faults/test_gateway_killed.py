@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.integration.faults.contained import contained, containers, the_workload
+from tests.integration.faults.contained import SERVERS, contained, containers, the_workload
 from tests.integration.gateway.gateway import Gateway, Wire, server, until
 from tests.integration.real.images import docker
 
@@ -106,8 +107,19 @@ async def test_clean_removes_what_a_killed_gateway_left(gateway: Make) -> None:
     assert containers(made) == []
 
 
-async def test_processes_of_a_killed_gateway_are_replaced_and_none_is_left(gateway: Make) -> None:
-    made = gateway(servers={"old": server("legacy_stdio")}).until_servers(old="ready")
+def sandboxed(name: str) -> dict[str, object]:
+    """Declare a test server as a process that sees nothing but its script."""
+    mounts = [{"source": str(SERVERS), "target": "/servers"}]
+    return {"command": [sys.executable, f"/servers/{name}.py"], "mounts": mounts}
+
+
+@pytest.mark.parametrize(
+    "declare", [server, pytest.param(sandboxed, marks=pytest.mark.sandbox)], ids=["bare", "sandboxed"]
+)
+async def test_processes_of_a_killed_gateway_are_replaced_and_none_is_left(
+    gateway: Make, declare: Callable[[str], dict[str, object]]
+) -> None:
+    made = gateway(servers={"old": declare("legacy_stdio")}).until_servers(old="ready")
     wire = await Wire(made.url()).open()
     assert await wire.text("old__counter") == "1"
     slow = asyncio.create_task(wire.call("old__slow", {"seconds": 30}))
