@@ -136,3 +136,20 @@ async def test_processes_of_a_killed_gateway_are_replaced_and_none_is_left(
     outcomes = [each["outcome"] for each in made.records() if each["kind"] == "call.outcome"]
     assert outcomes.count("unknown") == 1
     made.check_end()
+
+
+@pytest.mark.docker
+async def test_a_container_that_hangs_when_the_gateway_comes_back_is_replaced_soon(gateway: Make) -> None:
+    made = gateway(servers={"old": contained("legacy_stdio", stateless=True)}).until_servers(old="ready")
+    wire = Wire(made.url(), modern=True)
+    assert await wire.text("old__echo", {"text": "x"}) == "x"
+    made.kill()
+    (hanging,) = containers(made)
+    await asyncio.to_thread(docker, "pause", hanging)
+    made.start()
+    await until(lambda: hanging not in containers(made), "the one that hangs to be removed")
+    made.until_servers(old="ready")
+    wire.url = made.url()
+    assert await wire.text("old__echo", {"text": "y"}) == "y"
+    made.check_end()
+    assert containers(made) == []
