@@ -183,7 +183,8 @@ async def _start(
 ) -> Gateway:
     _declare(settings, plant)
     endpoints = [Endpoint(spec, Authorizer(spec)) for spec in settings.endpoints]
-    catalog = Catalog(plant.fleet, DefinitionStore(plant.state), endpoints)
+    one = settings.auth.type == "local"
+    catalog = Catalog(plant.fleet, DefinitionStore(plant.state), endpoints, one_principal=one)
     pipeline = await _pipeline(settings, plant, stack)
     await catalog.open(plant.servers)
     stack.push_async_callback(catalog.close)

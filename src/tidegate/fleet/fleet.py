@@ -16,7 +16,7 @@ import msgspec
 from tidegate.domain.errors import JournalUnavailable, RuntimeFailure, ServerUnavailable, StateError
 from tidegate.domain.record import RecordKind
 from tidegate.domain.server import Remote, ServerSpec, Sharing
-from tidegate.domain.workload import UNCLAIMED, Observed, Upstream, WorkloadIdentity, WorkloadState
+from tidegate.domain.workload import SHARED, UNCLAIMED, Observed, Upstream, WorkloadIdentity, WorkloadState
 from tidegate.fleet.gate import Gate
 from tidegate.fleet.losses import Asker
 from tidegate.fleet.pool import Lease, Pool, check_cap
@@ -174,12 +174,17 @@ class Fleet:
             if workload is not None and pool.spec.sharing is Sharing.SESSION:
                 pool.discard(workload)
 
-    def any_ready(self, server: str) -> Workload | None:
-        """Give a ready workload of the server, for questions that have no effect."""
+    def to_ask(self, server: str, *, private: bool) -> Workload | None:
+        """Give a ready workload for a question whose answer everybody is shown.
+
+        One that belongs to a principal or session only with `private`: what it answers may be about them.
+        """
         pool = self.pools.get(server)
-        if pool is None:
-            return None
-        return next((w for w in pool.workloads.values() if w.channel is not None), None)
+        ready = [] if pool is None else [w for w in pool.workloads.values() if w.channel is not None]
+        common = next((w for w in ready if w.sharing in (SHARED, UNCLAIMED)), None)
+        if common is None and private:
+            return next(iter(ready), None)
+        return common
 
     # -- Watcher ------------------------------------------------------------------------------
 

@@ -128,7 +128,16 @@ class Endpoint:
 class Catalog:
     """Keeps the endpoints' views current."""
 
-    def __init__(self, fleet: Fleet, store: DefinitionStore, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        store: DefinitionStore,
+        endpoints: Sequence[Endpoint],
+        *,
+        one_principal: bool = False,
+    ) -> None:
+        """`one_principal`: whether all who ask are one, so that no list is anybody else's."""
+        self._one_principal = one_principal
         self.endpoints: Mapping[str, Endpoint] = {endpoint.path: endpoint for endpoint in endpoints}
         self.definitions: dict[str, Definitions] = {}
         self._fleet = fleet
@@ -201,7 +210,9 @@ class Catalog:
 
     async def _list(self, server: str) -> bool:
         """Read a server's tools where a workload of it is ready. Tell whether there is nothing to try again."""
-        workload = self._fleet.any_ready(server)
+        # Once they are known, no principal's own workload tells the others what a server's tools are.
+        private = self._one_principal or server not in self.definitions
+        workload = self._fleet.to_ask(server, private=private)
         if workload is None or workload.channel is None:
             return True
         try:

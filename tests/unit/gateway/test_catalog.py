@@ -77,6 +77,19 @@ async def test_a_change_that_a_server_tells_of_is_read_and_shown(gateway: OPEN) 
     assert (await made.tool("one__count")).error["code"] == -32602
 
 
+async def test_what_a_principals_own_workload_offers_is_shown_to_nobody_else(gateway: OPEN) -> None:
+    made = await gateway()
+    server = made.fleet.servers["one"]
+    before = await names(made)
+    assert (await made.tool("one__echo", text="mine now")).result  # ann has claimed the only workload
+    server.tools = [*server.tools, "whispered"]
+    asked = sum(each.get("method") == "tools/list" for each in server.heard)
+    server.notify("notifications/tools/list_changed")
+    await made.time.advance(5)
+    assert sum(each.get("method") == "tools/list" for each in server.heard) == asked
+    assert await names(made) == before
+
+
 async def test_many_notices_of_change_are_read_as_one(gateway: OPEN) -> None:
     made = await gateway()
     server = made.fleet.servers["one"]
