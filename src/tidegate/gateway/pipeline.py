@@ -322,6 +322,9 @@ def _read_reply(call: Call, reply: Reply) -> tuple[Answer, Outcome, int | None, 
     request_id, modern = call.inbound.message.id or b"null", call.inbound.modern
     if reply.result is not None:
         kind = bridge.ResultKind(reply.result)
+        if not modern and kind.type != "complete":
+            text = f"the server answered {kind.type[:40]!r}, which this client's revision cannot take"
+            return Answer(200, encode_error(request_id, error_object(-32603, text))), Outcome.ERROR, -32603, 0
         body = encode_result(request_id, bridge.result_for(reply.result, kind, modern_client=modern))
         outcome = Outcome.TOOL_ERROR if kind.is_error else Outcome.OK
         return Answer(200, body), outcome, None, len(reply.result)

@@ -16,7 +16,8 @@ class MemoryServer:
     """One server; every workload of it is a run of `__call__`, with a memory of its own.
 
     Tools: `echo` gives its text, `count` counts the calls of the workload, `who` gives the workload's id,
-    `fails` is a tool error, `refuses` a protocol error, `dies` ends the workload, `waits` waits for `release`.
+    `fails` is a tool error, `refuses` a protocol error, `dies` ends the workload, `waits` waits for `release`;
+    with `more=["asks"]`, `asks` wants input as a modern server does.
     """
 
     def __init__(self, *, more: Sequence[str] = (), instructions: str | None = None) -> None:
@@ -145,6 +146,9 @@ class MemoryServer:
             await self.release.wait()
         if name == "refuses":
             self._error(pipes, message, -32050, "refused by the tool")
+            return
+        if name == "asks" and name in self.tools:
+            self._result(pipes, message, {"resultType": "input_required", "requestState": "state"})
             return
         if name not in self.tools:
             self._error(pipes, message, -32602, f"unknown tool {name}")
