@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 
 from tidegate.domain.errors import Forbidden
 from tidegate.edge import asgi
@@ -35,13 +35,13 @@ class App:
         self._malformed = malformed
         self._guard = guard
 
-    async def serve(self, exchange: Exchange) -> None:
-        """Answer a request."""
+    def serve(self, exchange: Exchange) -> Coroutine[None, None, None]:
+        """Answer a request. Gives the coroutine that does, since one more around it would cost every call."""
+        endpoint = self._endpoints.get(exchange.request.path)
+        return self._serve_page(exchange) if endpoint is None else self.mcp.serve(exchange, endpoint)
+
+    async def _serve_page(self, exchange: Exchange) -> None:
         path = exchange.request.path
-        endpoint = self._endpoints.get(path)
-        if endpoint is not None:
-            await self.mcp.serve(exchange, endpoint)
-            return
         page = self._pages.get(path) or next(
             (self._prefixes[prefix] for prefix in self._prefixes if path.startswith(prefix)), None
         )

@@ -84,7 +84,8 @@ class Pipeline:
     async def handle(self, call: Call) -> Answer:
         """Handle a request, notification or response. Every end of it is recorded; only faults of ours raise."""
         try:
-            await self._identify(call)
+            if not self._recognise(call):
+                await self._identify(call)
             if self.draining:
                 raise Draining("the gateway is stopping")
             if call.method != "tools/call" or call.inbound.message.id is None:
@@ -165,6 +166,17 @@ class Pipeline:
             return self.refuse(call, refusal)
         except (JournalUnavailable, StateError) as error:
             return self.refuse(call, JournalRefused(f"the session was not ended: {error}"))
+
+    def _recognise(self, call: Call) -> bool:
+        """Do what `_identify` does where all of it is known from before, which is nearly always."""
+        vouched = call.vouched = call.operator or self._authenticator.cached(call.credentials)
+        session_id = call.inbound.session
+        if vouched is None:
+            return False
+        if session_id is None or call.method == "initialize":
+            return True
+        call.session = self._sessions.cached(session_id, vouched.principal, call.endpoint.path)
+        return call.session is not None
 
     async def _identify(self, call: Call) -> None:
         """Find out who asks, and in which session. The control socket vouches for its operator itself."""
@@ -260,7 +272,12 @@ class Pipeline:
         outcome, code, size = Outcome.FAILED, None, 0
         try:
             await self._journal.durable(intent)
-            reply = await self._ask(call, entry, intent, lease)
+            try:
+                reply = await lease.channel.call(intent, self._outbound(call, entry))
+            except (SessionForgotten, ChannelClosed) as error:
+                if isinstance(error, ChannelClosed) and error.sent:
+                    raise
+                reply = await self._ask_again(call, entry, intent, lease, error)
             answer, outcome, code, size = _read_reply(call, reply)
             return answer
         except asyncio.CancelledError:
@@ -275,23 +292,22 @@ class Pipeline:
             self._metrics.calls[call.endpoint.path, entry.target.server, outcome.value] += 1
             self._metrics.call_seconds[entry.target.server].observe(seconds)
 
-    async def _ask(self, call: Call, entry: Entry, intent: Intent, lease: Lease) -> Reply:
-        outbound = self._outbound(call, entry)
-        try:
-            return await lease.channel.call(intent, outbound)
-        except SessionForgotten:
-            # A 404 for the session: nothing was done with the call. The channel has told its workload, and
-            # another call may have brought that up anew already.
-            pass
-        except ChannelClosed as error:
-            if error.sent:
-                raise
-            if lease.workload.channel is lease.channel:  # else it knows already
-                lease.workload.replace(str(error))
+    async def _ask_again(
+        self, call: Call, entry: Entry, intent: Intent, lease: Lease, error: ChannelFailure
+    ) -> Reply:
+        """Send a call once more of which nothing was done.
+
+        Either the server no longer knew the session (a 404, told to the workload by its channel; another
+        call may have brought it up anew already), or nothing could be sent.
+        """
+        if (
+            isinstance(error, ChannelClosed) and lease.workload.channel is lease.channel
+        ):  # else it knows already
+            lease.workload.replace(str(error))
         # By the time there is one, it may be that the call must not go out any more.
         again, _ = await self._wait_for_lease(call, entry)
         with again:
-            return await again.channel.call(intent, outbound)
+            return await again.channel.call(intent, self._outbound(call, entry))
 
     def _outbound(self, call: Call, entry: Entry) -> Outbound:
         params = call.params
