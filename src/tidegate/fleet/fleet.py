@@ -34,6 +34,8 @@ _RUNTIME_RETRY = 5.0
 _CLOSE, _CLOSE_EACH = 15.0, 0.25
 """Seconds that ending everything may take, and further ones for each workload. What an engine that hangs has
 not ended by then is found by the next start, and by `tidegate clean`."""
+_ABANDONED = 60.0
+"""Seconds of idleness after which a session's workload may be ended for another session of its principal."""
 _REMEMBERED = "workload/"
 
 
@@ -230,8 +232,23 @@ class Fleet:
         check_cap(f"of server {pool.spec.name}", len(pool.workloads), self._caps.per_server)
         if pool.spec.sharing is not Sharing.SHARED and sharing != UNCLAIMED:
             principal = sharing[:32]
-            mine = sum(w.sharing[:32] == principal for w in everything)
-            check_cap("for this principal", mine, self._caps.per_principal)
+            mine = [w for w in everything if w.sharing[:32] == principal]
+            if len(mine) >= self._caps.per_principal and self._make_room(mine, pool.clock()):
+                return
+            check_cap("for this principal", len(mine), self._caps.per_principal)
+
+    def _make_room(self, workloads: Sequence[Workload], now: float) -> bool:
+        """End the one of a principal's sessions' workloads that was idle longest: such sessions are often left."""
+        idle = [
+            w for w in workloads
+            if w.spec.sharing is Sharing.SESSION and w.channel is not None and not w.in_flight
+            and now - w.last_used > _ABANDONED
+        ]  # fmt: skip
+        if not idle:
+            return False
+        oldest = min(idle, key=lambda w: w.last_used)
+        self.pools[oldest.spec.name].retire(oldest, "ended for another session of the same principal")
+        return True
 
     # -- what runs already --------------------------------------------------------------------
 

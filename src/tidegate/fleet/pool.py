@@ -182,9 +182,13 @@ class Pool:
         for workload in list(self.workloads.values()):
             idle = workload.in_flight == 0 and self.clock() - workload.last_used > limit
             if workload.sharing not in (SHARED, UNCLAIMED) and workload.channel is not None and idle:
-                workload.reason = f"idle for {limit:g} s"
-                self.workload_lost(workload)
-                self.discard(workload)
+                self.retire(workload, f"idle for {limit:g} s")
+
+    def retire(self, workload: Workload, reason: str) -> None:
+        """End a workload that its owner may still want: the owner is told at its next call."""
+        workload.reason = reason
+        self.workload_lost(workload)
+        self.discard(workload)
 
     async def close(self) -> None:
         """End every workload."""

@@ -129,6 +129,21 @@ async def test_caps_hold_for_a_server_and_for_a_principal_with_all_its_sessions(
         await setting.lease("one", f"{B}.s2")
 
 
+async def test_sessions_that_were_left_do_not_lock_their_principal_out(fleet: Open, time: LoopTime) -> None:
+    caps = Caps(workloads=50, per_server=50, per_principal=2)
+    setting = await fleet(spec("one", sharing=Sharing.SESSION), caps=caps)
+    await setting.text("one", "who", f"{A}.s1")
+    await time.advance(30)
+    await setting.text("one", "who", f"{A}.s2")
+    await time.advance(40)
+    await setting.text("one", "who", f"{A}.s3")
+    assert set(setting.fleet.pools["one"].workloads) == {f"{A}.s2", f"{A}.s3"}
+    with pytest.raises(Overloaded, match="for this principal"):
+        await setting.lease("one", f"{A}.s4")
+    await time.settle()
+    assert len(setting.world.running) == 2
+
+
 async def test_more_servers_than_workloads_may_be_leaves_the_gateway_running(fleet: Open) -> None:
     setting = await fleet(spec("one"), spec("two"), spec("three"), caps=Caps(workloads=2))
     assert [setting.state_of(name) for name in ("one", "two", "three")] == ["ready", "ready", "stopped"]
