@@ -102,11 +102,12 @@ def standing(place: Path, settings: Mapping[str, Any]) -> Iterator[Gateway]:
 
 
 def until_ready(gateway: Gateway, names: set[str]) -> None:
-    """Wait until these servers are ready and their tools are known."""
+    """Wait until these servers are ready, their tools are known, and every endpoint shows them."""
     deadline = time.monotonic() + PREPARED
     while time.monotonic() < deadline:
         servers = gateway.status()["servers"]
         if all(each["state"] == "ready" and each["tools"] for each in servers if each["name"] in names):
+            gateway.until_servers(**dict.fromkeys(names, "ready"))
             return
         time.sleep(0.1)
     states = {each["name"]: (each["state"], each["reason"]) for each in gateway.status()["servers"]}
