@@ -18,12 +18,13 @@ from bench.gateway import Mode
 from bench.series import Outcome, Plan, Series, measure, open_direct, open_floor, through_http, through_stdio
 from bench.single import MEASURES, Single, single
 from bench.wire import Era
+from bench.yardstick import open_haproxy
 
 FULL = Plan(tuple(Era), (1, 16, 64), rounds=3, seconds=1.0, warm_up=0.4)
 QUICK = Plan((Era.LEGACY,), (1, 16), rounds=2, seconds=0.5, warm_up=0.2)
 WIDTH = 120
-NAMES = ("direct", "floor", "minimal", "governed", "fsync", "process", "container")
-QUICK_NAMES = ("direct", "floor", "minimal", "governed", "process", "container")
+NAMES = ("direct", "haproxy", "floor", "minimal", "governed", "fsync", "process", "container")
+QUICK_NAMES = ("direct", "haproxy", "floor", "minimal", "governed", "process", "container")
 
 
 def options() -> argparse.Namespace:
@@ -72,6 +73,7 @@ def all_series(unsandboxed: bool) -> list[Series]:
     """Give the series in the order they are measured."""
     return [
         Series("direct", "HTTP", open_direct),
+        Series("haproxy", "HTTP", open_haproxy, eras=(Era.LEGACY,)),
         Series("floor", "HTTP", open_floor, eras=(Era.LEGACY,)),
         Series("minimal", "HTTP", through_http(Mode.MINIMAL)),
         Series("governed", "HTTP", through_http(Mode.GOVERNED)),

@@ -13,6 +13,7 @@ from rich.table import Table
 from bench.series import Outcome, Row
 from bench.single import Single
 from bench.wire import Era
+from bench.yardstick import REFERENCE
 
 SUMMARY = ("direct", "minimal", "governed", "container")
 GOVERNED_CPU = 80.0
@@ -81,7 +82,7 @@ def above_floor(outcomes: Sequence[Outcome]) -> Iterator[str]:
     """Give each series' CPU as a multiple of the floor's, which holds from machine to machine."""
     cpu = {made.series: row.cpu for made in outcomes if (row := made.row(Era.LEGACY, "c=16")) and row.cpu}
     for name, value in cpu.items():
-        if name != "floor" and "floor" in cpu:
+        if name not in ("floor", "haproxy") and "floor" in cpu:
             yield f"{name}: {value / cpu['floor']:.2f} × the CPU of the floor, c=16"
 
 
@@ -130,12 +131,21 @@ def budgets(outcomes: Sequence[Outcome], singles: Sequence[Single]) -> list[Budg
         return outcome.row(Era.LEGACY, load) if outcome else None
 
     direct, governed, container = of("direct", "c=1"), of("governed", "c=1"), of("container", "c=16")
-    governed16, minimal16 = of("governed", "c=16"), of("minimal", "c=16")
+    governed16, minimal16, yard = of("governed", "c=16"), of("minimal", "c=16"), of("haproxy", "c=16")
 
     def added(row: Row | None) -> float | None:
         return row.p50 - direct.p50 if direct and row else None
 
+    def times(row: Row | None) -> float | None:
+        return row.cpu / yard.cpu if row and row.cpu and yard and yard.cpu else None
+
     return [
+        Budget(
+            "governed, as a multiple of haproxy", "×", round(GOVERNED_CPU / REFERENCE, 2), times(governed16)
+        ),
+        Budget(
+            "container, as a multiple of haproxy", "×", round(CONTAINER_CPU / REFERENCE, 2), times(container)
+        ),
         Budget(
             "governed, HTTP upstream, CPU per call",
             "µs",
