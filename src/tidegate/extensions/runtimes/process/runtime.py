@@ -213,8 +213,10 @@ class ProcessRuntime:
 
     async def _clear(self, name: str, record: Record | None) -> None:
         """Kill what is left of a workload and remove what was kept of it."""
+        seen: dict[int, int] = {}  # whose parent is gone is found no more, and yet may take a moment to end
         for _ in range(int(_KILLED / _LOOK)):
-            left = await self._left(name, record)
+            left = await self._left(name, record) | tree.alive(seen)
+            seen |= tree.starts(left)
             if not left and (self._cgroups is None or self._cgroups.remove(name)):
                 break
             if self._cgroups is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -61,6 +62,16 @@ def below(top: int, least_depth: int = 1) -> list[int]:
         if process.session == top and process.pid not in depth:
             depth[process.pid] = least_depth
     return [pid for pid, generations in depth.items() if generations >= least_depth]
+
+
+def starts(pids: Iterable[int]) -> dict[int, int]:
+    """Give when each of them started, which tells it from a later one of the same id."""
+    return {pid: process.started for pid in pids if (process := look(pid)) is not None}
+
+
+def alive(started: Mapping[int, int]) -> set[int]:
+    """Give those that are still there, by id and start."""
+    return {pid for pid, start in starts(started).items() if start == started[pid]}
 
 
 def send(pids: list[int], number: signal.Signals) -> None:
