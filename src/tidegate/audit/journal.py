@@ -132,6 +132,7 @@ class Journal:
         credential: str = "",
         peer: str = "",
         trace: str = "",
+        method: str = "tools/call",
     ) -> Intent:
         """Record that a call is about to go out, and keep room for its outcome.
 
@@ -143,11 +144,11 @@ class Journal:
         # since a part keeps alive whatever its key stands for.
         key = (
             id(principal), id(target), id(decision),
-            endpoint, shown, workload, client, revision, credential, peer,
+            endpoint, shown, workload, client, revision, credential, peer, method,
         )  # fmt: skip
         part = self._parts.get(key)
         if part is None:
-            words = (endpoint, shown, workload, client, revision, credential, peer)
+            words = (endpoint, shown, workload, client, revision, credential, peer, method)
             part = self._parts[key] = self._prepare(principal, target, decision, words)
         digest = self._digest.copy()
         digest.update(arguments)
@@ -229,6 +230,15 @@ class Journal:
             JournalUnavailable: it cannot be kept.
         """
         who = _who(RecordKind.REQUEST, principal)
+        self._write(f'{who},"data":{form.data(fields)}')
+
+    def question(self, principal: Principal, fields: Mapping[str, object]) -> None:
+        """Record that a server asked something of a principal's client, or what came of it.
+
+        Raises:
+            JournalUnavailable: it cannot be kept, so it must not be asked.
+        """
+        who = _who(RecordKind.QUESTION, principal)
         self._write(f'{who},"data":{form.data(fields)}')
 
     def refused(self, reason: str, principal: Principal, fields: Mapping[str, object]) -> None:
@@ -333,13 +343,14 @@ class Journal:
             raise ValueError("a call that was denied has no intent")
         if len(self._parts) >= _MAX_PARTS:
             self._parts.clear()
-        endpoint, shown, workload, client, revision, credential, peer = (form.quoted(word) for word in words)
+        endpoint, shown, workload, client, revision, credential, peer, method = map(form.quoted, words)
+        asked = "" if words[-1] == "tools/call" else f',"method":{method}'
         intent = (
             f'{_who(RecordKind.CALL_INTENT, principal)},"credential":{credential},"peer":{peer}'
             f',"client":{client},"revision":{revision},"endpoint":{endpoint}'
             f',"server":{form.quoted(target.server)},"target":"{target.kind.value}"'
             f',"name":{form.quoted(target.name)},"shown":{shown}'
-            f',"rule":{form.quoted(decision.rule)},"workload":{workload},"call":'
+            f',"rule":{form.quoted(decision.rule)},"workload":{workload}{asked},"call":'
         )
         tenant = form.quoted(principal.tenant)
         outcome = _outcome(tenant)

@@ -239,6 +239,18 @@ class StateRefused(Refusal):
     reason, code, status = "state_unavailable", -31010, 503
 
 
+class ClientUnreachable(Refusal):
+    """A server asked something of a client that nobody can ask now, or that did not answer in time."""
+
+    reason, code, status = "client_unreachable", -31011, 200
+
+
+class StateInvalid(Refusal):
+    """A `requestState` or handle that is not ours, not this principal's, not for this request, or used up."""
+
+    reason, code, status = "state_invalid", -32602, 200
+
+
 class Cancelled(Refusal):
     """The client cancelled the call, so nothing is sent to it."""
 

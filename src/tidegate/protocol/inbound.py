@@ -26,11 +26,14 @@ from tidegate.protocol.codec import Message, Object, decode_object, decode_text
 Headers = Mapping[bytes, bytes]
 """Names in lower case. A header that must stand once and stands twice never gets here."""
 
-_NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+_NAMED = {
+    "tools/call": "name", "prompts/get": "name", "resources/read": "uri",
+    "tasks/get": "taskId", "tasks/update": "taskId", "tasks/cancel": "taskId",
+}  # fmt: skip
 """Which parameter a modern client mirrors as `Mcp-Name`."""
 _LEGACY_ONLY = frozenset(
-    {"initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe",
-     "notifications/initialized", "notifications/roots/list_changed"}
+    {"initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe", "tasks/result",
+     "tasks/list", "notifications/initialized", "notifications/roots/list_changed"}
 )  # fmt: skip
 
 
@@ -46,6 +49,10 @@ class Inbound(Struct, frozen=True):
     """Modern: `name version` of the client, for records."""
     capabilities: Object = field(default_factory=dict[str, Raw])
     """Modern: what this request's client can do."""
+    log_level: str | None = None
+    """Modern: from which level on the client wants log messages of this request, if any."""
+    headers: Headers = field(default_factory=dict[bytes, bytes])
+    """Modern: the request's, for arguments that are mirrored in them."""
 
 
 def read(headers: Headers, message: Message) -> Inbound:
@@ -97,6 +104,8 @@ def _read_modern(message: Message, headers: Headers, header: bytes | None, versi
         revision,
         client=client_name(meta.get(revisions.META_CLIENT)),
         capabilities=_object(meta.get(revisions.META_CAPABILITIES), revisions.META_CAPABILITIES),
+        log_level=decode_text(meta.get(revisions.META_LOG_LEVEL)),
+        headers=headers,
     )
 
 

@@ -91,7 +91,11 @@ def test_an_undecodable_name_is_refused_also_where_the_body_has_none() -> None:
     assert codes(caught) == (-32020, 400)
 
 
-@given(st.text(min_size=1, max_size=40).filter(lambda text: text == text.strip() or not text.isascii()))
+@given(
+    st.text(min_size=1, max_size=40).filter(
+        lambda text: text != "-" and (text == text.strip() or not text.isascii())  # "-" takes a header out
+    )
+)
 def test_any_name_passes_in_the_form_a_client_mirrors_it(name: str) -> None:
     assert call({b"mcp-name": header_value(name)}, name=name).modern
 
