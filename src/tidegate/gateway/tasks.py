@@ -1,0 +1,341 @@
+"""Tasks: the handles that clients know servers' tasks by, and who may use them.
+
+A handle says, sealed, where a task is and which tool made it. It opens for the principal and endpoint it was made
+for and for nobody else, and every use of it is authorised anew as a use of that tool: knowing one is never enough.
+Nothing is sent here.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+
+import msgspec
+from msgspec import Raw
+
+from tidegate.domain.errors import (
+    InvalidParams,
+    MethodNotFound,
+    MissingCapability,
+    ParseFailure,
+    UpstreamProtocolError,
+)
+from tidegate.domain.principal import Principal
+from tidegate.domain.server import Remote, ServerSpec, Sharing
+from tidegate.domain.target import Kind, Target
+from tidegate.fleet.workload import Workload
+from tidegate.gateway.call import Call
+from tidegate.gateway.catalog import Endpoint
+from tidegate.gateway.seal import Seal, SealBroken
+from tidegate.protocol import tasks
+from tidegate.protocol.codec import Object, decode_object
+
+LONGEST_HANDLE = 4096
+"""Characters of a handle that are looked at; those we make are shorter. It stands in the header `Mcp-Name`."""
+LIFETIME = 7 * 86_400.0
+"""Seconds a handle may be used, as long as a session."""
+HELD = 3600.0
+"""Seconds since it was last heard of for which a task that goes on keeps its workload from being ended as idle."""
+_KNOWN = 10_000
+"""Tasks that are kept in mind, so that one is always shown under one handle; the longest unused go first."""
+_SHOWN_TO = 8
+"""Principals and endpoints that one task is shown to: a server that gives many one id is at fault."""
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where a task is made, and by which tool."""
+
+    server: str
+    sharing: str
+    """Key of the workload in its pool."""
+    workload: str
+    """Id of the workload: another one after it would know nothing of the task, or call its own by the same id."""
+    tool: str
+    """The server's own name of it."""
+
+
+class Handle(msgspec.Struct, frozen=True, array_like=True):
+    """What a handle says."""
+
+    modern: bool
+    """Whether it is a task of the extension; else one of 2025-11-25."""
+    server: str
+    sharing: str
+    workload: str
+    tool: str
+    task: str
+    """The server's own id."""
+
+    @property
+    def origin(self) -> Origin:
+        """Where the task is."""
+        return Origin(self.server, self.sharing, self.workload, self.tool)
+
+    @property
+    def target(self) -> Target:
+        """What using it is authorised as."""
+        return Target(self.server, Kind.TOOL, self.tool)
+
+
+class _Shown(msgspec.Struct):
+    """One handle that somebody knows a task by."""
+
+    text: str
+    session: str | None
+    """Key of the legacy session that was told of it last."""
+
+
+_Place = tuple[str, str, str, str]
+"""Server, sharing key, workload, the server's id."""
+
+
+class Tasks:
+    """Makes and opens handles."""
+
+    def __init__(self, seal: Seal, clock: Callable[[], float]) -> None:
+        """`clock` gives seconds and never goes back."""
+        self._seal = seal
+        self._clock = clock
+        self._known: OrderedDict[_Place, dict[tuple[str, str], _Shown]] = OrderedDict()
+        self._going_on: dict[tuple[str, str], dict[str, float]] = {}
+        """By server and sharing key: until when each task holds its workload."""
+
+    # -- requests -----------------------------------------------------------------------------
+
+    def open(self, call: Call) -> Handle:
+        """Open the handle that a `tasks/*` request names.
+
+        Raises:
+            MethodNotFound: the client's era has no such method.
+            MissingCapability: a modern client did not declare the extension.
+            InvalidParams: there is no such task for this principal; why is not told.
+        """
+        modern = call.inbound.modern
+        if call.method not in (tasks.MODERN_METHODS if modern else tasks.LEGACY_METHODS):
+            raise MethodNotFound(f"no method {call.method[:60]!r} here")
+        if modern:
+            require_extension(call)
+        handle = self.read(call.principal, call.endpoint, tasks.named(call.params) or "")
+        if handle.modern is not modern:
+            raise InvalidParams(_UNKNOWN)
+        return handle
+
+    def read(self, principal: Principal, endpoint: Endpoint, text: str) -> Handle:
+        """Open a handle, and see that its principal may still use the tool that made it.
+
+        Raises:
+            InvalidParams: there is no such task for this principal; why is not told.
+        """
+        try:
+            if len(text) > LONGEST_HANDLE:
+                raise SealBroken("too long")
+            value = self._seal.open("task", text, bound=_bound(principal, endpoint), lifetime=LIFETIME)
+            handle = msgspec.msgpack.decode(value, type=Handle)
+        except (SealBroken, msgspec.DecodeError) as error:
+            raise InvalidParams(_UNKNOWN) from error
+        if not may_use(principal, endpoint, handle):
+            raise InvalidParams(_UNKNOWN)
+        return handle
+
+    def check(self, handle: Handle, workload: Workload) -> None:
+        """See that a leased workload is the one that has the task.
+
+        Raises:
+            InvalidParams: the one that had it is gone, and the task with it.
+        """
+        if not has(workload, handle):
+            raise InvalidParams(_UNKNOWN)
+
+    def augment(self, call: Call, spec: ServerSpec, era: str, params: Object) -> Object:
+        """Give the params of a `tools/call` as a server of an era gets them, as far as `task` goes.
+
+        Raises:
+            MethodNotFound: the client asks for a task that the tool cannot become (2025-11-25,
+                basic/utilities/tasks, Tool-Level Negotiation).
+        """
+        if "task" not in params:
+            return params
+        if not call.inbound.modern and tasks.augmented(params):
+            if era == "modern" or not possible(spec):
+                raise MethodNotFound("this tool cannot be called as a task")
+            return params
+        return {name: value for name, value in params.items() if name != "task"}
+
+    # -- results ------------------------------------------------------------------------------
+
+    def out(
+        self, call: Call, origin: Origin, result: Raw, inlined: Callable[[Raw], Raw] | None = None
+    ) -> Raw:
+        """Give a server's result with handles for its task ids; the same object where it names none.
+
+        `inlined` is done to the tool's result inside a `tasks/get` (it has URIs to be renamed).
+
+        Raises:
+            MissingCapability: the call became a task, and this client did not say that it takes one.
+            UpstreamProtocolError: the id of a task is missing or too long.
+        """
+        try:
+            fields = decode_object(result)
+        except ParseFailure:
+            return result
+        if not tasks.concerned(call.method, fields):
+            return result
+        method = call.method
+        if method == "tools/call" and not _became_task(call, fields):
+            method = ""  # what it says of tasks besides is the tool's own affair
+        renamed = tasks.in_result(method, result, self._renaming(call, origin), inlined)
+        self._note(method, origin, fields)
+        return renamed
+
+    def told(self, call: Call, origin: Origin, method: str, params: Object) -> Object:
+        """Give what a server tells or asks during a call, with handles for its task ids."""
+        return tasks.in_params(method, params, self._renaming(call, origin))
+
+    def answered(self, call: Call, result: Raw) -> Raw:
+        """Give a client's answer to a server's question, with the server's own task id for a handle."""
+
+        def back(text: str) -> str | None:
+            try:
+                return self.read(call.principal, call.endpoint, text).task
+            except InvalidParams:
+                return None
+
+        return tasks.in_result("", result, back)
+
+    # -- what servers say by themselves -------------------------------------------------------
+
+    def statuses(self, workload: Workload, params: Object) -> Iterator[tuple[str, str, str]]:
+        """Give who was shown the task of a `notifications/tasks/status`: session key, principal key, handle."""
+        task = tasks.named(params)
+        if task is None:
+            return
+        place = (workload.spec.name, workload.sharing, workload.identity.id, task)
+        self._progress(place, params)
+        for (principal, _), shown in self._known.get(place, {}).items():
+            if shown.session is not None:
+                yield shown.session, principal, shown.text
+
+    def heard(self, handle: Handle, params: Object) -> None:
+        """Learn from a `notifications/tasks` how a task is."""
+        self._progress((handle.server, handle.sharing, handle.workload, handle.task), params)
+
+    def held(self, server: str, sharing: str) -> bool:
+        """Tell whether a workload has tasks that go on, and so is not idle."""
+        until = self._going_on.get((server, sharing))
+        if until is None:
+            return False
+        now = self._clock()
+        for task in [task for task, end in until.items() if end <= now]:
+            del until[task]
+        if not until:
+            del self._going_on[server, sharing]
+        return bool(until)
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _renaming(self, call: Call, origin: Origin) -> Callable[[str], str]:
+        def rename(task: str) -> str:
+            if len(task) > tasks.LONGEST:
+                raise UpstreamProtocolError(f"a task id is longer than {tasks.LONGEST} characters")
+            return self._show(call, origin, task)
+
+        return rename
+
+    def _show(self, call: Call, origin: Origin, task: str) -> str:
+        """Give the handle of a task: the one that this principal knows it by, if any."""
+        place = (origin.server, origin.sharing, origin.workload, task)
+        session = None if call.session is None else call.session.key
+        shown = self._known.setdefault(place, {})
+        self._known.move_to_end(place)
+        if len(self._known) > _KNOWN:
+            self._known.popitem(last=False)
+        owner = (call.principal.key, call.endpoint.path)
+        found = shown.get(owner)
+        if found is None:
+            if len(shown) >= _SHOWN_TO:
+                shown.clear()
+            found = shown[owner] = _Shown(self._text(call, origin, task), session)
+        found.session = session or found.session
+        return found.text
+
+    def _text(self, call: Call, origin: Origin, task: str) -> str:
+        """Give the handle that a request named, where it is about this very task; else a new one."""
+        modern = call.inbound.modern
+        handle = Handle(modern, origin.server, origin.sharing, origin.workload, origin.tool, task)
+        if call.method.startswith("tasks/"):
+            text = tasks.named(call.params) or ""
+            try:
+                if self.read(call.principal, call.endpoint, text) == handle:
+                    return text
+            except InvalidParams:
+                pass
+        bound = _bound(call.principal, call.endpoint)
+        return self._seal.seal("task", msgspec.msgpack.encode(handle), bound=bound)
+
+    def _note(self, method: str, origin: Origin, fields: Object) -> None:
+        task = tasks.created(fields) if method == "tools/call" else tasks.named(fields)
+        if task and method:
+            self._progress((origin.server, origin.sharing, origin.workload, task), fields)
+
+    def _progress(self, place: _Place, fields: Object) -> None:
+        server, sharing, _, task = place
+        status, kept = tasks.state(fields)
+        going_on = self._going_on.setdefault((server, sharing), {})
+        if status in tasks.TERMINAL:
+            going_on.pop(task, None)
+        elif status and (task in going_on or len(going_on) < _KNOWN):
+            going_on[task] = self._clock() + min(HELD if kept is None else kept, HELD)
+        if not going_on:
+            del self._going_on[server, sharing]
+
+
+def require_extension(call: Call) -> None:
+    """See that a modern client declared the extension with this request.
+
+    Raises:
+        MissingCapability: it did not.
+    """
+    if not tasks.declared(call.inbound.capabilities):
+        raise _missing(f"this request needs the extension {tasks.EXTENSION}")
+
+
+def _became_task(call: Call, fields: Object) -> bool:
+    if tasks.is_task(fields):
+        if not (call.inbound.modern and tasks.declared(call.inbound.capabilities)):
+            raise _missing("the server made a task of the call, which this client did not say that it takes")
+    elif call.inbound.modern or not tasks.augmented(call.params):
+        return False
+    task = tasks.created(fields)
+    if task == "":
+        raise UpstreamProtocolError("a task came without an id")
+    return task is not None
+
+
+def may_use(principal: Principal, endpoint: Endpoint, handle: Handle) -> bool:
+    """Tell whether a principal may now use the tool that made a task, at an endpoint."""
+    if handle.server not in endpoint.spec.servers:
+        return False
+    return endpoint.authorizer.decide(principal, handle.target).allowed
+
+
+def has(workload: Workload, handle: Handle) -> bool:
+    """Tell whether a workload can know of a task: only a server without a memory of its own keeps tasks elsewhere."""
+    spec = workload.spec
+    elsewhere = not spec.remembers or isinstance(spec.launch, Remote)
+    return elsewhere or workload.identity.id == handle.workload
+
+
+def possible(spec: ServerSpec) -> bool:
+    """Tell whether a server can have tasks: not where its workload ends with the call."""
+    return spec.sharing is not Sharing.CALL
+
+
+def _missing(message: str) -> MissingCapability:
+    return MissingCapability(message, data={"requiredCapabilities": tasks.REQUIRED})
+
+
+def _bound(principal: Principal, endpoint: Endpoint) -> str:
+    return f"{principal.key} {endpoint.path}"
+
+
+_UNKNOWN = "unknown task"
