@@ -34,10 +34,13 @@ LOG_EVENTS: Final = {
     "server.listed": "A server's tools were read.",
     "server.list_failed": "A server's tools could not be read; the last known stay.",
     "server.degraded": "Something a server offers is left out, and why.",
+    "call.expired": "A call whose server waited for input was ended: the client did not come back in time.",
+    "question.refused": "A server asked something of a client that may not be asked.",
     "call.failed": "A call went out and no answer came back.",
     "edge.failed": "A request met a fault of ours.",
     "journal.unavailable": "A record could not be kept.",
     "state.failed": "The state store did not answer; what was to be kept is not.",
+    "mail.dropped": "A letter between gateways was not sent or not taken.",
     "supervisor.failed": "A background task met a fault of ours and goes on.",
 }
 
@@ -46,12 +49,14 @@ METRICS: Final = {
     "tidegate_call_seconds": "Time of a call from its first byte to its answer, by server.",
     "tidegate_requests_total": "Requests the gateway answered itself, by method.",
     "tidegate_refusals_total": "Refused requests by reason.",
+    "tidegate_questions_total": "What servers asked of clients, by server, method and what came of it.",
     "tidegate_calls_in_flight": "Calls being handled now.",
     "tidegate_workloads": "Workloads by server and state.",
     "tidegate_workload_restarts_total": "Workloads that were ready and broke, by server.",
     "tidegate_journal_records_total": "Records written.",
     "tidegate_loop_stall_seconds_max": "Longest time the event loop was late since start.",
     "tidegate_connections": "Open client connections.",
+    "tidegate_streams": "Event streams that clients hold open with GET.",
 }
 
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -97,6 +102,8 @@ class Metrics:
         """(endpoint, server, outcome)."""
         self.call_seconds: defaultdict[str, Histogram] = defaultdict(Histogram)
         self.requests: defaultdict[str, int] = defaultdict(int)
+        self.questions: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        """(server, method, what came of it)."""
         self.refusals: defaultdict[str, int] = defaultdict(int)
         self.restarts: defaultdict[str, int] = defaultdict(int)
         self.stall_max = 0.0

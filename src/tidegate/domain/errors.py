@@ -9,6 +9,7 @@
     │   ├── ChannelClosed        it ended while, or before, a call was on it
     │   ├── ChannelTimeout       nothing came within the deadline
     │   └── UpstreamProtocolError  what came is not MCP
+    ├── GatewayUnreachable       another gateway that shares the state did not take, or answer, what was sent
     ├── JournalUnavailable       the journal cannot take a record
     └── Refusal                  a request is answered with an error instead of a result
         └── …                    one class for each row of codes, below
@@ -78,6 +79,10 @@ class UpstreamRefused(ChannelFailure):
 
 class SessionForgotten(ChannelFailure):
     """A remote server no longer knows the session it gave (HTTP 404)."""
+
+
+class GatewayUnreachable(TidegateError):
+    """Another gateway is gone, or did not answer in time: what was asked of it may have been done or not."""
 
 
 class JournalUnavailable(TidegateError):
@@ -249,6 +254,12 @@ class StateInvalid(Refusal):
     """A `requestState` or handle that is not ours, not this principal's, not for this request, or used up."""
 
     reason, code, status = "state_invalid", -32602, 200
+
+
+class StreamsFull(Refusal):
+    """As many event streams are open as may be."""
+
+    reason, code, status = "streams_full", -31012, 503
 
 
 class Cancelled(Refusal):

@@ -1,18 +1,20 @@
 """Sessions of the legacy era. The id itself carries, sealed, what `initialize` fixed.
 
 So a session needs no table, survives a restart, and can be read by every gateway that has the key.
-It never authenticates: it is bound to the principal and endpoint it was made for.
+It never authenticates: it is bound to the principal and endpoint it was made for. What changes later
+(that it was ended, a log level, subscriptions) is in the state store, and read from there once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -21,20 +23,37 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tidegate.domain.errors import SessionUnknown, StateError
 from tidegate.domain.principal import Principal
 from tidegate.fleet.losses import Asker
+from tidegate.gateway.declared import Declared, read_declared, shorten
+from tidegate.gateway.mail import Mail
 from tidegate.ports.state import State
+from tidegate.protocol.capabilities import Offer
+from tidegate.protocol.codec import Object
 from tidegate.telemetry import log
 
 LONGEST = 1024
 """Bytes of a session id (`architecture.md`, Eras)."""
 LIFETIME = 7 * 86_400
 """Seconds a session may be used; after it the client initialises again."""
+IDLE = 86_400
+"""Seconds without a request after which what was kept of a session beside its id is dropped."""
+LARGEST_DATA = 64 * 1024
+"""Bytes of one thing that is kept of a session."""
 _NONCE = 12
 _KEY_ID = 4
 _OPENED_KEPT = 10_000
+_UNSEEN = 3600.0
+"""Seconds without a request after which an opened session is read anew when it comes again."""
+_SECOND_CHANCES = 8
+_LOOK = 300.0
+"""Seconds between two looks at which sessions are idle, and whose data is to be kept on."""
 _CLIENT = 120
-"""Bytes of the client's name that are sealed in. With 200 of the path and those below it fits `LONGEST`."""
-_CAPABILITIES = 320
-"""Bytes of client capabilities that are sealed in; larger ones are cut down to their first level."""
+"""Bytes of the client's name that are sealed in. With 200 of the path and its capabilities it fits `LONGEST`."""
+_ENDED, _DATA = "session/ended/", "session/data/"
+_TELL = 2.0
+"""Seconds that other gateways have to say that they know of a session's end."""
+
+Ended = Callable[[str, str], None]
+"""Told of a session that was ended, here or by another gateway: its key, and its principal's."""
 
 
 class _Sealed(msgspec.Struct, array_like=True, frozen=True):
@@ -47,9 +66,9 @@ class _Sealed(msgspec.Struct, array_like=True, frozen=True):
     capabilities: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Session:
-    """What `initialize` fixed."""
+    """What `initialize` fixed, and what was kept since."""
 
     key: str
     """32 hex digits that stand for it in keys of workloads; not the id, which is not shown around."""
@@ -57,24 +76,53 @@ class Session:
     principal: str
     endpoint: str
     client: str
-    capabilities: bytes
-    """The client's, as JSON."""
+    declared: Declared
     made: float
     asker: Asker
+    data: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """What is kept of it by name. Read it here, change it by `Sessions.remember`."""
+    seen: float = 0.0
+    """Unix seconds of the last request."""
+
+    @property
+    def capabilities(self) -> Object:
+        """What the client said it can do."""
+        return self.declared.capabilities
+
+    @property
+    def offer(self) -> Offer:
+        """What it lets servers ask of it."""
+        return self.declared.offer
 
 
 class Sessions:
     """Seals and opens session ids."""
 
     def __init__(
-        self, keys: Mapping[bytes, bytes], current: bytes, state: State, clock: Callable[[], float]
+        self,
+        keys: Mapping[bytes, bytes],
+        current: bytes,
+        state: State,
+        clock: Callable[[], float],
+        mail: Mail | None = None,
     ) -> None:
-        """`keys` maps 4-byte ids to 32-byte keys; `current` is the one that seals. `clock` gives Unix seconds."""
+        """`keys` maps 4-byte ids to 32-byte keys; `current` is the one that seals. `clock` gives Unix seconds.
+
+        `mail` is the way to the gateways that share `state`, where there are any.
+        """
+        self.when_ended: list[Ended] = []
         self._ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
         self._current = current
         self._state = state
         self._clock = clock
+        self._mail = mail
         self._opened: OrderedDict[str, Session] = OrderedDict()
+        self._ids: dict[str, str] = {}
+        """Id of each opened session by its key."""
+        self._refreshed: dict[str, float] = {}
+        """When the data of each opened session that has any was last put, by its key."""
+        if mail is not None:
+            mail.on(_ENDED, self._hear)
 
     def create(
         self, principal: Principal, endpoint: str, revision: str, client: str, capabilities: bytes
@@ -98,7 +146,11 @@ class Sessions:
         session = self._opened.get(session_id)
         if session is None or session.principal != principal.key or session.endpoint != endpoint:
             return None
-        return None if self._clock() - session.made > LIFETIME else session
+        now = self._clock()
+        if now - session.made > LIFETIME:
+            return None
+        session.seen = now
+        return session
 
     async def open(self, session_id: str, principal: Principal, endpoint: str) -> Session:
         """Open a session id.
@@ -110,25 +162,139 @@ class Sessions:
         session = self._unseal(session_id)
         if session.principal != principal.key or session.endpoint != endpoint:
             raise SessionUnknown(_UNKNOWN)
-        if self._clock() - session.made > LIFETIME or await self._was_ended(session):
+        session.seen = now = self._clock()
+        if now - session.made > LIFETIME:
             raise SessionUnknown(_UNKNOWN)
-        self._opened[session_id] = session
+        await self._read(session)
+        # Requests that came at once open it once each; all of them have to hold the same one.
+        kept = self._opened.setdefault(session_id, session)
+        self._ids[session.key] = session_id
+        if session.data:
+            self._refreshed.setdefault(session.key, 0.0)
         if len(self._opened) > _OPENED_KEPT:
-            self._opened.popitem(last=False)
-        return session
+            self._make_room(now)
+        return kept
 
     async def end(self, session_id: str, session: Session) -> None:
-        """End a session for good."""
-        self._opened.pop(session_id, None)
-        await self._state.put(f"session/ended/{session.key}", b"1", expires=LIFETIME)
-        self._opened.pop(session_id, None)  # a request may have opened it meanwhile
+        """End a session for good, here and at every gateway that shares the state store."""
+        await self._state.put(_ENDED + session.key, session.principal.encode(), expires=LIFETIME)
+        self._forget(session.key, session.principal)  # whoever opens it from here on reads that it ended
+        for key, _ in await self._state.scan(f"{_DATA}{session.key}/"):
+            await self._state.put(key, None)
+        if self._mail is not None:
+            told = msgspec.msgpack.encode((session.key, session.principal))
+            await self._mail.request_all(_ENDED, told, _TELL)
 
-    async def _was_ended(self, session: Session) -> bool:
+    async def remember(self, session: Session, name: str, value: bytes | None) -> None:
+        """Keep something of a session, under a name of [a-z_]; None drops it. Read it as `session.data[name]`.
+
+        Kept while the session is used, and for a day.
+
+        Raises:
+            StateError: it cannot be kept, or is larger than `LARGEST_DATA`.
+        """
+        if value is not None and len(value) > LARGEST_DATA:
+            raise StateError(f"{name} of a session has {len(value)} bytes; at most {LARGEST_DATA} are kept")
+        now = self._clock()
+        await self._state.put(f"{_DATA}{session.key}/{name}", value, expires=self._rest(session, now))
+        if value is None:
+            session.data.pop(name, None)
+        else:
+            session.data[name] = value
+            self._refreshed[session.key] = now
+
+    async def run(self) -> None:
+        """Hear what other gateways change, and let go of what is idle. Never ends by itself."""
+        ended, data = self._state.watch(_ENDED), self._state.watch(_DATA)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow(ended, self._hear_end), name="sessions ended")
+            group.create_task(self._follow(data, self._hear_data), name="sessions data")
+            while True:
+                await asyncio.sleep(_LOOK)
+                try:
+                    await self.sweep()
+                except StateError as error:
+                    log().error("state.failed", reason=str(error))
+
+    async def sweep(self) -> None:
+        """Keep on the data of sessions in use, and forget those that are idle: their ids open them again."""
+        now = self._clock()
+        for session in [each for each in self._opened.values() if each.key in self._refreshed]:
+            if session.seen > self._refreshed[session.key]:
+                self._refreshed[session.key] = now
+                for key, value in await self._state.scan(f"{_DATA}{session.key}/"):
+                    # Where another gateway changes it meanwhile, that one puts it with a new end itself.
+                    await self._state.compare_and_set(key, value, value, expires=self._rest(session, now))
+        for session_id, session in [each for each in self._opened.items() if now - each[1].seen > _UNSEEN]:
+            self._drop(session_id, session)
+
+    async def _read(self, session: Session) -> None:
         try:
-            return await self._state.get(f"session/ended/{session.key}") is not None
+            for key, value in await self._state.scan(f"{_DATA}{session.key}/"):
+                session.data[key.rpartition("/")[2]] = value
+            ended = await self._state.get(_ENDED + session.key) is not None
         except StateError as error:
             log().error("state.failed", reason=str(error))
             raise SessionUnknown(_UNKNOWN) from error
+        if ended:
+            raise SessionUnknown(_UNKNOWN)
+
+    def _rest(self, session: Session, now: float) -> float:
+        return max(1.0, min(IDLE, session.made + LIFETIME - now))
+
+    def _make_room(self, now: float) -> None:
+        for _ in range(_SECOND_CHANCES):
+            session_id, session = next(iter(self._opened.items()))
+            if now - session.seen > _UNSEEN / 10:
+                break
+            self._opened.move_to_end(session_id)
+        session_id, session = next(iter(self._opened.items()))
+        self._drop(session_id, session)
+
+    def _drop(self, session_id: str, session: Session) -> None:
+        self._opened.pop(session_id, None)
+        self._ids.pop(session.key, None)
+        self._refreshed.pop(session.key, None)
+
+    def _forget(self, key: str, principal: str) -> None:
+        session_id = self._ids.get(key)
+        if session_id is not None:
+            self._drop(session_id, self._opened[session_id])
+        for told in self.when_ended:
+            told(key, principal)
+
+    async def _follow(self, changes: AsyncIterator[str], hear: Callable[[str], Awaitable[None]]) -> None:
+        async for key in changes:
+            try:
+                await hear(key)
+            except StateError as error:
+                log().error("state.failed", reason=str(error))
+
+    async def _hear_end(self, key: str) -> None:
+        principal = await self._state.get(key)
+        if principal is not None:
+            self._forget(key.removeprefix(_ENDED), principal.decode())
+
+    async def _hear_data(self, which: str) -> None:
+        key, _, name = which.removeprefix(_DATA).partition("/")
+        session_id = self._ids.get(key)
+        if session_id is None:
+            return
+        value = await self._state.get(which)
+        session = self._opened.get(session_id)
+        if session is None:
+            return
+        if value is None:
+            session.data.pop(name, None)
+        else:
+            session.data[name] = value
+            self._refreshed.setdefault(key, 0.0)
+
+    async def _hear(self, sender: str, told: bytes) -> bytes:
+        """Learn from another gateway that a session was ended."""
+        key, principal = msgspec.msgpack.decode(told, type=tuple[str, str])
+        self._forget(key, principal)
+        return b""
 
     def _unseal(self, session_id: str) -> Session:
         if len(session_id) > LONGEST:
@@ -144,8 +310,8 @@ class Sessions:
             raise SessionUnknown(_UNKNOWN) from error
         key = hashlib.sha256(sealed.unique).hexdigest()[:32]
         return Session(
-            key, sealed.revision, sealed.principal, sealed.endpoint, sealed.client, sealed.capabilities,
-            sealed.made, Asker(key, sealed.made),
+            key, sealed.revision, sealed.principal, sealed.endpoint, sealed.client,
+            read_declared(sealed.capabilities), sealed.made, Asker(key, sealed.made),
         )  # fmt: skip
 
 
@@ -154,16 +320,3 @@ def _encode(data: bytes) -> str:
 
 
 _UNKNOWN = "unknown session: send initialize again"
-
-
-def shorten(capabilities: bytes) -> bytes:
-    """Cut client capabilities down so that the id stays under its bound: names of the first level stay."""
-    if len(capabilities) <= _CAPABILITIES:
-        return capabilities
-    found = msgspec.json.decode(capabilities, type=dict[str, msgspec.Raw])
-    names: dict[str, object] = {}
-    for name in found:
-        if len(msgspec.json.encode({**names, name: {}})) > _CAPABILITIES:
-            break
-        names[name] = {}
-    return msgspec.json.encode(names)

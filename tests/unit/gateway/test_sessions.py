@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import string
@@ -9,13 +10,26 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from tidegate.domain.errors import SessionUnknown, StateError
 from tidegate.domain.principal import Principal
 from tidegate.extensions.state.memory import MemoryState
-from tidegate.gateway.sessions import LIFETIME, LONGEST, Session, Sessions, shorten
+from tidegate.gateway.declared import shorten
+from tidegate.gateway.sessions import IDLE, LARGEST_DATA, LIFETIME, LONGEST, Session, Sessions
+from tidegate.protocol.capabilities import UI_EXTENSION, UI_TYPE, Offer, declare, read
+from tidegate.protocol.codec import decode_object
 from tidegate.testing.clock import VirtualClock
 
+ALL = (
+    Offer.FORM
+    | Offer.URL
+    | Offer.SAMPLING
+    | Offer.SAMPLING_TOOLS
+    | Offer.SAMPLING_CONTEXT
+    | Offer.ROOTS
+    | Offer.UI
+)
 ONE, TWO = Principal("t", "key", "one"), Principal("t", "key", "two")
 KEY, OTHER = bytes(range(32)), bytes(range(32, 64))
 
@@ -37,7 +51,8 @@ async def test_it_gives_back_what_initialize_fixed() -> None:
     kept = sessions()
     found = await kept.open(create(kept), ONE, "/mcp")
     assert (found.revision, found.endpoint, found.client) == ("2025-11-25", "/mcp", "c 1")
-    assert found.capabilities == b'{"roots":{}}'
+    assert found.capabilities == {"roots": Raw(b"{}")}
+    assert found.offer is Offer.ROOTS
     assert found.principal == ONE.key
 
 
@@ -137,7 +152,7 @@ async def test_it_never_grows_over_its_bound_and_always_opens(
     session_id = kept.create(ONE, path, "2025-11-25", client, encoded)
     assert len(session_id) <= LONGEST
     found = await kept.open(session_id, ONE, path)
-    assert set(json.loads(found.capabilities)) <= set(capabilities)
+    assert set(found.capabilities) <= set(capabilities)
     assert client.startswith(found.client)
 
 
@@ -153,6 +168,31 @@ def test_small_capabilities_stay_whole_and_large_ones_keep_their_names() -> None
     assert shorten(small) == small
     large = json.dumps({"elicitation": {"x": "y" * 5000}, "sampling": {}}).encode()
     assert json.loads(shorten(large)) == {"elicitation": {}, "sampling": {}}
+
+
+@given(st.dictionaries(st.text(max_size=30), st.text(max_size=200), min_size=3, max_size=20))
+def test_what_a_client_offers_servers_survives_the_cut(more: dict[str, str]) -> None:
+    offered: dict[str, object] = dict(declare(ALL))
+    extensions = {**more, UI_EXTENSION: {"mimeTypes": [UI_TYPE], **more}}
+    whole = {**more, **offered, "extensions": extensions, "padding": "p" * 400}
+    cut = shorten(json.dumps(whole).encode())
+    assert len(cut) <= 320
+    assert read(decode_object(cut)) == ALL
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"elicitation": {"url": {}, "x": %s}}', '{"sampling": {"tools": 1, "x": %s}}', '{"elicitation": %s}'],
+)
+def test_a_cut_declares_no_more_than_the_client_did(text: str) -> None:
+    encoded = (text % json.dumps("x" * 400)).encode()
+    assert read(decode_object(shorten(encoded))) == read(decode_object(encoded))
+
+
+def test_names_of_extensions_stay_where_they_fit() -> None:
+    large = {"extensions": {"a.example/one": {"x": "y" * 400}, "a.example/two": {}}, "experimental": {}}
+    kept = json.loads(shorten(json.dumps(large).encode()))
+    assert kept == {"extensions": {"a.example/one": {}, "a.example/two": {}}, "experimental": {}}
 
 
 async def test_an_ended_session_is_unknown_to_every_gateway_with_the_same_state() -> None:
@@ -193,6 +233,86 @@ class Broken(MemoryState):
 
     async def get(self, key: str) -> bytes | None:
         raise StateError("locked")
+
+
+async def test_what_is_kept_of_a_session_is_there_for_every_gateway_and_after_a_restart() -> None:
+    state = MemoryState()
+    kept = sessions(state)
+    session = await kept.open(session_id := create(kept), ONE, "/mcp")
+    assert session.data == {}
+    await kept.remember(session, "log_level", b"debug")
+    assert session.data == {"log_level": b"debug"}
+    assert (await sessions(state).open(session_id, ONE, "/mcp")).data == {"log_level": b"debug"}
+    await kept.remember(session, "log_level", None)
+    assert session.data == {}
+    assert (await sessions(state).open(session_id, ONE, "/mcp")).data == {}
+
+
+async def test_what_is_kept_of_a_session_is_bounded() -> None:
+    kept = sessions()
+    session = await kept.open(create(kept), ONE, "/mcp")
+    with pytest.raises(StateError):
+        await kept.remember(session, "subscriptions", bytes(LARGEST_DATA + 1))
+    assert session.data == {}
+
+
+async def test_what_is_kept_lasts_while_the_session_is_used_and_a_day_beyond() -> None:
+    clock = VirtualClock(1e6)
+    state = MemoryState(clock=clock)
+    kept = sessions(state, clock=clock)
+    session = await kept.open(session_id := create(kept), ONE, "/mcp")
+    await kept.remember(session, "log_level", b"info")
+    for _ in range(4):
+        clock.advance(IDLE * 0.6)
+        assert kept.cached(session_id, ONE, "/mcp") or await kept.open(session_id, ONE, "/mcp")
+        await kept.sweep()
+    assert (await sessions(state, clock=clock).open(session_id, ONE, "/mcp")).data == {"log_level": b"info"}
+    clock.advance(IDLE)
+    assert (await sessions(state, clock=clock).open(session_id, ONE, "/mcp")).data == {}
+
+
+async def test_the_end_of_a_session_takes_what_was_kept_of_it_and_is_told() -> None:
+    state = MemoryState()
+    kept, told = sessions(state), list[tuple[str, str]]()
+    kept.when_ended.append(lambda key, principal: told.append((key, principal)))
+    session = await kept.open(session_id := create(kept), ONE, "/mcp")
+    await kept.remember(session, "log_level", b"info")
+    await kept.end(session_id, session)
+    assert await state.scan("session/data/") == []
+    assert told == [(session.key, ONE.key)]
+
+
+async def test_a_gateway_that_had_a_session_open_hears_that_another_ended_it() -> None:
+    state = MemoryState()
+    kept, other, told = sessions(state), sessions(state), asyncio.Event()
+    other.when_ended.append(lambda key, principal: told.set())
+    session_id = create(kept)
+    session = await kept.open(session_id, ONE, "/mcp")
+    mirrored = await other.open(session_id, ONE, "/mcp")
+    async with asyncio.TaskGroup() as group, asyncio.timeout(5):
+        running = group.create_task(other.run())
+        await asyncio.sleep(0)
+        await kept.remember(session, "log_level", b"info")
+        while mirrored.data != {"log_level": b"info"}:
+            await asyncio.sleep(0)
+        await kept.end(session_id, session)
+        await told.wait()
+        running.cancel()
+    assert other.cached(session_id, ONE, "/mcp") is None
+
+
+async def test_what_is_idle_is_forgotten_and_what_is_used_stays() -> None:
+    clock = VirtualClock(1e6)
+    kept = sessions(clock=clock)
+    ids = [create(kept) for _ in range(3)]
+    for each in ids:
+        await kept.open(each, ONE, "/mcp")
+    clock.advance(3000)
+    assert kept.cached(ids[1], ONE, "/mcp")
+    clock.advance(3000)
+    await kept.sweep()
+    assert [kept.cached(each, ONE, "/mcp") is not None for each in ids] == [False, True, False]
+    assert await kept.open(ids[0], ONE, "/mcp")
 
 
 async def test_where_the_state_cannot_be_asked_a_session_counts_as_unknown() -> None:
