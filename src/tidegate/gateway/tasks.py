@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import msgspec
 from msgspec import Raw
@@ -77,10 +78,14 @@ class Handle(msgspec.Struct, frozen=True, array_like=True):
         return Target(self.server, Kind.TOOL, self.tool)
 
 
-class _Shown(msgspec.Struct):
+@dataclass(slots=True)
+class _Shown:
     """One handle that somebody knows a task by."""
 
     text: str
+    handle: Handle
+    principal: Principal
+    endpoint: Endpoint
     session: str | None
     """Key of the legacy session that was told of it last."""
 
@@ -204,16 +209,16 @@ class Tasks:
 
     # -- what servers say by themselves -------------------------------------------------------
 
-    def statuses(self, workload: Workload, params: Object) -> Iterator[tuple[str, str, str]]:
-        """Give who was shown the task of a `notifications/tasks/status`: session key, principal key, handle."""
+    def statuses(self, workload: Workload, params: Object) -> Iterator[tuple[str, str]]:
+        """Give the legacy sessions that know the task of a `notifications/tasks/status`, each with its handle."""
         task = tasks.named(params)
         if task is None:
             return
         place = (workload.spec.name, workload.sharing, workload.identity.id, task)
         self._progress(place, params)
-        for (principal, _), shown in self._known.get(place, {}).items():
-            if shown.session is not None:
-                yield shown.session, principal, shown.text
+        for shown in self._known.get(place, {}).values():
+            if shown.session is not None and may_use(shown.principal, shown.endpoint, shown.handle):
+                yield shown.session, shown.text
 
     def heard(self, handle: Handle, params: Object) -> None:
         """Learn from a `notifications/tasks` how a task is."""
@@ -254,14 +259,15 @@ class Tasks:
         if found is None:
             if len(shown) >= _SHOWN_TO:
                 shown.clear()
-            found = shown[owner] = _Shown(self._text(call, origin, task), session)
+            modern = call.inbound.modern
+            handle = Handle(modern, origin.server, origin.sharing, origin.workload, origin.tool, task)
+            text = self._text(call, handle)
+            found = shown[owner] = _Shown(text, handle, call.principal, call.endpoint, session)
         found.session = session or found.session
         return found.text
 
-    def _text(self, call: Call, origin: Origin, task: str) -> str:
+    def _text(self, call: Call, handle: Handle) -> str:
         """Give the handle that a request named, where it is about this very task; else a new one."""
-        modern = call.inbound.modern
-        handle = Handle(modern, origin.server, origin.sharing, origin.workload, origin.tool, task)
         if call.method.startswith("tasks/"):
             text = tasks.named(call.params) or ""
             try:
