@@ -1,0 +1,28 @@
+"""Every scenario of the conformance suite is passed through a gateway that renames nothing.
+
+On the server's side the suite is the gateway's client, on the client's side it is the gateway's server. There is
+no list of failures to expect. The scenarios of the client's side that want an authorization server are not here.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance.suite import ClientRuns, ServerRuns, client_scenarios, server_scenarios
+
+
+@pytest.mark.parametrize(("which", "scenario"), server_scenarios())
+def test_a_server_scenario_is_passed_through_the_gateway(
+    through: ServerRuns, which: str, scenario: str
+) -> None:
+    outcome = through.outcome(which, scenario)
+    assert not outcome.failed, outcome.told()
+
+
+@pytest.mark.parametrize(("revision", "scenario"), client_scenarios())
+def test_a_client_scenario_is_passed_through_the_gateway(
+    driven: ClientRuns, revision: str, scenario: str
+) -> None:
+    outcome = driven.outcome(revision, scenario)
+    assert not outcome.failed, outcome.told()
+    assert outcome.status == 0, outcome.told()
