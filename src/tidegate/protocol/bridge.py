@@ -1,4 +1,4 @@
-"""Between the eras: what a request or result of one becomes in the other.
+"""Between the eras: what a request, result or error of one becomes in the other.
 
 Where both sides speak the same era a result passes as the bytes it came in.
 """
@@ -9,9 +9,12 @@ from msgspec import Raw
 
 from tidegate.domain.errors import ParseFailure
 from tidegate.protocol import revisions
-from tidegate.protocol.codec import Object, decode_object, decode_text, encode
+from tidegate.protocol.codec import Object, decode_object, decode_text, decode_value, encode, error_object
 
 _COMPLETE = Raw(b'"complete"')
+_CACHED = frozenset({"ttlMs", "cacheScope"})
+_NOT_FOUND = -32002
+"""Resource not found, up to 2025-11-25; in 2026-07-28 that is -32602 with the URI (SEP-2164)."""
 
 
 def hop_free(meta: Object) -> Object:
@@ -36,11 +39,43 @@ class ResultKind:
         self.type = decode_text(found.get("resultType")) or "complete"
 
 
-def result_for(result: Raw, kind: ResultKind, *, modern_client: bool) -> bytes | Raw:
-    """Give a result in the client's dress: with `resultType` for a modern one, without for a legacy one."""
+def result_for(
+    result: Raw, kind: ResultKind, *, modern_client: bool, method: str = "tools/call"
+) -> bytes | Raw:
+    """Give a result in the client's dress.
+
+    A modern client gets `resultType`, and how long it may keep what it read (server/utilities/caching: not at
+    all where the server did not say); a legacy one gets neither.
+    """
     fields = kind.fields
-    if fields is None or ("resultType" in fields) == modern_client:
+    if fields is None:
         return result
+    read = method == "resources/read"
     if modern_client:
-        return encode({**fields, "resultType": _COMPLETE})
-    return encode({key: value for key, value in fields.items() if key != "resultType"})
+        more: Object = {} if "resultType" in fields else {"resultType": _COMPLETE}
+        if read and kind.type == "complete":
+            more |= {} if "ttlMs" in fields else {"ttlMs": Raw(b"0")}
+            more |= {} if "cacheScope" in fields else {"cacheScope": Raw(b'"private"')}
+        return encode({**fields, **more}) if more else result
+    if "resultType" not in fields and not (read and fields.keys() & _CACHED):
+        return result
+    kept = {key: value for key, value in fields.items() if key != "resultType"}
+    if read:
+        kept = {key: value for key, value in kept.items() if key not in _CACHED}
+    return encode(kept)
+
+
+def error_code(error: Raw) -> int:
+    """Give the code of an error object; 0 where it has none."""
+    try:
+        code = decode_value(decode_object(error).get("code", Raw(b"0")))
+    except ParseFailure:
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def error_for(error: Raw, code: int, *, modern_client: bool, uri: str | None) -> tuple[Raw, int]:
+    """Give an error in the client's dress, with its code. `uri` is what was to be read, as the client names it."""
+    if modern_client and code == _NOT_FOUND and uri is not None:
+        return Raw(error_object(-32602, "resource not found", {"uri": uri})), -32602
+    return error, code

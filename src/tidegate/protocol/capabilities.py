@@ -133,6 +133,16 @@ def for_server(capabilities: Object, server: Object) -> Raw:
     return Raw(encode(kept))
 
 
+def fingerprint(capabilities: Object) -> bytes:
+    """Give bytes that are equal where capabilities are."""
+    return b",".join(b"%b:%b" % (name.encode(), value) for name, value in capabilities.items())
+
+
+def extensions(capabilities: Object) -> Object:
+    """Give the extensions that a side declared."""
+    return _part(capabilities, "extensions") or {}
+
+
 def needed(method: str, params: Object) -> Offer:
     """Give what a client must have declared to be asked this; every flag where nobody can be."""
     if method == "elicitation/create":
