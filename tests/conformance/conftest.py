@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -17,7 +17,9 @@ def started(request: pytest.FixtureRequest) -> None:
     read = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
     for name in ("through", "direct", "driven"):
         if name in read:
-            request.getfixturevalue(name)
+            # What cannot be started fails the tests that read it, with the same words, and no others.
+            with suppress(AssertionError, RuntimeError):
+                request.getfixturevalue(name)
 
 
 @pytest.fixture(scope="session")

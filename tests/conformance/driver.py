@@ -130,6 +130,7 @@ async def call_as_told(connected: Client) -> None:
 
 INVALID = (
     "invalid_empty_header", "invalid_object_header", "invalid_array_header", "invalid_null_header",
+    "invalid_number_header",
     "invalid_duplicate_same_case", "invalid_duplicate_diff_case", "invalid_space_in_name",
     "invalid_colon_in_name", "invalid_non_ascii_name", "invalid_control_char_name",
 )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conformance import table
 from tests.conformance.suite import ClientRuns, ServerRuns, client_scenarios, server_scenarios
 
 
@@ -26,3 +27,17 @@ def test_a_client_scenario_is_passed_through_the_gateway(
     outcome = driven.outcome(revision, scenario)
     assert not outcome.failed, outcome.told()
     assert outcome.status == 0, outcome.told()
+
+
+def test_the_page_about_conformance_tells_of_this_run(
+    direct: ServerRuns, through: ServerRuns, driven: ClientRuns
+) -> None:
+    before = table.written()
+    now = table.tables(
+        table.outcomes(server_scenarios(), direct.outcome),
+        table.outcomes(server_scenarios(), through.outcome),
+        table.outcomes(client_scenarios(), driven.outcome),
+    )
+    if table.without_counts(before) != table.without_counts(now):
+        table.write(now)
+        pytest.fail(f"{table.PAGE.name} told otherwise; it is written anew, look at it")
