@@ -1,0 +1,163 @@
+"""Streams that a client takes up again at another gateway than the one that has them: events go by mail.
+
+The gateway that has the stream keeps it and numbers its events; the one that the client came to looks
+whether it may still read, and passes on. Each burst is acknowledged before the next is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+
+import msgspec
+
+from tidegate.domain.errors import GatewayUnreachable, StateError
+from tidegate.gateway.event_ids import EventId
+from tidegate.gateway.mail import Mail
+from tidegate.gateway.stream import Writer
+
+LENT = 256
+"""Streams that go to other gateways at one time."""
+_RESUME, _EVENTS = "stream/resume", "stream/events"
+_FIND = 5.0
+"""Seconds that the gateway of a stream has to say whether it has it."""
+_TAKEN = 40.0
+"""Seconds that the other gateway has to pass a burst on; a client that reads nothing is cut before."""
+_SILENCE = 40.0
+"""Seconds without an event or a keep-alive after which it is looked whether the other gateway lives."""
+_PART = 256 * 1024
+_YES, _NO = b"1", b""
+
+Lend = Callable[[str, EventId, Writer], Coroutine[None, None, None] | None]
+"""Gives what has a stream of a session go to a writer; None where there is no such stream."""
+May = Callable[[], Awaitable[bool]]
+
+
+@dataclass(eq=False, slots=True)
+class _Relay:
+    """A client's connection here, to a stream there."""
+
+    boot: str
+    writer: Writer
+    may: May
+    heard: float
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class _Far:
+    """The writer of a stream here whose client is at another gateway."""
+
+    def __init__(self, mail: Mail, boot: str, number: int) -> None:
+        self._mail = mail
+        self._boot = boot
+        self._number = number
+
+    def begin(self) -> None:
+        """The other gateway has begun already."""
+
+    async def send(self, data: bytes) -> bool:
+        """Send events, and wait until they are written there."""
+        try:
+            for at in range(0, len(data), _PART):
+                letter = msgspec.msgpack.encode((self._number, data[at : at + _PART], False))
+                if await self._mail.request(self._boot, _EVENTS, letter, _TAKEN) != _YES:
+                    return False
+        except (GatewayUnreachable, StateError):
+            return False
+        return True
+
+    def end(self, data: bytes = b"") -> None:
+        """Send the last events, and the end."""
+        parts = [data[at : at + _PART] for at in range(0, len(data), _PART)] or [b""]
+        for part in parts:
+            letter = msgspec.msgpack.encode((self._number, part, part is parts[-1]))
+            self._mail.post(self._boot, _EVENTS, letter)
+
+
+class Relays:
+    """Follows streams of other gateways, and lends them this one's."""
+
+    def __init__(self, mail: Mail) -> None:
+        self.lend: Lend = _nothing
+        self._mail = mail
+        self._clock = asyncio.get_running_loop().time
+        self._numbers = itertools.count(1)
+        self._relays: dict[int, _Relay] = {}
+        self._lent: set[asyncio.Task[None]] = set()
+        mail.on(_RESUME, self._resume)
+        mail.on(_EVENTS, self._take)
+
+    async def follow(self, session: str, event: EventId, writer: Writer, may: May) -> bool:
+        """Pass on a stream of another gateway until it is over. False, with nothing written, where there is none."""
+        number = next(self._numbers)
+        relay = self._relays[number] = _Relay(event.boot, writer, may, self._clock())
+        try:
+            asked = msgspec.msgpack.encode((session, event, number))
+            try:
+                if await self._mail.request(event.boot, _RESUME, asked, _FIND) != _YES:
+                    return False
+            except (GatewayUnreachable, StateError):
+                return False
+            writer.begin()
+            await self._wait(relay)
+        finally:
+            del self._relays[number]
+        writer.end()  # where the other gateway is gone, the client comes back and is told so
+        return True
+
+    async def close(self) -> None:
+        """Lend nothing any more."""
+        for task in self._lent:
+            task.cancel()
+        if self._lent:
+            await asyncio.wait(self._lent)
+
+    async def _wait(self, relay: _Relay) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(_SILENCE):
+                    await relay.over.wait()
+                return
+            except TimeoutError:
+                if self._clock() - relay.heard < _SILENCE:
+                    continue
+                try:
+                    if not await self._mail.alive(relay.boot):
+                        return
+                except StateError:
+                    return
+
+    async def _resume(self, sender: str, asked: bytes) -> bytes:
+        """Lend a stream to the gateway that its client came back to."""
+        session, event, number = msgspec.msgpack.decode(asked, type=tuple[str, EventId, int])
+        if len(self._lent) >= LENT:
+            return _NO
+        flow = self.lend(session, event, _Far(self._mail, sender, number))
+        if flow is None:
+            return _NO
+        task = asyncio.create_task(flow, name="stream lent")
+        self._lent.add(task)
+        task.add_done_callback(self._lent.discard)
+        return _YES
+
+    async def _take(self, sender: str, letter: bytes) -> bytes:
+        """Pass on a burst of events. Tell whether the client is there still, and may read."""
+        number, data, last = msgspec.msgpack.decode(letter, type=tuple[int, bytes, bool])
+        relay = self._relays.get(number)
+        if relay is None or relay.boot != sender:
+            return _NO
+        relay.heard = self._clock()
+        if not await relay.may():
+            relay.over.set()
+            return _NO
+        relay.writer.begin()  # it may come before the answer that it comes at all
+        good = await relay.writer.send(data) if data else True
+        if last or not good:
+            relay.over.set()
+        return _YES if good else _NO
+
+
+def _nothing(session: str, event: EventId, writer: Writer) -> Coroutine[None, None, None] | None:
+    return None
