@@ -25,6 +25,7 @@ LOG_EVENTS: Final = {
     "workload.adopted": "A workload that ran already was attached to.",
     "workload.claimed": "A warm workload was given to a principal.",
     "workload.broke": "A workload that was ready ended, or was found useless.",
+    "workload.contended": "A server asked what could have been for more than one client; from now on each has it alone.",
     "workload.failed": "A workload could not be brought up; it is tried again later.",
     "workload.stopped": "A workload was ended and removed.",
     "workload.stop_failed": "A workload may still be there.",

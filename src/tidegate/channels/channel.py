@@ -6,7 +6,7 @@ the server said as bytes. It knows the upstream's era; nobody above it needs to.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from msgspec import Raw, Struct, field
@@ -17,7 +17,35 @@ from tidegate.protocol.codec import Object
 
 Notify = Callable[[str, Object], None]
 """Takes a notification that belongs to one call: its method and params. `progressToken` is the
-client's own again. Called on the loop's thread; must not block or raise."""
+client's own again. A log message may still come when the call has ended, where it can only be for its holder.
+Called on the loop's thread; must not block or raise."""
+
+
+class Reply(Struct, frozen=True):
+    """What the other side answered: one of the two, as it came."""
+
+    result: Raw | None
+    error: Raw | None
+
+
+Answer = Callable[[Reply], None]
+"""Answers a server's request, now or later, once."""
+
+Asked = Callable[[str, Object, Answer], bool]
+"""Takes a server's request (method, params, how to answer) that belongs to one call, or says False: not
+taken, to be refused. Called on the loop's thread; must not block or raise. Only `capabilities.QUESTIONS`
+come here. While one that was taken is open, the call's deadline is put off.
+
+`notifications/cancelled` with the very same `Answer` object means that nobody waits for that answer any more:
+the server gave its question up, or is gone. What is returned then does not matter."""
+
+
+class Party(Struct, frozen=True):
+    """One who may have caused what a server says: a holder, and how it is reached."""
+
+    holder: str
+    asked: Asked | None = None
+    notify: Notify | None = None
 
 
 class Outbound(Struct):
@@ -35,13 +63,15 @@ class Outbound(Struct):
     notify: Notify | None = None
     mirrored: dict[str, str] = field(default_factory=dict[str, str])
     """`Mcp-Param-*` headers for a modern HTTP upstream."""
-
-
-class Reply(Struct, frozen=True):
-    """What the server answered: one of the two, as it came."""
-
-    result: Raw | None
-    error: Raw | None
+    holder: str = ""
+    """Whose request it is: a legacy session's key, or a call's id. Empty for the gateway's own."""
+    asked: Asked | None = None
+    """Takes what a legacy server asks while it works on this. Outlives the request: a late question of a
+    server that has one client only comes here too."""
+    capabilities: Raw = Raw(b"{}")
+    """What a modern upstream is told that this call's client can do: an encoded object."""
+    log_level: str | None = None
+    """What a modern upstream is told of the log messages that this call's client wants."""
 
 
 class ChannelEvents(Protocol):
@@ -60,6 +90,14 @@ class ChannelEvents(Protocol):
 
     def channel_logged(self, line: bytes) -> None:
         """Take a line that the workload wrote to its standard error, bounded."""
+        ...
+
+    def channel_contended(self) -> None:
+        """Learn that a question was refused since it could have been for more than one holder."""
+        ...
+
+    def channel_callers(self) -> Iterable[Party]:
+        """Give those who wait for this workload, or have a place on it and may have nothing in flight yet."""
         ...
 
 
@@ -91,6 +129,31 @@ class Channel(Protocol):
 
         Raises:
             ValueError: the method is `tools/call`.
+        """
+        ...
+
+    async def watch(self, uris: frozenset[str], tasks: frozenset[str]) -> None:
+        """Say of which resources (and, modern, tasks) changes are to be told; replaces what was said before.
+
+        Legacy: `resources/subscribe` and `unsubscribe`; modern: a `subscriptions/listen` stream. They come
+        as `channel_notified`. The channel keeps it up for as long as it lives.
+
+        Raises:
+            ChannelFailure: the server refuses, or does not answer.
+        """
+        ...
+
+    def tell(self, outbound: Outbound) -> bool:
+        """Send a client's notification (`notifications/roots/list_changed`) to a legacy server, best effort.
+
+        What the server asks next may be due to it. Tells whether it was sent.
+        """
+        ...
+
+    async def want_logs(self, level: str) -> None:
+        """Have a legacy server send log messages from `level` on, where it sends fewer now.
+
+        Never raises; a server that will not is left as it is.
         """
         ...
 

@@ -10,16 +10,17 @@ import asyncio
 from collections.abc import Callable
 
 from tidegate.channels.channel import ChannelEvents, Outbound, Reply
-from tidegate.channels.deadlines import Deadlines
-from tidegate.channels.inbox import Inbox, ServerRequests, id_prefix, with_token
+from tidegate.channels.deadlines import Deadlines, Pauses
+from tidegate.channels.inbox import Inbox, id_prefix, with_token
 from tidegate.domain.errors import ChannelFailure, ChannelTimeout, UpstreamProtocolError
 from tidegate.protocol.client import Dress, Inbound, answers, cancelled, decode_inbound, split_batch
+from tidegate.protocol.codec import encode_notification
 
 
 class Waiting:
     """A request that waits for its answer."""
 
-    __slots__ = ("conversation", "deadline", "future", "ident", "outbound", "quiet")
+    __slots__ = ("conversation", "deadline", "future", "ident", "outbound", "pauses", "quiet")
 
     def __init__(self, conversation: Conversation, ident: bytes, outbound: Outbound, quiet: bool) -> None:
         self.conversation = conversation
@@ -29,6 +30,7 @@ class Waiting:
         """Whether its end is not told to the server: a handshake must not be cancelled."""
         self.future: asyncio.Future[Reply] = conversation.loop.create_future()
         self.deadline = conversation.loop.time() + outbound.timeout
+        self.pauses: Pauses | None = None
 
     def expire(self) -> None:
         """Fail with `ChannelTimeout` and tell the server."""
@@ -41,14 +43,13 @@ class Conversation:
     `send` takes a whole message, best effort: it tells whether, and must not raise.
     """
 
-    def __init__(
-        self, epoch: str, events: ChannelEvents, requests: ServerRequests, send: Callable[[bytes], bool]
-    ) -> None:
+    def __init__(self, epoch: str, events: ChannelEvents, send: Callable[[bytes], bool]) -> None:
         self.loop = asyncio.get_running_loop()
-        self.inbox = Inbox(events, requests, send, self._find)
+        self._waiting: dict[bytes, Waiting] = {}
+        self.inbox = Inbox(events, send, self._waiting, self.loop.time)
+        self._askers = self.inbox.askers
         self._prefix = id_prefix(epoch)
         self._count = 0
-        self._waiting: dict[bytes, Waiting] = {}
         self._deadlines = Deadlines(self.loop)
 
     @property
@@ -62,27 +63,47 @@ class Conversation:
         waiting = Waiting(self, b'%b%d"' % (self._prefix, self._count), outbound, quiet)
         self._waiting[waiting.ident] = waiting
         self._deadlines.add(waiting)
+        if outbound.holder:
+            self._askers.enter(outbound)
         return waiting
 
     def encode(self, waiting: Waiting, dress: Dress) -> bytes:
         """Encode a request, its progress token replaced by one of ours."""
         outbound = waiting.outbound
-        return dress.request(
-            waiting.ident, outbound.method, outbound.params, with_token(outbound, waiting.ident)
-        )
+        told = dress.told(outbound.capabilities, outbound.log_level) if dress.modern else None
+        meta = with_token(outbound, waiting.ident)
+        return dress.request(waiting.ident, outbound.method, outbound.params, meta, told)
+
+    def tell(self, outbound: Outbound) -> bool:
+        """Send a client's notification; what the server asks next may be due to it."""
+        self._count += 1
+        if outbound.holder:
+            self._askers.enter(outbound)
+            self._askers.abandon(b"%d" % self._count, outbound)
+        return self.inbox.say(encode_notification(outbound.method, outbound.params, outbound.meta))
 
     def forget(self, waiting: Waiting) -> bool:
         """Wait no longer. Tell whether the answer was still to come."""
         self._deadlines.discard(waiting)
-        return self._waiting.pop(waiting.ident, None) is not None
+        if self._waiting.pop(waiting.ident, None) is None:
+            return False
+        if waiting.outbound.holder:
+            self._askers.leave(waiting.outbound)
+        return True
 
     def abandon(self, waiting: Waiting, reason: str) -> None:
         """Wait no longer, and tell the server so where it still works on it."""
         if self.forget(waiting) and not waiting.quiet:
+            if waiting.outbound.holder:
+                self._askers.abandon(waiting.ident, waiting.outbound)
             self.inbox.say(cancelled(waiting.ident, reason))
 
     def expired(self, waiting: Waiting) -> None:
-        """Fail a call whose deadline has passed."""
+        """Fail a call whose deadline has passed, unless a person was waited for in the meantime."""
+        if waiting.pauses is not None and (more := waiting.pauses.more(self.loop.time())):
+            waiting.deadline += more
+            self._deadlines.add(waiting)
+            return
         self.abandon(waiting, "deadline passed")
         if not waiting.future.done():
             outbound = waiting.outbound
@@ -91,9 +112,11 @@ class Conversation:
 
     def fail(self, error: Callable[[], ChannelFailure]) -> None:
         """Fail every call that waits, each with an error of its own."""
-        waiting, self._waiting = self._waiting, {}
+        waiting = list(self._waiting.values())
+        self._waiting.clear()
         self._deadlines.close()
-        for each in waiting.values():
+        self.inbox.questions.close("the server is gone")
+        for each in waiting:
             if not each.future.done():
                 each.future.set_exception(error())
 
@@ -112,16 +135,14 @@ class Conversation:
             return self._answered(message)
         return self.inbox.take(message)
 
-    def _find(self, ident: bytes) -> Outbound | None:
-        waiting = self._waiting.get(ident)
-        return None if waiting is None else waiting.outbound
-
     def _answered(self, message: Inbound) -> bool:
         ident = bytes(message.id)
         waiting = self._waiting.pop(ident, None)
         if waiting is None:
             return self._unexpected(ident, message)
         self._deadlines.discard(waiting)
+        if waiting.outbound.holder:
+            self._askers.leave(waiting.outbound)
         future = waiting.future
         if future.done():  # cancelled in this turn of the loop
             self.inbox.dropped.late += 1
@@ -141,6 +162,7 @@ class Conversation:
         ours = ident.startswith(self._prefix) and number.isdigit() and len(number) < 20
         if ours and 0 < int(number) <= self._count:
             self.inbox.dropped.late += 1
+            self._askers.late(ident)
         else:
             self.inbox.dropped.unknown += 1
         return True

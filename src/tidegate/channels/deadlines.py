@@ -20,6 +20,50 @@ class Expiring(Protocol):
         ...
 
 
+LONGEST_PAUSE = 900.0
+"""Seconds by which one call's deadline may be put off, all in all."""
+_PAUSE_LOOK = 1.0
+"""Seconds between two looks whether a call still waits for a person."""
+
+
+class Pauses:
+    """How long a call waited for a person: time that its deadline is put off by.
+
+    It is asked only when the deadline has passed, so a call that waits for nobody pays nothing.
+    """
+
+    __slots__ = ("_open", "_since", "_total", "granted")
+
+    def __init__(self) -> None:
+        self.granted = 0.0
+        """Seconds by which the deadline was put off so far."""
+        self._total = 0.0
+        self._since = 0.0
+        self._open = 0
+
+    def begin(self, now: float) -> None:
+        """Learn that a question was put."""
+        if not self._open:
+            self._since = now
+        self._open += 1
+
+    def end(self, now: float) -> None:
+        """Learn that it is answered, or given up."""
+        self._open -= 1
+        if not self._open:
+            self._total += now - self._since
+
+    def more(self, now: float) -> float:
+        """Give by how many seconds a deadline that has passed is put off; 0: it has passed for good."""
+        waited = self._total + (now - self._since if self._open else 0.0)
+        more = min(waited, LONGEST_PAUSE) - self.granted
+        if self._open and waited < LONGEST_PAUSE:
+            more = max(more, _PAUSE_LOOK)
+        more = max(0.0, more)
+        self.granted += more
+        return more
+
+
 class Deadlines:
     """Calls `expire` on what was added and not discarded when its deadline passes.
 

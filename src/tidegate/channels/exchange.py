@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tidegate.channels.channel import Outbound, Reply
+from tidegate.channels.deadlines import Pauses
 from tidegate.channels.http.messages import HttpResponse
 from tidegate.channels.inbox import Inbox
 from tidegate.domain.errors import (
@@ -37,7 +38,7 @@ _CREDENTIALS = frozenset({401, 403, 407})
 class HttpCall:
     """A request and its answer, from a JSON body or from events."""
 
-    __slots__ = ("error", "heard", "ident", "inbox", "outbound", "reply")
+    __slots__ = ("error", "heard", "ident", "inbox", "outbound", "pauses", "reply")
 
     def __init__(self, inbox: Inbox, ident: bytes, outbound: Outbound) -> None:
         self.inbox = inbox
@@ -47,11 +48,21 @@ class HttpCall:
         self.error: ChannelFailure | None = None
         self.heard = 0
         """How many events came for it."""
+        self.pauses: Pauses | None = None
 
     @property
     def settled(self) -> bool:
         """Whether nothing more is waited for."""
         return self.reply is not None or self.error is not None
+
+    @property
+    def put_off(self) -> float:
+        """By how many seconds its deadline was put off so far."""
+        return 0.0 if self.pauses is None else self.pauses.granted
+
+    def more(self, now: float) -> float:
+        """Give by how many seconds its deadline, which has passed, is put off."""
+        return 0.0 if self.pauses is None else self.pauses.more(now)
 
     def take_event(self, event: Event) -> bool:
         """Take an event of the answer's stream. Tell whether it settled the call."""
@@ -126,7 +137,7 @@ class HttpCall:
 
     def _message(self, message: Inbound) -> None:
         if message.method is not None:
-            self.inbox.take(message, self.outbound)
+            self.inbox.take(message, self)
         elif bytes(message.id) != self.ident:
             self.error = UpstreamProtocolError(f"answer to {self.outbound.method} has another request's id")
         elif not answers(message):

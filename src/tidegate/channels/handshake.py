@@ -76,6 +76,7 @@ class Handshake:
         Raises:
             ChannelFailure: it does not.
         """
+        self._talk.inbox.settled(modern=known.era == "modern")
         if known.era == "modern":
             waiting = self._post("server/discover", discover)
         else:
@@ -95,6 +96,7 @@ class Handshake:
                 return upstream
         reply = await opening.future
         upstream = read_initialize(reply.result, reply.error)
+        self._talk.inbox.settled(modern=False)  # some ask as soon as they are told
         self._talk.inbox.say(INITIALIZED)
         return upstream
 

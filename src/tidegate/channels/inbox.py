@@ -1,35 +1,29 @@
 """Inbox: what a server sends of its own accord, requests and notifications. No transport, no answers.
 
 Requests that nobody takes are refused; progress reaches the call it belongs to, under the client's own
-token, and no other.
+token, and no other; a log message only the one it can be for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from msgspec import Raw
 
-from tidegate.channels.channel import ChannelEvents, Outbound, Reply
+from tidegate.channels.askers import Askers, Flying
+from tidegate.channels.channel import ChannelEvents, Notify, Outbound
+from tidegate.channels.questions import Questions
 from tidegate.domain.errors import ParseFailure
 from tidegate.protocol.client import Inbound
-from tidegate.protocol.codec import Object, decode_object, encode_error, encode_result, error_object
+from tidegate.protocol.codec import Object, decode_object, encode, encode_error, encode_result
 
+LISTEN = "subscriptions/listen"
+_SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 _LARGEST_ID = 256
 """Bytes of a server's request id that are echoed."""
-
-Answer = Callable[[Reply], None]
-"""Answers a server's request, now or later, once."""
-
-ServerRequests = Callable[[str, Object, Answer], bool]
-"""Takes a server's request (method, params, how to answer), or says False: not taken, to be refused.
-Called on the loop's thread; must not block or raise. `ping` never comes here."""
-
-
-def refuse(method: str, params: Object, answer: Answer) -> bool:
-    """Take no request: for a channel that offered the server nothing."""
-    return False
+_PERSONAL = frozenset({"notifications/message", "notifications/elicitation/complete"})
+"""Notifications that are for whoever caused them, and for nobody else."""
 
 
 @dataclass(slots=True)
@@ -41,11 +35,13 @@ class Dropped:
     late: int = 0
     """Answers to a call of ours that no longer waits, or answered twice."""
     unknown: int = 0
-    """Answers to calls we never made, those of another epoch among them."""
+    """Answers to calls, or what is told of subscriptions, that we never made; those of another epoch too."""
     progress: int = 0
     """Progress that nobody asked for, or no longer."""
     requests: int = 0
     """Requests of the server that were refused."""
+    contended: int = 0
+    """Of these, those that could have been for more than one holder."""
     unsent: int = 0
     """Messages of ours that nobody waits for, not sent since the other side does not read."""
 
@@ -74,22 +70,29 @@ def with_token(outbound: Outbound, ident: bytes) -> Object:
 class Inbox:
     """Takes a server's requests and notifications.
 
-    `say` sends a whole message, best effort: it tells whether, and must not raise. `find` gives the
-    request that an id of ours stands for.
+    `say` sends a whole message, best effort: it tells whether, and must not raise. `flying` are the requests
+    in flight by their ids; `now` gives seconds.
     """
 
     def __init__(
         self,
         events: ChannelEvents,
-        requests: ServerRequests,
         say: Callable[[bytes], bool],
-        find: Callable[[bytes], Outbound | None],
+        flying: Mapping[bytes, Flying],
+        now: Callable[[], float],
     ) -> None:
         self.dropped = Dropped()
+        self.askers = Askers(flying, events.channel_callers, now)
+        self.questions = Questions(events, self.askers, self.say, flying.values, now)
+        self.modern = False
+        """Whether the server is modern: then it asks nothing, and logs only where it was asked to."""
         self._events = events
-        self._requests = requests
         self._send = say
-        self._find = find
+        self._flying = flying
+
+    def settled(self, *, modern: bool) -> None:
+        """Learn the server's era. A legacy one may ask from now on."""
+        self.modern, self.questions.allowed = modern, not modern
 
     def say(self, data: bytes) -> bool:
         """Send what no call waits for. Tell whether it went out."""
@@ -103,19 +106,19 @@ class Inbox:
         self.dropped.junk += 1
         return False
 
-    def take(self, message: Inbound, belongs: Outbound | None = None) -> bool:
+    def take(self, message: Inbound, belongs: Flying | None = None) -> bool:
         """Take a request or a notification. Tell whether it is one.
 
-        `belongs` is the request on whose own stream it came: its log messages are that call's.
+        `belongs` is the request on whose own stream it came: what is for one client only is that one's.
         """
         method = message.method
         if method is None:
             return self.junk()
         if message.id:
-            return self._requested(method, message)
+            return self._requested(method, message, belongs)
         return self._notified(method, message, belongs)
 
-    def _requested(self, method: str, message: Inbound) -> bool:
+    def _requested(self, method: str, message: Inbound, belongs: Flying | None) -> bool:
         ident = bytes(message.id)
         if len(ident) > _LARGEST_ID:
             return self.junk()
@@ -123,37 +126,66 @@ class Inbox:
             self.say(encode_result(ident, b"{}"))
             return True
         params = _params(message)
-        if params is None:
+        if params is None or ident in self.questions:  # an answer to either would be taken for one to both
             return self.junk()
-        answered = False
-
-        def answer(reply: Reply) -> None:
-            nonlocal answered
-            if not answered:
-                answered = True
-                self.say(_encode_reply(ident, reply))
-
-        if not self._requests(method, params, answer):
+        refusal = self.questions.ask(ident, method, params, belongs)
+        if refusal is not None:
             self.dropped.requests += 1
-            text = f"{method[:64]} was not offered by this client"
-            self.say(encode_error(ident, error_object(-32601, text)))
+            self.dropped.contended = self.questions.contended
+            self.say(encode_error(ident, refusal))
         return True
 
-    def _notified(self, method: str, message: Inbound, belongs: Outbound | None) -> bool:
+    def _notified(self, method: str, message: Inbound, belongs: Flying | None) -> bool:
         params = _params(message)
         if params is None:
             return self.junk()
-        if method != "notifications/progress":
-            if method == "notifications/message" and belongs is not None and belongs.notify is not None:
-                belongs.notify(method, params)
-            else:
+        if method == "notifications/progress":
+            self._progressed(params)
+        elif method in _PERSONAL:
+            notify = self._whose(belongs)
+            if notify is None:
                 self._events.channel_notified(method, params)
-            return True
-        outbound = self._find(bytes(params.get("progressToken", b"")))
+            else:
+                notify(method, params)
+        elif method == "notifications/cancelled":
+            if not self.questions.cancelled(params):
+                self.dropped.unknown += 1
+        elif not self.modern or "_meta" not in params or not self._told(method, params, belongs):
+            self._events.channel_notified(method, params)
+        return True
+
+    def _progressed(self, params: Object) -> None:
+        call = self._flying.get(bytes(params.get("progressToken", b"")))
+        outbound = None if call is None else call.outbound
         if outbound is None or outbound.notify is None or "progressToken" not in outbound.meta:
             self.dropped.progress += 1
+            return
+        outbound.notify("notifications/progress", {**params, "progressToken": outbound.meta["progressToken"]})
+
+    def _whose(self, belongs: Flying | None) -> Notify | None:
+        """Give who is to hear what is for one client only; None where that cannot be told."""
+        if belongs is not None:
+            outbound = belongs.outbound
+            return None if self.modern and outbound.log_level is None else outbound.notify
+        found = self.askers.loggers() if self.modern else self.askers.candidates()
+        return found[0].notify if len(found) == 1 else None
+
+    def _told(self, method: str, params: Object, belongs: Flying | None) -> bool:
+        """Take what a subscription brings. Tell whether it names one."""
+        try:
+            meta = decode_object(params["_meta"])
+        except ParseFailure:
+            return False
+        ident = meta.pop(_SUBSCRIPTION, None)
+        if ident is None:
+            return False
+        call = self._flying.get(bytes(ident))
+        outbound = None if call is None or belongs not in (None, call) else call.outbound
+        if outbound is None or outbound.method != LISTEN or outbound.notify is None:
+            self.dropped.unknown += 1
             return True
-        outbound.notify(method, {**params, "progressToken": outbound.meta["progressToken"]})
+        rest = {key: value for key, value in params.items() if key != "_meta"}
+        outbound.notify(method, {**rest, "_meta": Raw(encode(meta))} if meta else rest)
         return True
 
 
@@ -164,9 +196,3 @@ def _params(message: Inbound) -> Object | None:
         return decode_object(message.params)
     except ParseFailure:
         return None
-
-
-def _encode_reply(ident: bytes, reply: Reply) -> bytes:
-    if reply.result is not None:
-        return encode_result(ident, reply.result)
-    return encode_error(ident, reply.error or error_object(-32603, "no answer"))

@@ -75,14 +75,14 @@ async def resume(
     response = broken
     last_id, retry, barren = response.last_id, response.retry, 0
     while not call.settled:
-        await _sleep_until(origin, _wait(retry), deadline)
+        await _pause(origin, call, _wait(retry), deadline)
         heard = call.heard
-        left = max(0.0, deadline - origin.loop.time())
+        left = max(0.0, deadline + call.put_off - origin.loop.time())
         try:
             lines = headers.get(last_id)
         except ValueError as error:
             raise UpstreamProtocolError("server gave an event id that no header can carry") from error
-        request = HttpRequest(b"GET", path, lines, timeout=left, on_event=call.take_event)
+        request = HttpRequest(b"GET", path, lines, b"", left, call.take_event, call.more)
         try:
             response = await origin.request(request)
         except ChannelTimeout:
@@ -104,8 +104,8 @@ def _wait(retry: int | None) -> float:
     return _PAUSE if retry is None else min(retry / 1000, _LONGEST_PAUSE)
 
 
-async def _sleep_until(origin: HttpOrigin, pause: float, deadline: float) -> None:
-    left = deadline - origin.loop.time()
+async def _pause(origin: HttpOrigin, call: HttpCall, pause: float, deadline: float) -> None:
+    left = deadline + call.put_off - origin.loop.time()
     await asyncio.sleep(max(0.0, min(pause, left)))
-    if pause >= left:
+    if pause >= left and not call.more(origin.loop.time()):
         raise ChannelTimeout(f"no answer from {origin.where} in time, its stream was to be resumed")

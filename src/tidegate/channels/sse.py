@@ -15,8 +15,9 @@ from tidegate.channels.errands import Errands
 from tidegate.channels.handshake import Handshake, Patience
 from tidegate.channels.http.address import read_address
 from tidegate.channels.http.messages import HttpRequest
-from tidegate.channels.inbox import Dropped, ServerRequests, refuse
+from tidegate.channels.inbox import Dropped
 from tidegate.channels.place import HttpPlace
+from tidegate.channels.watching import Watching, opened
 from tidegate.domain.errors import (
     ChannelClosed,
     ChannelFailure,
@@ -35,6 +36,8 @@ _LARGEST_ENDPOINT = 4096
 """Bytes of the URL that the server names."""
 _ERRAND = 10.0
 """Seconds that a message nobody waits for may take."""
+_ERRANDS = 128
+"""Of them at once: more than questions of the server that may be open."""
 _GOODBYE = 2.0
 """Seconds that closing waits for errands."""
 
@@ -46,9 +49,7 @@ class SseChannel:
     before, `open` raises.
     """
 
-    def __init__(
-        self, events: ChannelEvents, place: HttpPlace, *, epoch: str, requests: ServerRequests = refuse
-    ) -> None:
+    def __init__(self, events: ChannelEvents, place: HttpPlace, *, epoch: str) -> None:
         self._events = events
         self._address = place.address()
         self._url = place.url
@@ -56,11 +57,12 @@ class SseChannel:
         headers = place.header_lines()
         self._get = headers + b"Accept: text/event-stream\r\nCache-Control: no-store\r\n"
         self._post = headers + b"Content-Type: application/json\r\nAccept: application/json\r\n"
-        self._talk = Conversation(epoch, events, requests, self._send)
-        self._errands = Errands()
+        self._talk = Conversation(epoch, events, self._send)
+        self._errands = Errands(_ERRANDS)
         self._endpoint: asyncio.Future[bytes] = self._talk.loop.create_future()
         self._reader: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None
+        self._watching: Watching | None = None
         self._dress: Dress | None = None
         self._ended: str | None = None
 
@@ -87,6 +89,7 @@ class SseChannel:
             raise ChannelClosed(self._ended)
         self._upstream = upstream
         self._dress = Dress(upstream.revision, client)
+        self._watching = Watching(upstream, self._request, self._events.channel_notified)
         return upstream
 
     @property
@@ -116,8 +119,23 @@ class SseChannel:
             raise ValueError("tools/call needs an intent")
         return await self._request(outbound)
 
+    async def watch(self, uris: frozenset[str], tasks: frozenset[str]) -> None:
+        """Say of which resources changes are to be told."""
+        await opened(self._watching).watch(uris, tasks)
+
+    def tell(self, outbound: Outbound) -> bool:
+        """Send a client's notification."""
+        return self._talk.tell(outbound)
+
+    async def want_logs(self, level: str) -> None:
+        """Have the server send log messages from `level` on."""
+        if self._watching is not None:
+            await self._watching.want_logs(level)
+
     async def close(self) -> None:
         """End the channel and its stream; what waits fails with `ChannelClosed`."""
+        if self._watching is not None:
+            await self._watching.close()
         self._end("channel was closed", tell=False)
         await self._errands.close(_GOODBYE)
         if self._reader is not None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from tidegate.channels.channel import ChannelEvents, Outbound, Reply
 from tidegate.channels.conversation import Conversation
 from tidegate.channels.handshake import Handshake, Patience
-from tidegate.channels.inbox import Dropped, ServerRequests, refuse
+from tidegate.channels.inbox import Dropped
+from tidegate.channels.watching import Watching, opened
 from tidegate.domain.errors import ChannelClosed, ChannelFailure, UpstreamProtocolError
 from tidegate.domain.workload import Upstream
 from tidegate.ports.recorder import Intent
@@ -43,22 +44,16 @@ class StdioChannel:
     after `open` has returned; before, `open` raises.
     """
 
-    def __init__(
-        self,
-        events: ChannelEvents,
-        *,
-        epoch: str,
-        bounds: StdioBounds | None = None,
-        requests: ServerRequests = refuse,
-    ) -> None:
+    def __init__(self, events: ChannelEvents, *, epoch: str, bounds: StdioBounds | None = None) -> None:
         self._events = events
         self._bounds = bounds or StdioBounds()
-        self._talk = Conversation(epoch, events, requests, self._send)
+        self._talk = Conversation(epoch, events, self._send)
         self._lines = Lines(self._bounds.message)
         self._log = CutLines(self._bounds.log_line)
         self._junk = 0
         self._stream: Stream | None = None
         self._upstream: Upstream | None = None
+        self._watching: Watching | None = None
         self._dress: Dress | None = None
         self._ended: str | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -94,6 +89,8 @@ class StdioChannel:
             raise ChannelClosed(self._ended)
         self._upstream = upstream
         self._dress = Dress(upstream.revision, client)
+        self._talk.inbox.settled(modern=self._dress.modern)
+        self._watching = Watching(upstream, self._request, self._events.channel_notified)
         return upstream
 
     @property
@@ -123,8 +120,23 @@ class StdioChannel:
             raise ValueError("tools/call needs an intent")
         return await self._request(outbound)
 
+    async def watch(self, uris: frozenset[str], tasks: frozenset[str]) -> None:
+        """Say of which resources and tasks changes are to be told."""
+        await opened(self._watching).watch(uris, tasks)
+
+    def tell(self, outbound: Outbound) -> bool:
+        """Send a client's notification."""
+        return self._talk.tell(outbound)
+
+    async def want_logs(self, level: str) -> None:
+        """Have a legacy server send log messages from `level` on."""
+        if self._watching is not None:
+            await self._watching.want_logs(level)
+
     async def close(self) -> None:
         """End the channel; what waits fails with `ChannelClosed`. The workload goes on."""
+        if self._watching is not None:
+            await self._watching.close()
         if self._ended is None:
             self._ended = "channel was closed"
             self._talk.fail(lambda: ChannelClosed("channel was closed"))

@@ -14,9 +14,10 @@ from tidegate.channels.errands import Errands
 from tidegate.channels.exchange import HttpCall, RequestHeaders, read_session
 from tidegate.channels.handshake import Patience
 from tidegate.channels.http.messages import HttpRequest, HttpResponse
-from tidegate.channels.inbox import Dropped, Inbox, ServerRequests, id_prefix, refuse, with_token
+from tidegate.channels.inbox import Dropped, Inbox, id_prefix, with_token
 from tidegate.channels.listening import listen, resume
 from tidegate.channels.place import HttpPlace
+from tidegate.channels.watching import Watching, opened
 from tidegate.domain.errors import (
     ChannelClosed,
     ChannelFailure,
@@ -39,12 +40,14 @@ from tidegate.protocol.client import (
     read_discovery,
     read_initialize,
 )
-from tidegate.protocol.codec import encode_request, one_line
+from tidegate.protocol.codec import encode_notification, encode_request, one_line
 from tidegate.protocol.sse import Event
 
 _PROBE = 10.0
 _ERRAND = 10.0
 """Seconds that a message nobody waits for may take."""
+_ERRANDS = 128
+"""Of them at once: more than questions of the server that may be open."""
 _LASTING = 5.0
 """Seconds for the question whether a session lasts."""
 _GOODBYE = 2.0
@@ -69,7 +72,6 @@ class StreamableHttpChannel:
         place: HttpPlace,
         *,
         epoch: str,
-        requests: ServerRequests = refuse,
         listening: bool = True,
     ) -> None:
         self._events = events
@@ -77,14 +79,16 @@ class StreamableHttpChannel:
         self._fixed = place.header_lines()
         self._origin = place.origin()
         self._headers = RequestHeaders(self._fixed)
-        self._inbox = Inbox(events, requests, self._send, self._find)
+        self._calls: dict[bytes, HttpCall] = {}
+        self._inbox = Inbox(events, self._send, self._calls, self._origin.loop.time)
+        self._askers = self._inbox.askers
         self._prefix = id_prefix(epoch)
         self._count = 0
-        self._calls: dict[bytes, HttpCall] = {}
-        self._errands = Errands()
+        self._errands = Errands(_ERRANDS)
         self._listening = listening
         self._listener: asyncio.Task[None] | None = None
         self._upstream: Upstream | None = None
+        self._watching: Watching | None = None
         self._dress: Dress | None = None
         self._ended: str | None = None
         self._forgotten = False
@@ -116,6 +120,8 @@ class StreamableHttpChannel:
             raise ChannelTimeout(text) from error
         self._upstream = upstream
         self._dress = Dress(upstream.revision, client)
+        self._inbox.settled(modern=self._dress.modern)
+        self._watching = Watching(upstream, self.ask, self._events.channel_notified)
         if self._listening and upstream.era == "legacy":
             self._listener = asyncio.get_running_loop().create_task(self._listen())
         return upstream
@@ -133,6 +139,7 @@ class StreamableHttpChannel:
         reply = call.settle(response, self._origin.where, session=False)
         upstream = replace(read_initialize(reply.result, reply.error), session=read_session(response))
         self._headers = RequestHeaders(self._fixed, upstream.revision, upstream.session)
+        self._inbox.settled(modern=False)
         await self._deliver(INITIALIZED, patience.total)
         return upstream
 
@@ -187,10 +194,30 @@ class StreamableHttpChannel:
             raise ValueError("tools/call needs an intent")
         return await self._request(outbound, repeatable=True)
 
+    async def watch(self, uris: frozenset[str], tasks: frozenset[str]) -> None:
+        """Say of which resources and tasks changes are to be told."""
+        await opened(self._watching).watch(uris, tasks)
+
+    def tell(self, outbound: Outbound) -> bool:
+        """Send a client's notification."""
+        self._count += 1
+        if outbound.holder:
+            self._askers.enter(outbound)
+            self._askers.abandon(b"%d" % self._count, outbound)
+        return self._inbox.say(encode_notification(outbound.method, outbound.params, outbound.meta))
+
+    async def want_logs(self, level: str) -> None:
+        """Have a legacy server send log messages from `level` on."""
+        if self._watching is not None:
+            await self._watching.want_logs(level)
+
     async def close(self) -> None:
         """End the session and the channel; what waits fails with `ChannelClosed`."""
         was_open = self._ended is None and self._upstream is not None
         self._ended = self._ended or "channel was closed"
+        if self._watching is not None:
+            await self._watching.close()
+        self._inbox.questions.close("the server is gone")
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.gather(self._listener, return_exceptions=True)
@@ -221,8 +248,11 @@ class StreamableHttpChannel:
             raise ChannelClosed(self._ended or "channel is not open", sent=False)
         call = self._begin(outbound)
         self._calls[call.ident] = call
+        if outbound.holder and not dress.modern:
+            self._askers.enter(outbound)
+        told = dress.told(outbound.capabilities, outbound.log_level) if dress.modern else None
         meta = with_token(outbound, call.ident)
-        data = dress.request(call.ident, outbound.method, outbound.params, meta)
+        data = dress.request(call.ident, outbound.method, outbound.params, meta, told)
         try:
             response = await self._post(call, data, repeatable=repeatable)
             if call.reply is not None:
@@ -232,6 +262,8 @@ class StreamableHttpChannel:
             return call.settle(response, self._origin.where, session=self._headers.session is not None)
         except (asyncio.CancelledError, ChannelTimeout):
             if not dress.modern:  # else the end of the stream has said so
+                if outbound.holder:
+                    self._askers.abandon(call.ident, outbound)
                 self._errands.run(self._errand(cancelled(call.ident, "nobody waits for it")))
             raise
         except SessionForgotten as failure:
@@ -239,16 +271,24 @@ class StreamableHttpChannel:
             self._end(str(failure))
             raise
         finally:
-            del self._calls[call.ident]
-            if not self._calls:
-                self._idle.set()
+            self._over(call, dress.modern)
+
+    def _over(self, call: HttpCall, modern: bool) -> None:
+        del self._calls[call.ident]
+        if call.outbound.holder and not modern:
+            self._askers.leave(call.outbound)
+        if call.pauses is not None:
+            self._inbox.questions.drop(call)
+        if not self._calls:
+            self._idle.set()
 
     async def _post(self, call: HttpCall, data: bytes, *, repeatable: bool = False) -> HttpResponse:
         outbound = call.outbound
         headers = self._headers.post(outbound.method, outbound.name, outbound.mirrored)
-        request = HttpRequest(
-            b"POST", self._path, headers, data, outbound.timeout, call.take_event, repeatable
-        )
+        request = HttpRequest(b"POST", self._path, headers, data, outbound.timeout, call.take_event)
+        request.repeatable = repeatable
+        if outbound.asked is not None:
+            request.more = call.more
         started = self._origin.loop.time()
         response = await self._origin.request(request)
         if response.streamed and not call.settled and response.last_id and not self._headers.modern:
@@ -288,10 +328,6 @@ class StreamableHttpChannel:
             await self._deliver(data, _ERRAND)
         except ChannelFailure:
             pass  # nobody waits for it, and the next call says what is wrong
-
-    def _find(self, ident: bytes) -> Outbound | None:
-        call = self._calls.get(ident)
-        return None if call is None else call.outbound
 
     # What the server says on its own stream
 

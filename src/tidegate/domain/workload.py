@@ -7,14 +7,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Profile(StrEnum):
-    """What a channel's client offers the server: never more than the client declared."""
-
-    NONE = "none"
-    ELICITATION = "elicitation"
-    ALL = "all"
-
-
 class WorkloadState(StrEnum):
     """Where a workload is in its life."""
 
@@ -29,6 +21,7 @@ class WorkloadState(StrEnum):
     STOPPED = "stopped"
 
 
+NO_OFFER = "none"
 UNCLAIMED = "unclaimed"
 """Sharing key of a warm workload that no principal has used yet."""
 SHARED = "shared"
@@ -43,8 +36,10 @@ class WorkloadKey:
     spec: str
     """Digest of the ServerSpec."""
     sharing: str
-    """`SHARED`, `UNCLAIMED`, or a principal's, session's or call's key."""
-    profile: Profile = Profile.NONE
+    """`SHARED`, `UNCLAIMED`, or a principal's, session's or call's key; then what its clients offer the server,
+    where that is anything (`Offer.suffix`)."""
+    profile: str = NO_OFFER
+    """What its clients offer the server, which the handshake fixed: a label of `protocol.capabilities.Offer`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +60,7 @@ class WorkloadIdentity:
             "dev.tidegate.server": self.key.server,
             "dev.tidegate.spec": self.key.spec,
             "dev.tidegate.sharing": self.key.sharing,
-            "dev.tidegate.profile": self.key.profile.value,
+            "dev.tidegate.profile": self.key.profile,
         }
 
     @classmethod
@@ -76,10 +71,10 @@ class WorkloadIdentity:
                 server=labels["dev.tidegate.server"],
                 spec=labels["dev.tidegate.spec"],
                 sharing=labels["dev.tidegate.sharing"],
-                profile=Profile(labels["dev.tidegate.profile"]),
+                profile=labels["dev.tidegate.profile"],
             )
             return cls(labels["dev.tidegate.workload"], labels["dev.tidegate.instance"], key)
-        except (KeyError, ValueError):
+        except KeyError:
             return None
 
 

@@ -13,10 +13,11 @@ from typing import Protocol
 
 import msgspec
 
+from tidegate.channels.channel import Asked
 from tidegate.domain.errors import JournalUnavailable, RuntimeFailure, ServerUnavailable, StateError
 from tidegate.domain.record import RecordKind
 from tidegate.domain.server import Remote, ServerSpec, Sharing
-from tidegate.domain.workload import SHARED, UNCLAIMED, Observed, Upstream, WorkloadIdentity, WorkloadState
+from tidegate.domain.workload import NO_OFFER, UNCLAIMED, Observed, Upstream, WorkloadIdentity, WorkloadState
 from tidegate.fleet.gate import Gate
 from tidegate.fleet.losses import Asker
 from tidegate.fleet.pool import Lease, Pool, check_cap
@@ -24,6 +25,7 @@ from tidegate.fleet.workload import Launcher, Workload
 from tidegate.ports.recorder import Recorder
 from tidegate.ports.runtime import Runtime
 from tidegate.ports.state import State
+from tidegate.protocol.capabilities import Offer
 from tidegate.protocol.codec import Object
 from tidegate.telemetry import Metrics, log
 
@@ -36,7 +38,7 @@ _CLOSE, _CLOSE_EACH = 15.0, 0.25
 not ended by then is found by the next start, and by `tidegate clean`."""
 _ABANDONED = 60.0
 """Seconds of idleness after which a session's workload may be ended for another session of its principal."""
-_REMEMBERED = "workload/"
+_REMEMBERED, _LEARNED = "workload/", "pool/"
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -48,6 +50,17 @@ class Kept(msgspec.Struct, frozen=True):
     upstream: Upstream
     spec: str = ""
     """Digest of the ServerSpec. A session of a remote server goes on only with the very one it was opened by."""
+    offer: str = NO_OFFER
+    """Label of what its handshake offered."""
+
+
+class Learned(msgspec.Struct, frozen=True):
+    """What is kept of a server for the next gateway process."""
+
+    spec: str
+    """Digest of the ServerSpec it was learned of."""
+    era: str | None = None
+    exclusive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +83,11 @@ class FleetEvents(Protocol):
         """The server became available, or unavailable."""
         ...
 
-    def server_notified(self, server: str, method: str, params: Object) -> None:
+    def workload_ready(self, workload: Workload) -> None:
+        """This workload became ready: what it was asked to tell before, it does not tell any more."""
+        ...
+
+    def server_notified(self, server: str, workload: Workload, method: str, params: Object) -> None:
         """The server sent a notification that belongs to no call."""
         ...
 
@@ -157,24 +174,50 @@ class Fleet:
 
     # -- for the pipeline ---------------------------------------------------------------------
 
-    def lease_now(self, server: str, sharing: str, asker: Asker | None) -> Lease | None:
+    def lease_now(self, server: str, sharing: str, asker: Asker | None, holder: str = "") -> Lease | None:
         """Give a place at once, or None where something has to be waited for."""
         pool = self.pools.get(server)
-        return None if pool is None else pool.lease_now(sharing, asker)
+        return None if pool is None else pool.lease_now(sharing, asker, holder)
 
-    async def lease(self, server: str, sharing: str, asker: Asker | None, timeout: float) -> Lease:
-        """Give a place, waiting at most `timeout` seconds. Raises as `Pool.lease` does."""
+    async def lease(
+        self,
+        server: str,
+        sharing: str,
+        asker: Asker | None,
+        timeout: float,
+        holder: str = "",
+        offer: Offer = Offer.NONE,
+        asked: Asked | None = None,
+    ) -> Lease:
+        """Give a place, waiting at most `timeout` seconds. Raises as `Pool.lease` does.
+
+        `sharing` ends in the offer's suffix: what a legacy server was offered is part of what a workload is.
+        `holder` and `asked` are as in `Outbound`: a server may ask as soon as it is up.
+        """
+        return await self._pool(server).lease(sharing, asker, timeout, holder, offer, asked)
+
+    async def era(self, server: str, timeout: float) -> str:
+        """Give the era of a server, `modern` or `legacy`, waiting at most `timeout` seconds where it is not known.
+
+        Raises:
+            ServerUnavailable: it cannot be known now.
+        """
+        pool = self._pool(server)
+        return pool.era or await pool.wait_era(timeout)
+
+    def _pool(self, server: str) -> Pool:
         pool = self.pools.get(server)
         if pool is None:
             raise ServerUnavailable(f"server {server} is not declared any more")
-        return await pool.lease(sharing, asker, timeout)
+        return pool
 
     def end_session(self, sharing: str) -> None:
-        """End the workloads that were one session's alone, now that it has ended."""
+        """End the workloads that were one session's alone, now that it has ended, whatever it offered."""
         for pool in self.pools.values():
-            workload = pool.workloads.get(sharing)
-            if workload is not None and pool.spec.sharing is Sharing.SESSION:
-                pool.discard(workload)
+            if pool.spec.sharing is not Sharing.SESSION:
+                continue
+            for key in [key for key in pool.workloads if key.partition("+")[0] == sharing]:
+                pool.discard(pool.workloads[key])
 
     def to_ask(self, server: str, *, private: bool) -> Workload | None:
         """Give a ready workload for a question whose answer everybody is shown.
@@ -183,7 +226,8 @@ class Fleet:
         """
         pool = self.pools.get(server)
         ready = [] if pool is None else [w for w in pool.workloads.values() if w.channel is not None]
-        common = next((w for w in ready if w.sharing in (SHARED, UNCLAIMED)), None)
+        shared = pool is not None and pool.spec.sharing is Sharing.SHARED
+        common = next((w for w in ready if shared or w.sharing == UNCLAIMED), None)
         if common is None and private:
             return next(iter(ready), None)
         return common
@@ -197,6 +241,7 @@ class Fleet:
         name = pool.spec.name
         if workload.state is WorkloadState.READY:
             self.events.server_ready(name)
+            self.events.workload_ready(workload)
         ready = any(w.state is WorkloadState.READY for w in pool.workloads.values())
         if ready != (name in self._ready):
             (self._ready.add if ready else self._ready.discard)(name)
@@ -204,10 +249,15 @@ class Fleet:
         elif not ready:
             self.events.server_changed(name)
 
-    def pool_notified(self, pool: Pool, method: str, params: Object) -> None:
+    def pool_notified(self, pool: Pool, workload: Workload, method: str, params: Object) -> None:
         """Pass on."""
         if self.events is not None:
-            self.events.server_notified(pool.spec.name, method, params)
+            self.events.server_notified(pool.spec.name, workload, method, params)
+
+    def remember_pool(self, pool: Pool) -> None:
+        """Keep what was learned of a server."""
+        learned = Learned(pool.spec.digest(), pool.era, pool.exclusive)
+        self._to_keep.put_nowait((_LEARNED + pool.spec.name, msgspec.json.encode(learned)))
 
     def remember(self, workload: Workload) -> None:
         """Keep what it is, once it is somebody's.
@@ -218,12 +268,13 @@ class Fleet:
         if workload.channel is None or workload.sharing == UNCLAIMED:
             return
         spec = workload.spec
-        kept = Kept(spec.name, workload.sharing, True, workload.channel.upstream, spec.digest())
-        self._to_keep.put_nowait((workload.identity.id, msgspec.json.encode(kept)))
+        upstream = workload.channel.upstream
+        kept = Kept(spec.name, workload.sharing, True, upstream, spec.digest(), workload.offer)
+        self._to_keep.put_nowait((_REMEMBERED + workload.identity.id, msgspec.json.encode(kept)))
 
     def forget(self, workload_id: str) -> None:
         """Keep it no more."""
-        self._to_keep.put_nowait((workload_id, None))
+        self._to_keep.put_nowait((_REMEMBERED + workload_id, None))
 
     def admit(self, pool: Pool, sharing: str) -> None:
         """Hold the caps on workloads."""
@@ -268,6 +319,7 @@ class Fleet:
                     if self.events is not None:
                         self.events.server_changed(pool.spec.name)
                 await asyncio.sleep(_RUNTIME_RETRY)
+        await self._recall_learned(self._pools_of(name))
         await self._adopt(runtime, observed)
         for pool in self._pools_of(name):
             pool.outage = None
@@ -302,6 +354,7 @@ class Fleet:
     async def _begin_remotes(self) -> None:
         """Go on with the sessions that a gateway before us had with remote servers."""
         pools = [pool for pool in self.pools.values() if isinstance(pool.spec.launch, Remote)]
+        await self._recall_learned(pools)
         kept = await self._recall() if pools else {}
         for pool in pools:
             digest = pool.spec.digest()
@@ -312,7 +365,7 @@ class Fleet:
                     self.forget(workload_id)  # its id is for the server that gave it, and for no other URL
                     self._note_loss(pool, known)
                 else:
-                    identity = pool.identity_for(known.sharing)
+                    identity = pool.identity_for(known.sharing, known.offer)
                     pool.adopt(replace(identity, id=workload_id), known.sharing, known.upstream)
             pool.ensure_warm()
 
@@ -320,14 +373,27 @@ class Fleet:
         if known.used and pool.spec.remembers:
             pool.losses.note(known.sharing)
 
-    async def _recall(self) -> dict[str, Kept]:
+    async def _recall_learned(self, pools: Sequence[Pool]) -> None:
+        rows = dict(await self._scan(_LEARNED)) if pools else {}
+        for pool in pools:
+            value = rows.get(_LEARNED + pool.spec.name)
+            with suppress(msgspec.DecodeError, msgspec.ValidationError):
+                learned = None if value is None else msgspec.json.decode(value, type=Learned)
+                if learned is not None and learned.spec == pool.spec.digest():
+                    pool.era = pool.era or learned.era
+                    if learned.exclusive:
+                        pool.make_exclusive()
+
+    async def _scan(self, prefix: str) -> Sequence[tuple[str, bytes]]:
         try:
-            rows = await self._state.scan(_REMEMBERED)
+            return await self._state.scan(prefix)
         except StateError as error:
             log().error("state.failed", reason=str(error))
-            return {}
+            return ()
+
+    async def _recall(self) -> dict[str, Kept]:
         found: dict[str, Kept] = {}
-        for key, value in rows:
+        for key, value in await self._scan(_REMEMBERED):
             with suppress(msgspec.DecodeError, msgspec.ValidationError):
                 found[key.removeprefix(_REMEMBERED)] = msgspec.json.decode(value, type=Kept)
         return found
@@ -347,9 +413,9 @@ class Fleet:
     async def _keep(self) -> None:
         """Write what is to be remembered, in order, off the callbacks that say so."""
         while True:
-            workload_id, value = await self._to_keep.get()
+            key, value = await self._to_keep.get()
             try:
-                await self._state.put(_REMEMBERED + workload_id, value)
+                await self._state.put(key, value)
             except StateError as error:
                 log().error("state.failed", reason=str(error))
             finally:

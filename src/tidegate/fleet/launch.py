@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from msgspec import Raw
+
 from tidegate.channels.channel import ChannelEvents
 from tidegate.channels.handshake import Patience
 from tidegate.channels.http.messages import HttpBounds
@@ -20,7 +22,9 @@ from tidegate.domain.server import Image, Remote, ServerSpec, Transport
 from tidegate.domain.workload import Upstream, WorkloadIdentity
 from tidegate.fleet.workload import Opened
 from tidegate.ports.runtime import Progress, Runtime
+from tidegate.protocol.capabilities import declare, parse
 from tidegate.protocol.client import Introduction
+from tidegate.protocol.codec import encode
 from tidegate.protocol.framing import CutLines
 from tidegate.telemetry import log
 
@@ -36,6 +40,20 @@ class Wiring:
     """For servers reached by `https:`."""
     proxy: str | None = field(default=None, repr=False)
     """Outbound proxy, for servers reached by URL. May hold credentials."""
+
+    def introduce(self, identity: WorkloadIdentity) -> Introduction:
+        """Give what a workload is told: what its clients offer, which is part of what it is.
+
+        Raises:
+            RuntimeFailure: it was labelled by a gateway that knows other offers.
+        """
+        try:
+            offer = parse(identity.key.profile)
+        except ValueError as error:
+            raise RuntimeFailure(f"{identity.id} was offered what is not known: {error}") from error
+        if not offer:
+            return self.introduction
+        return Introduction(self.introduction.info, Raw(encode(dict(declare(offer)))))
 
 
 class RuntimeLauncher:
@@ -87,15 +105,14 @@ class RuntimeLauncher:
         self, identity: WorkloadIdentity, events: ChannelEvents, known: Upstream | None
     ) -> Opened:
         spec, wiring = self._spec, self._wiring
+        introduction = wiring.introduce(identity)
         channel = StdioChannel(
             events, epoch=wiring.new_epoch(), bounds=StdioBounds(message=spec.limits.message)
         )
         begin = self._runtime.start if known is None else self._runtime.attach
         running = await begin(spec, identity, channel)
         try:
-            await channel.open(
-                running.stream, known, wiring.introduction, Patience(total=spec.timeouts.start)
-            )
+            await channel.open(running.stream, known, introduction, Patience(total=spec.timeouts.start))
         except BaseException:
             await channel.close()
             raise
@@ -105,6 +122,7 @@ class RuntimeLauncher:
         self, identity: WorkloadIdentity, events: ChannelEvents, known: Upstream | None
     ) -> Opened:
         """Start a server that listens; its streams are its log."""
+        introduction = self._wiring.introduce(identity)
         tap = _Tap(events)
         begin = self._runtime.start if known is None else self._runtime.attach
         running = await begin(self._spec, identity, tap)
@@ -117,9 +135,7 @@ class RuntimeLauncher:
                 raise RuntimeFailure(f"it ended before it answered: {tap.ended}")
             channel = StreamableHttpChannel(events, place, epoch=self._wiring.new_epoch())
             try:
-                await channel.open(
-                    known, self._wiring.introduction, Patience(total=self._spec.timeouts.start)
-                )
+                await channel.open(known, introduction, Patience(total=self._spec.timeouts.start))
             except ChannelFailure as error:
                 await channel.close()
                 if known is not None or not isinstance(error, ChannelClosed | UpstreamRefused):
@@ -164,6 +180,7 @@ class RemoteLauncher:
 
     async def open(self, identity: WorkloadIdentity, events: ChannelEvents, known: Upstream | None) -> Opened:
         """Open a session; with `known`, go on with the one from before."""
+        introduction = self._wiring.introduce(identity)
         epoch = self._wiring.new_epoch()
         channel = (
             SseChannel(events, self._place, epoch=epoch)
@@ -171,7 +188,7 @@ class RemoteLauncher:
             else StreamableHttpChannel(events, self._place, epoch=epoch)
         )
         try:
-            await channel.open(known, self._wiring.introduction, Patience(total=self._spec.timeouts.start))
+            await channel.open(known, introduction, Patience(total=self._spec.timeouts.start))
         except BaseException:
             await channel.close()
             raise

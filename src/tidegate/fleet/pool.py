@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from tidegate.channels.channel import Channel
+from tidegate.channels.channel import Asked, Channel, Party
 from tidegate.domain.errors import JournalUnavailable, MemoryLost, Overloaded, ServerUnavailable
 from tidegate.domain.record import RecordKind
 from tidegate.domain.server import ServerSpec, Sharing
@@ -22,8 +22,10 @@ from tidegate.domain.workload import (
 from tidegate.fleet.gate import Gate
 from tidegate.fleet.logs import ServerLog
 from tidegate.fleet.losses import Asker, Losses
+from tidegate.fleet.turns import Turns
 from tidegate.fleet.workload import Launcher, Workload
 from tidegate.ports.recorder import Recorder
+from tidegate.protocol.capabilities import Offer
 from tidegate.protocol.codec import Object
 from tidegate.telemetry import Metrics, log
 
@@ -35,8 +37,12 @@ class Watcher(Protocol):
         """A workload's state changed."""
         ...
 
-    def pool_notified(self, pool: Pool, method: str, params: Object) -> None:
+    def pool_notified(self, pool: Pool, workload: Workload, method: str, params: Object) -> None:
         """A server sent a notification that belongs to no call."""
+        ...
+
+    def remember_pool(self, pool: Pool) -> None:
+        """Keep what was learned of the server, for the next gateway process."""
         ...
 
     def remember(self, workload: Workload) -> None:
@@ -55,12 +61,24 @@ class Watcher(Protocol):
 class Lease:
     """The right to one place on a channel, for one call. Released once."""
 
-    __slots__ = ("_pool", "channel", "workload")
+    __slots__ = ("_party", "_pool", "_turns", "channel", "workload")
 
-    def __init__(self, workload: Workload, channel: Channel, pool: Pool) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        channel: Channel,
+        pool: Pool,
+        turns: Turns | None,
+        party: Party | None = None,
+    ) -> None:
+        """`turns` has let it in, where there are any; `party` may be asked something while it holds."""
         self.workload = workload
         self.channel = channel
         self._pool = pool
+        self._turns = turns
+        self._party = party
+        if party is not None:
+            workload.callers.append(party)
         workload.in_flight += 1
         workload.calls += 1
 
@@ -75,6 +93,12 @@ class Lease:
         workload = self.workload
         workload.in_flight -= 1
         workload.last_used = self._pool.clock()
+        if self._party is not None:
+            workload.callers.remove(self._party)
+        if self._turns is not None:
+            self._turns.leave()
+        elif workload.turns is not None:
+            workload.turns.other_left()
         if self._pool.spec.sharing is Sharing.CALL:
             self._pool.discard(workload)
 
@@ -103,6 +127,10 @@ class Pool:
         self.workloads: dict[str, Workload] = {}
         """By sharing key."""
         self.losses = Losses(now)
+        self.era: str | None = None
+        """`modern` or `legacy`, once a workload of it was ready; kept for the next gateway process."""
+        self.exclusive = False
+        """Whether its workloads take the calls of one holder at a time."""
         self.outage: str | None = None
         """Why the runtime cannot be used at all, while it cannot."""
         self._watcher = watcher
@@ -133,18 +161,30 @@ class Pool:
         workload.sharing = sharing
         workload.calls = 0 if sharing == UNCLAIMED else 1
         workload.last_used = self.clock()
-        self.workloads[sharing] = workload
-        workload.begin(known)
+        self._add(workload).begin(known)
 
-    def lease_now(self, sharing: str, asker: Asker | None) -> Lease | None:
+    def lease_now(self, sharing: str, asker: Asker | None, holder: str) -> Lease | None:
         """Give a place at once where a workload of that key is ready."""
         workload = self.workloads.get(sharing)
         if workload is None or workload.channel is None or self.losses.concern(sharing, asker):
             return None
-        return Lease(workload, workload.channel, self)
+        turns = workload.turns
+        if turns is not None and not turns.enter(holder):
+            return None
+        return Lease(workload, workload.channel, self, turns)
 
-    async def lease(self, sharing: str, asker: Asker | None, timeout: float) -> Lease:
+    async def lease(
+        self,
+        sharing: str,
+        asker: Asker | None,
+        timeout: float,
+        holder: str,
+        offer: Offer,
+        asked: Asked | None,
+    ) -> Lease:
         """Give a place, waiting at most `timeout` seconds for a workload to be ready.
+
+        What the workload asks while it is waited for, and until the lease is released, may be put to `asked`.
 
         Raises:
             ServerUnavailable: none became ready.
@@ -156,12 +196,47 @@ class Pool:
             raise ServerUnavailable(f"server {self.spec.name} is stopping")
         if self.outage is not None:
             raise ServerUnavailable(f"server {self.spec.name} is not available: {self.outage}")
-        workload = self.workloads.get(sharing) or self._claim(sharing) or self._create(sharing)
-        await workload.wait_ready(timeout)
-        self._tell_loss(sharing, asker)
-        if workload.channel is None:
-            raise ServerUnavailable(workload.unavailable())
-        return Lease(workload, workload.channel, self)
+        workload = self.workloads.get(sharing) or self._claim(sharing, offer) or self._create(sharing, offer)
+        party = None if asked is None else Party(holder, asked)
+        turns: Turns | None = None
+        ends = self.clock() + timeout
+        try:
+            while workload.turns is not turns or workload.channel is None:
+                if workload.turns is not turns:
+                    turns = await self._take_turn(workload, holder, ends)
+                else:
+                    await self._wait_ready(workload, party, ends)
+            self._tell_loss(sharing, asker)
+            return Lease(workload, workload.channel, self, turns, party)
+        except BaseException:
+            if turns is not None:
+                turns.leave()
+            raise
+
+    async def wait_era(self, timeout: float) -> str:
+        """Give the server's era, bringing up a workload where none was ready yet.
+
+        Raises:
+            ServerUnavailable: it cannot be known within `timeout` seconds.
+        """
+        if self.era is None:
+            if self.outage is not None:
+                raise ServerUnavailable(f"server {self.spec.name} is not available: {self.outage}")
+            self.ensure_warm()
+            workload = next(iter(self.workloads.values()), None)
+            if workload is None:
+                raise ServerUnavailable(f"server {self.spec.name} is {self.state()[0]}")
+            await workload.wait_ready(timeout)
+        if self.era is None:
+            raise ServerUnavailable(f"server {self.spec.name} is {self.state()[0]}")
+        return self.era
+
+    def make_exclusive(self) -> None:
+        """Let its workloads take the calls of one holder at a time, from now on."""
+        self.exclusive = True
+        for workload in self.workloads.values():
+            if workload.turns is None:
+                workload.turns = Turns(workload.in_flight, self.clock)
 
     def discard(self, workload: Workload) -> None:
         """End a workload in the background."""
@@ -212,9 +287,9 @@ class Pool:
 
     # -- Owner --------------------------------------------------------------------------------
 
-    def identity_for(self, sharing: str) -> WorkloadIdentity:
+    def identity_for(self, sharing: str, offer: str) -> WorkloadIdentity:
         """Name a new realisation."""
-        key = WorkloadKey(self.spec.name, self._digest, sharing)
+        key = WorkloadKey(self.spec.name, self._digest, sharing, offer)
         return WorkloadIdentity(f"tg-{self.spec.name}-{self._new_id()}", self._instance, key)
 
     def wants(self, workload: Workload) -> bool:
@@ -233,6 +308,9 @@ class Pool:
             log().info("workload.started", workload=workload.identity.id, era=era)
             self._record(workload, "started")
             self._watcher.remember(workload)
+            if workload.channel is not None and era != self.era:
+                self.era = era
+                self._watcher.remember_pool(self)
         elif workload.state is WorkloadState.FAILED:
             log().warning("workload.failed", workload=workload.identity.id, reason=workload.reason)
             self._record(workload, "failed")
@@ -264,11 +342,18 @@ class Pool:
 
     def workload_notified(self, workload: Workload, method: str, params: Object) -> None:
         """Pass on."""
-        self._watcher.pool_notified(self, method, params)
+        self._watcher.pool_notified(self, workload, method, params)
 
     def workload_logged(self, workload: Workload, line: bytes) -> None:
         """Keep the line."""
         self.log.add(workload.identity.id, line)
+
+    def workload_contended(self, workload: Workload) -> None:
+        """Let each have the workloads to itself from now on, so that the next question finds whose it is."""
+        if not self.exclusive:
+            log().warning("workload.contended", workload=workload.identity.id)
+            self.make_exclusive()
+            self._watcher.remember_pool(self)
 
     def _tell_loss(self, sharing: str, asker: Asker | None) -> None:
         if self.losses.concern(sharing, asker):
@@ -280,10 +365,33 @@ class Pool:
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _claim(self, sharing: str) -> Workload | None:
-        """Give a warm workload to a key. It was told nothing yet, so nothing is carried over."""
+    async def _take_turn(self, workload: Workload, holder: str, ends: float) -> Turns | None:
+        turns = workload.turns
+        if turns is not None and not turns.enter(holder):
+            await turns.wait(holder, self.spec.name, ends - self.clock())
+        return turns
+
+    async def _wait_ready(self, workload: Workload, party: Party | None, ends: float) -> None:
+        if party is not None:
+            workload.callers.append(party)
+        try:
+            await workload.wait_ready(max(0.0, ends - self.clock()))
+        finally:
+            if party is not None:
+                workload.callers.remove(party)
+
+    def _claim(self, sharing: str, offer: Offer) -> Workload | None:
+        """Give a warm workload to a key. It was told nothing yet, so nothing is carried over.
+
+        Nothing was offered to it either, so it is of no use to whoever offers something.
+        """
         warm = self.workloads.get(UNCLAIMED)
-        if warm is None or warm.calls or warm.state in (WorkloadState.STOPPING, WorkloadState.STOPPED):
+        if (
+            offer
+            or warm is None
+            or warm.calls
+            or warm.state in (WorkloadState.STOPPING, WorkloadState.STOPPED)
+        ):
             return None
         if (
             warm.state is WorkloadState.FAILED
@@ -296,11 +404,16 @@ class Pool:
         self._watcher.remember(warm)
         return warm
 
-    def _create(self, sharing: str) -> Workload:
+    def _create(self, sharing: str, offer: Offer = Offer.NONE) -> Workload:
         self._watcher.admit(self, sharing)
-        workload = Workload(self.spec, self.identity_for(sharing), self)
-        self.workloads[sharing] = workload
+        workload = self._add(Workload(self.spec, self.identity_for(sharing, offer.label), self))
         workload.begin()
+        return workload
+
+    def _add(self, workload: Workload) -> Workload:
+        if self.exclusive:
+            workload.turns = Turns(0, self.clock)
+        self.workloads[workload.sharing] = workload
         return workload
 
     def _record(self, workload: Workload, what: str) -> None:

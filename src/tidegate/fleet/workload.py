@@ -7,11 +7,11 @@ knows, and nothing is left running.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tidegate.channels.channel import Channel, ChannelEvents, Outbound
+from tidegate.channels.channel import Channel, ChannelEvents, Outbound, Party
 from tidegate.domain.errors import (
     ChannelFailure,
     ChannelTimeout,
@@ -23,6 +23,7 @@ from tidegate.domain.errors import (
 from tidegate.domain.server import ServerSpec
 from tidegate.domain.workload import Upstream, WorkloadIdentity, WorkloadState
 from tidegate.fleet.gate import Gate
+from tidegate.fleet.turns import Turns
 from tidegate.protocol.codec import Object
 from tidegate.telemetry import log
 
@@ -71,7 +72,7 @@ class Owner(Protocol):
     launcher: Launcher
     gate: Gate
 
-    def identity_for(self, sharing: str) -> WorkloadIdentity:
+    def identity_for(self, sharing: str, offer: str) -> WorkloadIdentity:
         """Give a name to a new realisation."""
         ...
 
@@ -103,6 +104,10 @@ class Owner(Protocol):
         """Take a line of its standard error."""
         ...
 
+    def workload_contended(self, workload: Workload) -> None:
+        """Learn that it asked what could have been for more than one holder."""
+        ...
+
 
 class Workload:
     """A running realisation of a ServerSpec, or the attempt at one."""
@@ -112,6 +117,8 @@ class Workload:
         self.identity = identity
         self.sharing = identity.key.sharing
         """Whose it is now; a warm one is claimed after its labels were written."""
+        self.offer = identity.key.profile
+        """Label of what its clients offer it."""
         self.state = WorkloadState.WAITING
         self.reason: str | None = None
         self.channel: Channel | None = None
@@ -124,6 +131,10 @@ class Workload:
         self.retry_at: float | None = None
         self.waiting = 0
         """Calls that wait for it to become ready."""
+        self.callers: list[Party] = []
+        """Those of them, and of the calls that waited, who may be asked something."""
+        self.turns: Turns | None = None
+        """Who may call it, where only one may at a time."""
         self._owner = owner
         self._failures = 0
         self._used = False
@@ -207,6 +218,14 @@ class Workload:
         """Pass on."""
         self._owner.workload_logged(self, line)
 
+    def channel_contended(self) -> None:
+        """Pass on."""
+        self._owner.workload_contended(self)
+
+    def channel_callers(self) -> Iterable[Party]:
+        """Give those who wait for it, or waited and have a place on it."""
+        return self.callers
+
     async def _supervise(self, known: Upstream | None) -> None:
         try:
             while not self._stopping:
@@ -224,7 +243,7 @@ class Workload:
             log().error("supervisor.failed", workload=self.identity.id, exc_info=error)
             await self._owner.launcher.end(self.identity, CRASH_GRACE)
             await self._back_off(f"internal error ({type(error).__name__})", FIRST_BACKOFF)
-            self.identity = self._owner.identity_for(self.sharing)
+            self.identity = self._owner.identity_for(self.sharing, self.offer)
             return None
 
     async def _live(self, known: Upstream | None) -> Upstream | None:
@@ -243,7 +262,7 @@ class Workload:
                 await self._back_off(self.reason or str(error), 0.0)
             else:
                 await self._back_off(str(error), FIRST_BACKOFF)
-            self.identity = self._owner.identity_for(self.sharing)
+            self.identity = self._owner.identity_for(self.sharing, self.offer)
             return None
         reason, violated = await self._serve(opened)
         if self._stopping:
@@ -254,7 +273,7 @@ class Workload:
             return opened.channel.upstream
         await self._owner.launcher.end(self.identity, CRASH_GRACE)
         await self._back_off(reason, 0.0)
-        self.identity = self._owner.identity_for(self.sharing)
+        self.identity = self._owner.identity_for(self.sharing, self.offer)
         return None
 
     async def _bring_up(self, known: Upstream | None) -> Opened:

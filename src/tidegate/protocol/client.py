@@ -67,6 +67,8 @@ def decode_inbound(data: bytes) -> Inbound | None:
 _BRACE = ord("{")
 _NULL = Raw(b"null")
 _ABSENT = Raw()
+NOTHING = Raw(b"{}")
+"""An encoded object with nothing in it."""
 
 
 def split_batch(data: bytes) -> list[bytes]:
@@ -102,25 +104,43 @@ def introduce(version: str, capabilities: Mapping[str, object] | None = None) ->
 class Dress:
     """Puts requests into the dress of one upstream's era and revision."""
 
-    __slots__ = ("_meta", "modern", "revision")
+    __slots__ = ("_base", "_meta", "modern", "revision")
 
     def __init__(self, revision: str, introduction: Introduction) -> None:
         self.revision = revision
         self.modern = revision == revisions.MODERN
+        self._base: Object = {}
         self._meta: Object = {}
         if self.modern:
-            self._meta = {
+            self._base = {
                 revisions.META_VERSION: Raw(encode(revision)),
                 revisions.META_CLIENT: introduction.info,
-                revisions.META_CAPABILITIES: introduction.capabilities,
             }
+            self._meta = {**self._base, revisions.META_CAPABILITIES: NOTHING}
 
-    def request(self, request_id: bytes, method: str, params: Object, meta: Object) -> bytes:
-        """Encode a request on one line. `request_id` is encoded JSON."""
+    def told(self, capabilities: Raw, log_level: str | None) -> Object:
+        """Give what a modern server is told with one request of the client it is for."""
+        if log_level is None:
+            if capabilities == NOTHING:
+                return self._meta
+            return {**self._base, revisions.META_CAPABILITIES: capabilities}
+        level = Raw(encode(log_level))
+        return {
+            **self._base, revisions.META_CAPABILITIES: capabilities, revisions.META_LOG_LEVEL: level,
+        }  # fmt: skip
+
+    def request(
+        self, request_id: bytes, method: str, params: Object, meta: Object, told: Object | None = None
+    ) -> bytes:
+        """Encode a request on one line. `request_id` is encoded JSON.
+
+        `told` is what `told` gave, for a modern server: without it, nothing is offered.
+        """
         if meta and not revisions.META_ERA.isdisjoint(meta):
             meta = {key: value for key, value in meta.items() if key not in revisions.META_ERA}
         if self.modern:
-            meta = {**meta, **self._meta} if meta else self._meta
+            told = told or self._meta
+            meta = {**meta, **told} if meta else told
         return encode_request(request_id, method, params, meta)
 
 

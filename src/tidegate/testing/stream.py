@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
+from tidegate.channels.channel import Party
 from tidegate.domain.errors import ChannelClosed
 from tidegate.ports.recorder import Intent
 from tidegate.ports.stream import StreamEvents
@@ -93,6 +94,9 @@ class HeardEvents:
     closed: list[str] = field(default_factory=list[str])
     notified: list[tuple[str, object]] = field(default_factory=list["tuple[str, object]"])
     logged: list[bytes] = field(default_factory=list[bytes])
+    contended: int = 0
+    callers: list[Party] = field(default_factory=list[Party])
+    """Who waits for the workload."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def channel_closed(self, reason: str, *, violated: bool = False) -> None:
@@ -109,6 +113,15 @@ class HeardEvents:
         """Keep the line."""
         self.logged.append(line)
         self.changed.set()
+
+    def channel_contended(self) -> None:
+        """Count it."""
+        self.contended += 1
+        self.changed.set()
+
+    def channel_callers(self) -> Iterable[Party]:
+        """Give those that the test says."""
+        return self.callers
 
 
 class FreeIntent(Intent):

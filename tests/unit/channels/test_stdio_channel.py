@@ -231,13 +231,17 @@ async def test_a_request_that_is_taken_is_answered_later_and_once():
         kept.append(answer)
         return True
 
-    it = await Setting(requests=take).open()
+    it = await Setting().open()
+    call = it.call(holder="h", asked=take)
+    request = await it.stream.hear()
     it.stream.say({"jsonrpc": "2.0", "id": 5, "method": "roots/list", "params": {"a": 1}})
     assert asked == [("roots/list", {"a": Raw(b"1")})]
     kept[0](Reply(Raw(b'{"roots":[]}'), None))
     kept[0](Reply(None, Raw(b"{}")))
     assert await it.stream.hear() == {"jsonrpc": "2.0", "id": 5, "result": {"roots": []}}
     assert it.stream.unheard == 0
+    it.stream.answer(request, {})
+    await call
 
 
 async def test_answers_to_a_server_that_asks_and_does_not_read_are_not_piled_up():

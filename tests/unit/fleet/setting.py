@@ -18,6 +18,7 @@ from tidegate.fleet.fleet import Caps, Fleet
 from tidegate.fleet.launch import RuntimeLauncher, Wiring
 from tidegate.fleet.losses import Asker
 from tidegate.fleet.pool import Lease
+from tidegate.fleet.workload import Workload
 from tidegate.protocol.client import introduce
 from tidegate.protocol.codec import Object, decode_value, encode
 from tidegate.telemetry import Metrics
@@ -44,6 +45,7 @@ class HeardFleet:
         self.ready: list[str] = []
         self.changed: list[str] = []
         self.notified: list[tuple[str, str]] = []
+        self.workloads: list[str] = []
 
     def server_ready(self, server: str) -> None:
         self.ready.append(server)
@@ -51,7 +53,10 @@ class HeardFleet:
     def server_changed(self, server: str) -> None:
         self.changed.append(server)
 
-    def server_notified(self, server: str, method: str, params: Object) -> None:
+    def workload_ready(self, workload: Workload) -> None:
+        self.workloads.append(workload.identity.id)
+
+    def server_notified(self, server: str, workload: Workload, method: str, params: Object) -> None:
         self.notified.append((server, method))
 
 

@@ -33,7 +33,7 @@ CLIENT = introduce("1.0", {"elicitation": {}})
 MODERN_META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientInfo": {"name": "tidegate", "version": "1.0"},
-    "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}},
+    "io.modelcontextprotocol/clientCapabilities": {},
 }
 
 
@@ -62,8 +62,22 @@ def test_initialize_asks_for_the_newest_legacy_revision():
 
 def test_a_modern_request_keeps_its_meta_and_gets_this_hops_own():
     meta = {"traceparent": raw("00"), "io.modelcontextprotocol/clientInfo": raw({"name": "client"})}
-    sent = json.loads(Dress("2026-07-28", CLIENT).request(b"1", "tools/list", {"cursor": raw("c")}, meta))
+    dress = Dress("2026-07-28", CLIENT)
+    sent = json.loads(dress.request(b"1", "tools/list", {"cursor": raw("c")}, meta))
     assert sent["params"] == {"cursor": "c", "_meta": {"traceparent": "00", **MODERN_META}}
+
+
+def test_a_modern_server_is_told_of_the_client_that_a_request_is_for_and_of_no_other():
+    dress = Dress("2026-07-28", CLIENT)
+    offered = {"io.modelcontextprotocol/clientCapabilities": {"roots": {}}}
+    claimed = {"io.modelcontextprotocol/clientCapabilities": raw({"sampling": {}})}
+    told = dress.told(raw({"roots": {}}), "debug")
+    sent = json.loads(dress.request(b"1", "tools/call", {}, claimed, told))
+    level = {"io.modelcontextprotocol/logLevel": "debug"}
+    assert sent["params"]["_meta"] == MODERN_META | offered | level
+    sent = json.loads(dress.request(b"1", "tools/call", {}, claimed, dress.told(raw({"roots": {}}), None)))
+    assert sent["params"]["_meta"] == MODERN_META | offered
+    assert json.loads(dress.request(b"1", "tools/list", {}, claimed))["params"]["_meta"] == MODERN_META
 
 
 def test_a_legacy_request_has_no_key_of_the_modern_era():

@@ -42,7 +42,12 @@ class Exchange:
         self.repeated = False
 
     def expire(self) -> None:
-        """Give up: the deadline has passed."""
+        """Give up: the deadline has passed, and there is no more time."""
+        more = 0.0 if self.request.more is None else self.request.more(self.owner.loop.time())
+        if more:
+            self.deadline += more
+            self.owner.postponed(self)
+            return
         text = f"no answer from {self.owner.where} within {self.request.timeout:g} s"
         self.fail(ChannelTimeout(text, sent=self.connection is not None))
         self.owner.dropped(self)
@@ -59,6 +64,10 @@ class ExchangeOwner(Protocol):
     loop: asyncio.AbstractEventLoop
     where: str
     bounds: HttpBounds
+
+    def postponed(self, exchange: Exchange) -> None:
+        """Watch over its deadline again, which is later now."""
+        ...
 
     def dropped(self, exchange: Exchange) -> None:
         """Nobody waits for this exchange any more."""

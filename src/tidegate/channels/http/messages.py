@@ -43,6 +43,8 @@ class HttpRequest:
     """Seconds until the whole answer is there; `inf` for a stream."""
     on_event: OnEvent | None = None
     """Without it, `text/event-stream` is a body like any other."""
+    more: Callable[[float], float] | None = None
+    """Asked with the loop's time when `timeout` is over: how many seconds are given besides. 0: none."""
     repeatable: bool = False
     """Whether it may be sent once more where an idle connection broke before a byte of answer."""
 

@@ -156,6 +156,10 @@ class HttpOrigin:
 
     # What exchanges and connections tell
 
+    def postponed(self, exchange: Exchange) -> None:
+        """Watch over a deadline again that was put off."""
+        self._deadlines.add(exchange)
+
     def dropped(self, exchange: Exchange) -> None:
         """Close the connection of an exchange that nobody waits for; nothing else stops the server."""
         if exchange.connection is not None:

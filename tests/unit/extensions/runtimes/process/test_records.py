@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from tidegate.domain.errors import RuntimeFailure
-from tidegate.domain.workload import Profile, WorkloadIdentity, WorkloadKey
+from tidegate.domain.workload import WorkloadIdentity, WorkloadKey
 from tidegate.extensions.runtimes.process import records, tree
 from tidegate.extensions.runtimes.process.records import Record
 
-IDENTITY = WorkloadIdentity("tg-a-00000001", "0" * 16, WorkloadKey("a", "1" * 16, "shared", Profile.ALL))
+IDENTITY = WorkloadIdentity("tg-a-00000001", "0" * 16, WorkloadKey("a", "1" * 16, "shared+form.url", "form.url"))
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
