@@ -137,6 +137,8 @@ class Timeouts:
     call: float = 60.0
     idle: float = 900.0
     """A workload that nobody called for so long is stopped; 0 keeps it."""
+    input: float = 300.0
+    """That a client's user has to answer a question of the server. The call's own time stands still meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

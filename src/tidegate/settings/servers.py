@@ -143,6 +143,8 @@ class TimeoutsModel(Model):
     """For one call, progress or not."""
     idle: SecondsOrNever = _TIMEOUTS.idle
     """A workload that nobody called for so long is stopped; 0 keeps it."""
+    input: Annotated[Seconds, Field(le=900)] = _TIMEOUTS.input
+    """That a client's user has to answer a question of the server; the call's own time stands still meanwhile."""
 
 
 class _Server(Model):

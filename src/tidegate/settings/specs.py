@@ -44,7 +44,8 @@ def endpoint_specs(file: FileModel) -> tuple[EndpointSpec, ...]:
 
 def _server(name: str, model: AnyServer, runtime: str, base: Path) -> ServerSpec:
     launch, runtime = _launch(model, runtime, base)
-    timeouts = Timeouts(model.timeouts.start, model.timeouts.call, model.timeouts.idle)
+    told = model.timeouts
+    timeouts = Timeouts(told.start, told.call, told.idle, told.input)
     if isinstance(model, RemoteServer):
         return ServerSpec(
             name, launch, runtime, timeouts=timeouts, sharing=model.sharing, stateless=model.stateless

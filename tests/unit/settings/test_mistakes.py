@@ -79,6 +79,7 @@ def test_unknown_words_are_answered_with_the_known_ones(text: str, said: str) ->
         ("{command: [x], limits: {pids: true}}", "limits.pids: should be a whole number, is true or false"),
         ("{command: [x], limits: {memory: 1}}", "limits.memory: should be greater than or equal to 4194304"),
         ("{command: [x], timeouts: {call: 0}}", "timeouts.call: should be greater than 0"),
+        ("{command: [x], timeouts: {input: 1h}}", "timeouts.input: should be less than or equal to 900"),
         ("{command: [x], mounts: [{source: a, target: b}]}", "mounts[0].target: should be an absolute path"),
         ("{command: [x], mounts: [{source: a, target: /../etc}]}", "mounts[0].target: should be an absolute path"),
         ("{command: [x], mounts: [{source: a, target: /proc/1}]}", "mounts[0].target: should not be under /proc"),

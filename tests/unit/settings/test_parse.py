@@ -65,7 +65,7 @@ WHOLE = """
         env: {API_KEY: "${env:KEY}", MODE: fast, PRICE: "$${5}"}
         mounts: [{source: ./data, target: /data}, {source: /srv, target: /srv, writable: true}]
         limits: {memory: 1GiB, cpus: 0.5, pids: 10, tmp: 1048576, message: 1MiB}
-        timeouts: {start: 5, call: 1m, idle: 0}
+        timeouts: {start: 5, call: 1m, idle: 0, input: 2m}
         network: open
         sharing: shared
         stateless: true
@@ -136,7 +136,7 @@ def test_what_a_server_is_given_is_what_was_declared() -> None:
     assert vessels.env == {"API_KEY": Secret("k"), "MODE": "fast", "PRICE": "${5}"}
     assert vessels.mounts == (Mount(str(BASE / "data"), "/data"), Mount("/srv", "/srv", writable=True))
     assert vessels.limits == Limits(1024**3, 0.5, 10, 1024**2, 1024**2)
-    assert vessels.timeouts == Timeouts(5, 60, 0)
+    assert vessels.timeouts == Timeouts(5, 60, 0, 120)
     assert (vessels.network, vessels.sharing, vessels.stateless) == (Network.OPEN, Sharing.SHARED, True)
     assert vessels.user == "1000:1000"
 
