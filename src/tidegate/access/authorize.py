@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
 from tidegate.domain.principal import Principal
 from tidegate.domain.target import Decision, Kind, Target
+from tidegate.protocol.uris import is_plain
 
 NO_RULE = Decision(False, "no rule")
 FAILED = Decision(False, "the rules could not be applied")
 MAX_ROLE_SETS = 256
 MAX_TARGETS = 16384
 """Decisions kept for one set of roles: more than an endpoint has targets."""
+ROLES = frozenset({"user", "admin"})
+"""The roles there are."""
 
 _Match = Callable[[str], object]
 
@@ -25,7 +28,8 @@ class _Compiled:
     decision: Decision
     roles: frozenset[str]
     servers: _Match | None
-    tools: _Match | None
+    names: Mapping[Kind, _Match]
+    """By kind; empty where the rule is about everything."""
 
     def concerns(self, roles: frozenset[str], server: str) -> bool:
         if self.roles and self.roles.isdisjoint(roles):
@@ -35,9 +39,17 @@ class _Compiled:
     def applies(self, roles: frozenset[str], target: Target) -> bool:
         if not self.concerns(roles, target.server):
             return False
-        if self.tools is None:
+        if not self.names:
             return True
-        return target.kind is Kind.TOOL and bool(self.tools(target.name))
+        matches = self.names.get(target.kind)
+        if matches is None:
+            return False
+        if target.kind in (Kind.RESOURCE, Kind.TEMPLATE) and not is_plain(target.name):
+            return not self.decision.allowed  # a URI written oddly fits every denial and no permission
+        return bool(matches(target.name))
+
+    def may_allow(self, kind: Kind | None) -> bool:
+        return self.decision.allowed and (not self.names or kind is None or kind in self.names)
 
 
 class Authorizer:
@@ -47,6 +59,11 @@ class Authorizer:
         compiled = [_compile(endpoint.path, number, rule) for number, rule in enumerate(endpoint.rules)]
         self._rules = sorted(compiled, key=lambda rule: rule.decision.allowed)
         self._kept: dict[frozenset[str], dict[Target, Decision]] = {}
+
+    @property
+    def same_for_all(self) -> bool:
+        """Whether every role gets the same answers."""
+        return all(not rule.roles or rule.roles >= ROLES for rule in self._rules)
 
     def decide(self, principal: Principal, target: Target) -> Decision:
         """Allow or deny, with the rule that says so. Rules ask for roles only, so decisions are kept by them."""
@@ -62,13 +79,13 @@ class Authorizer:
         self._keep(principal.roles, target, decision)
         return decision
 
-    def may_reach(self, principal: Principal, server: str) -> bool:
-        """Tell whether a rule may allow a principal some tool of a server whose tools are not known."""
+    def may_reach(self, principal: Principal, server: str, kind: Kind | None = None) -> bool:
+        """Tell whether a rule may allow a principal something (of a kind) of a server of which nothing is known."""
         for rule in self._rules:
             if rule.concerns(principal.roles, server):
-                if rule.decision.allowed:
+                if rule.may_allow(kind):
                     return True
-                if rule.tools is None:
+                if not rule.decision.allowed and not rule.names:
                     return False
         return False
 
@@ -91,7 +108,15 @@ class Authorizer:
 
 def _compile(path: str, number: int, rule: Rule) -> _Compiled:
     decision = Decision(rule.effect is Effect.ALLOW, f"{path} rules[{number}]")
-    return _Compiled(decision, rule.roles, _patterns(rule.servers), _patterns(rule.tools))
+    resources = _patterns(rule.resources)
+    given = {
+        Kind.TOOL: _patterns(rule.tools),
+        Kind.PROMPT: _patterns(rule.prompts),
+        Kind.RESOURCE: resources,
+        Kind.TEMPLATE: resources,
+    }
+    names = {kind: matches for kind, matches in given.items() if matches is not None}
+    return _Compiled(decision, rule.roles, _patterns(rule.servers), names)
 
 
 def _patterns(patterns: tuple[str, ...]) -> _Match | None:

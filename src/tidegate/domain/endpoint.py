@@ -1,4 +1,4 @@
-"""Endpoint: a URL path and the view it gives of servers and tools."""
+"""Endpoint: a URL path and the view it gives of servers and what they offer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ class Names(StrEnum):
     """How an endpoint names what it shows."""
 
     PREFIXED = "prefixed"
-    """`server__tool`."""
+    """`server__tool`, and URIs as `scheme://server__rest`."""
     PLAIN = "plain"
-    """The server's own names."""
+    """The server's own names and URIs."""
 
 
 class Effect(StrEnum):
@@ -26,6 +26,7 @@ class Effect(StrEnum):
 class Rule:
     """Allow or deny targets to roles. Empty means any; patterns are shell-style (`*`, `?`).
 
+    A rule without patterns is about everything; one with patterns only about the kinds it has some for.
     Deny overrides; where no rule matches, nothing is allowed.
     """
 
@@ -34,6 +35,10 @@ class Rule:
     servers: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
     """Patterns on the server's own tool name."""
+    prompts: tuple[str, ...] = ()
+    """Patterns on the server's own prompt name."""
+    resources: tuple[str, ...] = ()
+    """Patterns on the server's own URI, or URI template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +51,7 @@ class EndpointSpec:
     """Patterns on `server__tool`; empty shows every tool."""
     names: Names = Names.PREFIXED
     rules: tuple[Rule, ...] = (Rule(Effect.ALLOW, frozenset({"user", "admin"})),)
+    prompts: tuple[str, ...] = ()
+    """Patterns on `server__prompt`; empty shows every prompt."""
+    resources: tuple[str, ...] = ()
+    """Patterns on `server__uri`; empty shows every resource and template."""

@@ -13,11 +13,18 @@ class Kind(StrEnum):
     PROMPT = "prompt"
     RESOURCE = "resource"
     TEMPLATE = "template"
+    """A URI template of resources. What is read by it is a `RESOURCE`."""
+    EXTENSION = "extension"
+    """A method of an extension that one server has. Never listed; no pattern names it."""
+
+
+LISTED = (Kind.TOOL, Kind.PROMPT, Kind.RESOURCE, Kind.TEMPLATE)
+"""The kinds that servers list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A catalog entry: server, kind, its own name. Authorisation binds to this, never to a shown name."""
+    """A catalog entry: server, kind, its own name or URI. Authorisation binds to this, never to a shown name."""
 
     server: str
     kind: Kind

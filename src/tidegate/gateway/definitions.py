@@ -1,97 +1,178 @@
 """Definitions: what a server says it offers, kept by the digest of its spec.
 
-Kept ones make a list complete before the server has started, and after it has gone.
+Kept ones make a list complete before the server has started, and after it has gone. Nothing in them is
+interpreted beyond what names them; nothing is followed by reference.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import msgspec
 from msgspec import Raw
 
-from tidegate.channels.channel import Channel, Outbound
 from tidegate.domain.errors import ParseFailure, StateError, UpstreamProtocolError
 from tidegate.domain.server import ServerSpec
+from tidegate.domain.target import LISTED, Kind
 from tidegate.ports.state import State
-from tidegate.protocol.codec import Object, decode_object, decode_text, encode
+from tidegate.protocol import uris
+from tidegate.protocol.codec import Object, decode_object, decode_text, decode_value, encode
 from tidegate.telemetry import log
 
-PAGES, TOOLS, SIZE = 200, 20_000, 16 * 1024 * 1024
-"""Most pages, tools and bytes that are taken from one server."""
 LONGEST_NAME = 256
 """Characters of a tool's name; the specification advises 128. Names stand in every record of a call."""
-_PAGE_TIMEOUT = 20.0
+DEEPEST = 128
+"""Levels of one definition (MCP 2026-07-28, basic, "ref resolution": bound the depth of schemas)."""
+_REASONS = 20
+"""Definitions that were left out and are said one by one."""
 _PART = 900_000
 """Bytes a stored part may have: the state port takes values of at most 1 MiB."""
 _KEPT_FOR = 90 * 86_400.0
+_FORM = 2
+"""Version of the stored form. What has none was written when tools only were known."""
+_LONGEST_TTL = 86_400_000
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
+_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_ONE_SORT = bytes.maketrans(b"{[}]", b"(())")
+_OTHERS = bytes(set(range(256)) - set(b"{[}]"))
 
 
 @dataclass(frozen=True, slots=True)
-class Tool:
-    """A tool as its server defines it."""
+class ListKind:
+    """How a kind is listed."""
+
+    method: str
+    key: str
+    """Of the list in a result."""
+    name: str
+    """Of what names one, in its definition."""
+    capability: str
+
+
+LISTS: Mapping[Kind, ListKind] = {
+    Kind.TOOL: ListKind("tools/list", "tools", "name", "tools"),
+    Kind.PROMPT: ListKind("prompts/list", "prompts", "name", "prompts"),
+    Kind.RESOURCE: ListKind("resources/list", "resources", "uri", "resources"),
+    Kind.TEMPLATE: ListKind("resources/templates/list", "resourceTemplates", "uriTemplate", "resources"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A tool, prompt, resource or template as its server defines it."""
 
     name: str
+    """Its name, URI or URI template."""
     fields: Object
     """The whole definition, values undecoded."""
 
 
+Tool = Definition
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a server lists of one kind, and how long it holds."""
+
+    items: tuple[Definition, ...] = ()
+    ttl: int | None = None
+    """Milliseconds for which the server said that it holds; None where it did not say."""
+    public: bool = False
+    """Whether the server said that it is the same for everybody."""
+    refused: tuple[str, ...] = ()
+    """What was left out, and why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """What one server offers."""
+    """What one server offers, as far as it is known."""
 
-    tools: tuple[Tool, ...] = ()
+    lists: Mapping[Kind, Listed] = field(default_factory=dict[Kind, Listed])
+    """By kind; one that could never be read is absent."""
     instructions: str | None = None
+    capabilities: Object = field(default_factory=dict[str, Raw])
+    """What the server declared."""
+    modern: bool = False
+    """Whether it is of the era of 2026-07-28."""
+
+    @property
+    def tools(self) -> tuple[Definition, ...]:
+        """Its tools."""
+        return self.of(Kind.TOOL)
+
+    def of(self, kind: Kind) -> tuple[Definition, ...]:
+        """Give what it lists of a kind."""
+        listed = self.lists.get(kind)
+        return () if listed is None else listed.items
+
+    def declares(self, kind: Kind) -> bool:
+        """Tell whether the server says that it has this kind."""
+        return LISTS[kind].capability in self.capabilities
+
+    def has(self, capability: str, part: str) -> bool:
+        """Tell whether a capability was declared with a part, e.g. `resources` with `subscribe`."""
+        return bytes(self.part(capability).get(part, b"false")) not in (b"false", b"null")
+
+    def part(self, capability: str) -> Object:
+        """Give what a capability was declared with."""
+        return _object(self.capabilities.get(capability))
 
 
-def read_tools(page: Object, found: dict[str, Tool]) -> None:
-    """Add a page's tools to `found`; what has no name, or a name that was there, is left out.
+def read_page(kind: Kind, page: Object, found: dict[str, Definition], refused: list[str]) -> None:
+    """Add a page of a list to `found`; what has no name, or a name that was there, is left out.
 
-    So is a name that cannot be shown as one line of plain text.
+    So is what cannot be shown as one line of plain text, and what is nested too deep; `refused` says so.
 
     Raises:
-        UpstreamProtocolError: `tools` is no list of objects.
+        UpstreamProtocolError: it is no list of objects.
     """
+    form = LISTS[kind]
     try:
-        for raw in _decode_list(page.get("tools", Raw(b"[]"))):
+        for raw in _decode_list(page.get(form.key, Raw(b"[]"))):
             fields = decode_object(raw)
-            name = decode_text(fields.get("name"))
-            if name and len(name) <= LONGEST_NAME and name.isprintable() and name not in found:
-                found[name] = Tool(name, fields)
-    except (msgspec.DecodeError, ParseFailure) as error:
-        raise UpstreamProtocolError("tools/list gave no list of tools", sent=True) from error
+            name = decode_text(fields.get(form.name))
+            if not name or name in found:
+                continue
+            reason = _refusal(kind, name, raw)
+            if reason is None:
+                found[name] = Definition(name, fields)
+            elif len(refused) < _REASONS:
+                refused.append(f"{kind} {name[:80]!r} is left out: {reason}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ParseFailure) as error:
+        raise UpstreamProtocolError(f"{form.method} gave no list of {form.key}", sent=True) from error
 
 
-async def fetch(channel: Channel) -> Definitions:
-    """Read every page of a server's tools.
+def _refusal(kind: Kind, name: str, raw: Raw) -> str | None:
+    if kind in (Kind.TOOL, Kind.PROMPT):
+        sound = len(name) <= LONGEST_NAME and name.isprintable()
+    else:
+        sound = uris.is_sound(name)
+    if not sound:
+        return "its name is too long or no line of plain text"
+    return f"it is nested deeper than {DEEPEST} levels" if too_deep(bytes(raw)) else None
 
-    Raises:
-        ChannelFailure: the server did not answer, or not with a list, or with too much of it.
-    """
-    found: dict[str, Tool] = {}
-    cursor: Raw | None = None
-    seen: set[bytes] = set()
-    size = 0
-    capabilities = decode_object(channel.upstream.capabilities)
-    while "tools" in capabilities:
-        params: Object = {} if cursor is None else {"cursor": cursor}
-        reply = await channel.ask(Outbound("tools/list", params, timeout=_PAGE_TIMEOUT))
-        if reply.result is None:
-            raise UpstreamProtocolError("tools/list was answered with an error")
-        size += len(reply.result)
-        page = decode_object(reply.result)
-        read_tools(page, found)
-        if len(found) > TOOLS or size > SIZE:  # also where this was the last page
-            raise UpstreamProtocolError(f"tools/list is larger than {TOOLS} tools or {SIZE} bytes")
-        cursor = page.get("nextCursor")
-        if cursor is None or bytes(cursor) == b"null":
-            break
-        if bytes(cursor) in seen or len(seen) >= PAGES:
-            raise UpstreamProtocolError(f"tools/list does not end within {PAGES} pages")
-        seen.add(bytes(cursor))
-    return Definitions(tuple(found.values()), channel.upstream.instructions)
+
+def too_deep(data: bytes) -> bool:
+    """Tell whether JSON has more than `DEEPEST` levels. Nothing in it is decoded."""
+    if data.count(b"{") + data.count(b"[") <= DEEPEST:
+        return False
+    brackets = _STRINGS.sub(b"", data).translate(_ONE_SORT, _OTHERS)
+    for _ in range(DEEPEST):  # each round takes off the innermost level
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"()", b"")
+    return bool(brackets)
+
+
+def freshness(page: Object) -> tuple[int | None, bool]:
+    """Give a list's `ttlMs`, and whether it is `public` (2026-07-28, caching). Odd values count as not said."""
+    ttl = decode_value(page["ttlMs"]) if "ttlMs" in page else None
+    if isinstance(ttl, bool) or not isinstance(ttl, int):
+        return None, False
+    return min(max(ttl, 0), _LONGEST_TTL), bytes(page.get("cacheScope", b"")) == b'"public"'
 
 
 class DefinitionStore:
@@ -101,7 +182,7 @@ class DefinitionStore:
         self._state = state
 
     async def load(self, spec: ServerSpec) -> Definitions | None:
-        """Give what was kept, or None."""
+        """Give what was kept, or None. What an earlier version kept is read as far as it goes."""
         try:
             rows = await self._state.scan(f"definitions/{spec.digest()}/")
         except StateError as error:
@@ -133,13 +214,52 @@ class DefinitionStore:
 
 
 def _encode(definitions: Definitions) -> bytes:
+    lists = {
+        kind.value: {
+            LISTS[kind].key: [item.fields for item in listed.items],
+            "ttlMs": listed.ttl,
+            "cacheScope": "public" if listed.public else "private",
+            "refused": listed.refused,
+        }
+        for kind, listed in definitions.lists.items()
+    }
     return encode(
-        {"tools": [tool.fields for tool in definitions.tools], "instructions": definitions.instructions}
+        {
+            "form": _FORM,
+            "lists": lists,
+            "instructions": definitions.instructions,
+            "capabilities": definitions.capabilities,
+            "modern": definitions.modern,
+        }
     )
 
 
 def _decode(data: bytes) -> Definitions:
-    found: dict[str, Tool] = {}
     whole = decode_object(data)
-    read_tools(whole, found)
-    return Definitions(tuple(found.values()), decode_text(whole.get("instructions")))
+    said = decode_text(whole.get("instructions"))
+    if "form" not in whole:
+        return Definitions({Kind.TOOL: _listed(Kind.TOOL, whole)}, said, {"tools": Raw(b"{}")})
+    if decode_value(whole["form"]) != _FORM:
+        raise ParseFailure("written by another version")
+    kept = _object(whole.get("lists"))
+    lists = {kind: _listed(kind, decode_object(kept[kind])) for kind in LISTED if kind in kept}
+    return Definitions(
+        lists, said, _object(whole.get("capabilities")), bytes(whole.get("modern", b"")) == b"true"
+    )
+
+
+def _listed(kind: Kind, page: Object) -> Listed:
+    found: dict[str, Definition] = {}
+    read_page(kind, page, found, [])
+    ttl, public = freshness(page)
+    refused = msgspec.convert(decode_value(page.get("refused", Raw(b"[]"))), tuple[str, ...])
+    return Listed(tuple(found.values()), ttl, public, refused)
+
+
+def _object(value: Raw | None) -> Object:
+    if value is None:
+        return {}
+    try:
+        return decode_object(value)
+    except ParseFailure:
+        return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -10,29 +11,34 @@ from msgspec import Raw
 
 from tidegate.domain.endpoint import EndpointSpec, Names
 from tidegate.domain.errors import ParseFailure
-from tidegate.domain.target import Kind, Target
-from tidegate.gateway.definitions import Definitions, Tool
-from tidegate.protocol import mirrors, naming
-from tidegate.protocol.codec import decode_object, encode
+from tidegate.domain.target import LISTED, Kind, Target
+from tidegate.gateway.definitions import LISTS, Definition, Definitions
+from tidegate.protocol import mirrors, naming, templates, ui, uris
+from tidegate.protocol.codec import Object, decode_object, encode
 from tidegate.protocol.mirrors import Mirror
+from tidegate.protocol.renaming import Renaming
+from tidegate.protocol.templates import Template
 
 UNAVAILABLE = "dev.tidegate/unavailable"
-"""Key in a listed tool's `_meta`: why it cannot be called now."""
+"""Key in a listed definition's `_meta`: why it cannot be used now."""
 SERVERS = "dev.tidegate/servers"
 """Key in a list's `_meta`: servers that are missing from it or cannot be called, with state and reason."""
 _LONGEST_INSTRUCTIONS = 4000
 """Characters taken of one server's instructions: they end in a model's context."""
+ROUTED = 200
+"""Templates of one server that unlisted URIs are tried against."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One shown tool."""
+    """One thing that is shown, or that can be had without being listed."""
 
     shown: str
     target: Target
     encoded: bytes
+    """Its definition, in the names that are shown; empty where it is not listed."""
     mirrors: tuple[Mirror, ...] = ()
-    """Arguments that the tool wants repeated in headers."""
+    """Arguments that a tool wants repeated in headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,10 @@ class Part:
     unavailable: str | None
     """Why it cannot be called now, or None."""
     state: str
+    unread: Mapping[Kind, str] = field(default_factory=dict[Kind, str])
+    """Why a kind that it declares could not be read, or not again."""
+    mirrored: bool = False
+    """Whether it is asked over HTTP in the modern era, where annotations for headers have to be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,59 +61,180 @@ class View:
     """What one endpoint shows."""
 
     spec: EndpointSpec
-    entries: Sequence[Entry] = ()
-    by_name: Mapping[str, Entry] = field(default_factory=dict[str, Entry])
-    missing: Mapping[str, object] = field(default_factory=dict[str, object])
-    """Server -> state and reason, for those that are not ready."""
+    shown: Mapping[Kind, Mapping[str, Entry]] = field(default_factory=dict[Kind, "Mapping[str, Entry]"])
+    """By kind and shown name, in the order of lists."""
+    aliases: Mapping[str, Entry] = field(default_factory=dict[str, Entry])
+    """Tools by their servers' own names, for MCP Apps that know no other."""
+    missing: Mapping[Kind, Mapping[str, object]] = field(default_factory=dict[Kind, "Mapping[str, object]"])
+    """Server -> state and reason, for those whose lists of a kind are not whole or not of use."""
+    public: frozenset[Kind] = frozenset()
+    """Kinds whose lists every server calls the same for everybody."""
     said: Mapping[str, str] = field(default_factory=dict[str, str])
     """Server -> its instructions, in declared order."""
     alone: bool = False
     """Whether it shows one server as if that stood here itself."""
     dropped: Sequence[str] = ()
-    """Tools left out because a name was taken, each with the reason."""
+    """What was left out, each with the reason."""
+    templates: Sequence[tuple[str, Template]] = ()
+    """Servers and their templates, in declared order: which server an unlisted URI may be of."""
+    definitions: Mapping[str, Definitions] = field(default_factory=dict[str, Definitions])
+    """What is known of each server."""
+
+    def of(self, kind: Kind) -> Mapping[str, Entry]:
+        """Give what is shown of a kind."""
+        return self.shown.get(kind, _NOTHING)
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """The tools."""
+        return tuple(self.of(Kind.TOOL).values())
+
+    @property
+    def by_name(self) -> Mapping[str, Entry]:
+        """The tools by their shown names."""
+        return self.of(Kind.TOOL)
+
+    def changed_since(self, before: View) -> tuple[Kind, ...]:
+        """Give the kinds of which another list is shown than before."""
+        return tuple(kind for kind in LISTED if _encodings(self, kind) != _encodings(before, kind))
+
+
+_NOTHING: Mapping[str, Entry] = {}
+
+
+def _encodings(view: View, kind: Kind) -> list[bytes]:
+    return [entry.encoded for entry in view.of(kind).values()]
 
 
 def build(spec: EndpointSpec, parts: Sequence[Part]) -> View:
     """Build an endpoint's view. `parts` stands in declared order, which decides who keeps a name."""
-    entries: dict[str, Entry] = {}
-    dropped: list[str] = []
+    work = _Building(spec, alone=len(parts) == 1)
     for part in parts:
-        for tool in part.definitions.tools if part.definitions else ():
-            shown = tool.name if spec.names is Names.PLAIN else naming.shown(part.name, tool.name)
-            if not _chosen(spec, part.name, tool.name):
-                continue
-            if shown in entries:
-                taken = entries[shown].target.server
-                dropped.append(f"{part.name}: tool {tool.name!r} is left out: {taken} has the name {shown!r}")
-                continue
-            encoded = _encode(tool, shown, part.unavailable)
-            wanted = mirrors.read(tool.fields.get("inputSchema"))
-            entries[shown] = Entry(shown, Target(part.name, Kind.TOOL, tool.name), encoded, wanted)
-    missing: dict[str, object] = {
-        part.name: {"state": part.state, "reason": part.unavailable}
-        for part in parts
-        if part.unavailable is not None
-    }
-    alone = spec.names is Names.PLAIN and len(parts) == 1
-    return View(spec, tuple(entries.values()), entries, missing, _said(parts), alone, tuple(dropped))
+        work.add(part)
+    known = {part.name: part.definitions for part in parts if part.definitions is not None}
+    return View(
+        spec,
+        work.shown,
+        work.aliases(),
+        {kind: _missing(parts, kind) for kind in LISTED},
+        frozenset(kind for kind in LISTED if _is_public(parts, kind)),
+        _said(parts),
+        spec.names is Names.PLAIN and len(parts) == 1,
+        tuple(work.dropped),
+        tuple(work.templates),
+        known,
+    )
 
 
-def _chosen(spec: EndpointSpec, server: str, tool: str) -> bool:
-    if not spec.tools:
+class _Building:
+    """A view while it is made."""
+
+    def __init__(self, spec: EndpointSpec, *, alone: bool) -> None:
+        self.shown: dict[Kind, dict[str, Entry]] = {kind: {} for kind in LISTED}
+        self.dropped: list[str] = []
+        self.templates: list[tuple[str, Template]] = []
+        self._spec = spec
+        self._prefixed = spec.names is Names.PREFIXED
+        self._alone = alone
+        self._with_ui: set[str] = set()
+
+    def add(self, part: Part) -> None:
+        """Add what a server offers."""
+        if part.definitions is None:
+            return
+        renaming = Renaming(part.name, prefixed=self._prefixed)
+        for kind in LISTED:
+            listed = part.definitions.lists.get(kind)
+            if listed is None:
+                continue
+            self.dropped += [f"{part.name}: {reason}" for reason in listed.refused]
+            for definition in listed.items:
+                if is_chosen(self._spec, part.name, kind, definition.name):
+                    self._add(part, kind, definition, renaming)
+        found = (templates.read(each.name) for each in part.definitions.of(Kind.TEMPLATE)[:ROUTED])
+        self.templates += [(part.name, template) for template in found if template is not None]
+
+    def aliases(self) -> dict[str, Entry]:
+        """Give the tools that a server's app may call by their own names: no two may have the same."""
+        tools = self.shown[Kind.TOOL].values()
+        times = Counter(entry.target.name for entry in tools)
+        return {
+            entry.target.name: entry
+            for entry in tools
+            if entry.target.server in self._with_ui and times[entry.target.name] == 1
+        }
+
+    def _add(self, part: Part, kind: Kind, definition: Definition, renaming: Renaming) -> None:
+        name = definition.name
+        shown = self._name(part.name, kind, name, renaming)
+        entries = self.shown[kind]
+        if shown in entries:
+            taken = entries[shown].target.server
+            self._drop(part, kind, name, f"{taken} has the name {shown!r}")
+            return
+        wanted: tuple[Mirror, ...] = ()
+        if kind is Kind.TOOL:
+            if ui.is_shown_by(definition.fields):
+                self._with_ui.add(part.name)
+            if not self._alone and ui.is_for_apps_only(definition.fields):
+                return  # an app may call its own server's tools only, and here nobody can tell whose it is
+            try:
+                wanted = mirrors.read(definition.fields.get("inputSchema"))
+            except ValueError as error:
+                if part.mirrored:
+                    self._drop(part, kind, name, str(error))
+                    return
+        encoded = _encode(kind, definition.fields, shown, part.unavailable, renaming)
+        entries[shown] = Entry(shown, Target(part.name, kind, name), encoded, wanted)
+
+    def _name(self, server: str, kind: Kind, name: str, renaming: Renaming) -> str:
+        if kind in (Kind.TOOL, Kind.PROMPT):
+            return naming.shown(server, name) if self._prefixed else name
+        return renaming.uri_out(name)
+
+    def _drop(self, part: Part, kind: Kind, name: str, why: str) -> None:
+        self.dropped.append(f"{part.name}: {kind} {name!r} is left out: {why}")
+
+
+def is_chosen(spec: EndpointSpec, server: str, kind: Kind, name: str) -> bool:
+    """Tell whether an endpoint chooses something by its patterns on `server__name`."""
+    patterns = {Kind.TOOL: spec.tools, Kind.PROMPT: spec.prompts}.get(kind, spec.resources)
+    if not patterns:
         return True
-    name = f"{server}{naming.SEPARATOR}{tool}"
-    return any(fnmatchcase(name, pattern) for pattern in spec.tools)
+    if kind in (Kind.RESOURCE, Kind.TEMPLATE) and not uris.is_plain(name):
+        return False
+    whole = f"{server}{naming.SEPARATOR}{name}"
+    return any(fnmatchcase(whole, pattern) for pattern in patterns)
 
 
-def _encode(tool: Tool, shown: str, unavailable: str | None) -> bytes:
-    fields = {**tool.fields, "name": Raw(encode(shown))}
+def _encode(kind: Kind, fields: Object, shown: str, unavailable: str | None, renaming: Renaming) -> bytes:
+    fields = renaming.fields(fields)
+    if kind in (Kind.TOOL, Kind.PROMPT):
+        fields = {**fields, LISTS[kind].name: Raw(encode(shown))}
     if unavailable is not None:
         try:
-            meta = decode_object(tool.fields["_meta"]) if "_meta" in tool.fields else {}
+            meta = decode_object(fields["_meta"]) if "_meta" in fields else {}
         except ParseFailure:
             meta = {}
-        fields["_meta"] = Raw(encode({**meta, UNAVAILABLE: unavailable}))
+        fields = {**fields, "_meta": Raw(encode({**meta, UNAVAILABLE: unavailable}))}
     return encode(fields)
+
+
+def _missing(parts: Sequence[Part], kind: Kind) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for part in parts:
+        if part.definitions is not None and not part.definitions.declares(kind):
+            continue  # it has none, whatever state it is in
+        reason = part.unavailable or part.unread.get(kind)
+        if reason is not None:
+            found[part.name] = {"state": part.state, "reason": reason}
+    return found
+
+
+def _is_public(parts: Sequence[Part], kind: Kind) -> bool:
+    declared = [part for part in parts if part.definitions is None or part.definitions.declares(kind)]
+    known = [part.definitions.lists.get(kind) if part.definitions else None for part in declared]
+    return bool(known) and all(listed is not None and listed.public for listed in known)
 
 
 def _said(parts: Sequence[Part]) -> dict[str, str]:

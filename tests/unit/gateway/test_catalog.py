@@ -8,8 +8,10 @@ import pytest
 
 from tests.unit.fleet.setting import spec
 from tests.unit.gateway.setting import OPEN, GatewaySetting
-from tidegate.gateway.catalog import PAGE, RELIST
-from tidegate.gateway.definitions import TOOLS
+from tidegate.domain.target import Kind
+from tidegate.gateway.lister import RELIST
+from tidegate.gateway.listing import MOST
+from tidegate.gateway.lists import PAGE
 from tidegate.testing.memory_server import MemoryServer
 from tidegate.testing.scripted import until
 
@@ -117,7 +119,7 @@ async def test_a_list_without_end_is_given_up_and_the_others_are_not_held_up(gat
 
 
 async def test_more_tools_than_are_taken_from_a_server_are_given_up(gateway: OPEN) -> None:
-    huge = MemoryServer(more=[f"t{n}" for n in range(TOOLS + 10)])
+    huge = MemoryServer(more=[f"t{n}" for n in range(MOST + 10)])
     huge.page = 5000
     made = await gateway(spec("bad"), spec("good"), servers={"bad": huge}, wait=["good__echo"])
     view = made.endpoints["/mcp"]
@@ -146,7 +148,7 @@ async def test_tools_that_could_not_be_read_are_asked_for_again_and_the_reason_i
     flaky.refused = set()
     await made.time.advance(40)
     await made.listed("/mcp", "bad__echo")
-    assert view.view.missing == {}
+    assert view.view.missing[Kind.TOOL] == {}
 
 
 async def test_what_was_read_once_is_known_before_the_server_is_up_again(gateway: OPEN) -> None:
@@ -157,7 +159,7 @@ async def test_what_was_read_once_is_known_before_the_server_is_up_again(gateway
     second.fleet.runtime.unavailable = "the engine does not answer"
     await second.begin()
     await second.time.settle()
-    await until(lambda: "one" in second.endpoints["/mcp"].view.missing)
+    await until(lambda: "one" in second.endpoints["/mcp"].view.missing[Kind.TOOL])
     listed = (await second.modern("tools/list")).result
     tools = {tool["name"]: tool for tool in listed["tools"]}
     assert tools["one__echo"]["_meta"]["dev.tidegate/unavailable"] == "the engine does not answer"
@@ -166,7 +168,7 @@ async def test_what_was_read_once_is_known_before_the_server_is_up_again(gateway
     assert "the engine does not answer" in told.error["message"]
     second.fleet.runtime.unavailable = None
     await second.time.advance(6)
-    await until(lambda: not second.endpoints["/mcp"].view.missing)
+    await until(lambda: not second.endpoints["/mcp"].view.missing[Kind.TOOL])
     assert (await second.tool("one__echo", text="x")).text == "x"
 
 

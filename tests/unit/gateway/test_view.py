@@ -12,8 +12,9 @@ from tidegate.access.authorize import Authorizer
 from tidegate.domain.endpoint import Effect, EndpointSpec, Names, Rule
 from tidegate.domain.principal import Principal
 from tidegate.domain.target import Kind, Target
-from tidegate.gateway.catalog import LISTS_SIZE, Endpoint
-from tidegate.gateway.definitions import Definitions, Tool
+from tidegate.gateway.definitions import Definitions, Listed, Tool
+from tidegate.gateway.endpoint import Endpoint
+from tidegate.gateway.lists import LISTS_SIZE
 from tidegate.gateway.view import SERVERS, UNAVAILABLE, Part, View, build, instructions
 from tidegate.protocol.codec import encode
 
@@ -30,7 +31,8 @@ def part(name: str, *tools: str | Tool, unavailable: str | None = None, said: st
     """Give a server's part."""
     defined = tuple(each if isinstance(each, Tool) else tool(each) for each in tools)
     state = "ready" if unavailable is None else "failed"
-    return Part(name, Definitions(defined, said), unavailable, state)
+    offered = Definitions({Kind.TOOL: Listed(defined)}, said, {"tools": Raw(b"{}")})
+    return Part(name, offered, unavailable, state)
 
 
 def shown(*parts: Part, **spec: Any) -> View:
@@ -120,14 +122,14 @@ def test_tools_of_a_server_that_is_not_there_stay_listed_and_marked() -> None:
     assert found["one__x"]["_meta"] == {"a": 1, UNAVAILABLE: "exited with status 3"}
     assert found["one__y"]["_meta"] == {UNAVAILABLE: "exited with status 3"}
     assert "_meta" not in found["two__x"]
-    assert view.missing == {"one": {"state": "failed", "reason": "exited with status 3"}}
+    assert view.missing[Kind.TOOL] == {"one": {"state": "failed", "reason": "exited with status 3"}}
     assert SERVERS.startswith("dev.tidegate/")
 
 
 def test_a_server_of_which_nothing_is_known_is_missing_and_said() -> None:
     view = shown(Part("one", None, "starting", "starting"), part("two", "x"))
     assert list(view.by_name) == ["two__x"]
-    assert view.missing == {"one": {"state": "starting", "reason": "starting"}}
+    assert view.missing[Kind.TOOL] == {"one": {"state": "starting", "reason": "starting"}}
 
 
 def test_instructions_are_merged_in_declared_order_under_their_servers_names() -> None:
@@ -157,7 +159,7 @@ def test_what_is_kept_of_large_lists_is_bounded_whoever_asks() -> None:
     for number in range(20):
         principal = Principal("t", "key", f"p{number}", frozenset({"user"}))
         for modern in (False, True):
-            assert len(endpoint.list_tools(principal, 0, modern=modern)) > 5_000_000
+            assert len(endpoint.list(Kind.TOOL, principal, None, modern=modern)) > 5_000_000
             assert endpoint.kept <= LISTS_SIZE
 
 
@@ -177,7 +179,7 @@ def test_of_a_server_that_is_wholly_denied_nothing_is_told() -> None:
 
     def told(role: str) -> tuple[str, dict[str, Any]]:
         principal = Principal("t", "key", "p", frozenset({role}))
-        listed = json.loads(endpoint.list_tools(principal, 0, modern=True))
+        listed = json.loads(endpoint.list(Kind.TOOL, principal, None, modern=True))
         return endpoint.instructions(principal) or "", listed.get("_meta", {}).get(SERVERS, {})
 
     assert "Open says." in told("user")[0]
