@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from bench import container, gateway, peers, report, results
+from bench import container, gateway, peers, report, results, shapes
 from bench.connection import Failed
 from bench.gateway import Mode
 from bench.series import Outcome, Plan, Series, measure, open_direct, open_floor, through_http, through_stdio
@@ -24,6 +24,7 @@ FULL = Plan(tuple(Era), (1, 16, 64), rounds=3, seconds=1.0, warm_up=0.4)
 QUICK = Plan((Era.LEGACY,), (1, 16), rounds=2, seconds=0.5, warm_up=0.2)
 WIDTH = 120
 NAMES = ("direct", "haproxy", "floor", "minimal", "governed", "fsync", "process", "container")
+SHAPES = tuple(shape.name for shape in shapes.SHAPES)
 QUICK_NAMES = ("direct", "haproxy", "floor", "minimal", "governed", "process", "container")
 
 
@@ -33,7 +34,7 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="legacy era, c=1 and 16, short rounds; under 40 s"
     )
-    known = (*NAMES, *MEASURES)
+    known = (*NAMES, *SHAPES, *MEASURES)
     parser.add_argument("--only", action="append", choices=known, help="only this; may be given again")
     parser.add_argument("--json", action="store_true", help="one last line of JSON")
     parser.add_argument(
@@ -89,7 +90,7 @@ def all_series(unsandboxed: bool) -> list[Series]:
 
 async def run(chosen: argparse.Namespace, console: Console) -> tuple[list[Outcome], list[Single]]:
     """Measure what was chosen, one after the other."""
-    how, wanted = plan(chosen), chosen.only or (QUICK_NAMES if chosen.quick else (*NAMES, *MEASURES))
+    how, wanted = plan(chosen), chosen.only or (QUICK_NAMES if chosen.quick else (*NAMES, *SHAPES, *MEASURES))
     outcomes: list[Outcome] = []
     singles: list[Single] = []
     with tempfile.TemporaryDirectory(prefix="bench-") as directory, console.status("") as status:
@@ -98,6 +99,10 @@ async def run(chosen: argparse.Namespace, console: Console) -> tuple[list[Outcom
             if series.name in wanted:
                 status.update(f"{series.name} …")
                 outcomes.append(await measure(series, how, place, lambda said: status.update(f"{said} done")))
+        chosen_shapes = [shape for shape in shapes.SHAPES if shape.name in wanted]
+        outcomes += await shapes.measure(
+            chosen_shapes, shapes.shorter(how), place, lambda said: status.update(f"{said} done")
+        )
         for name in [name for name in MEASURES if name in wanted]:
             status.update(f"{name} …")
             singles.append(await single(name, place))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from bench.connection import Connection, Failed, connect
 from bench.wire import Era, Requests, Target, fault
+from bench.work import Echo, Work
 
 GRACE = 10.0
 """Seconds that outstanding answers are waited for after the last request."""
@@ -43,11 +44,10 @@ class Round:
 class Caller:
     """Calls one after the other on one connection for as long as it is told to."""
 
-    def __init__(self, connection: Connection, requests: Requests) -> None:
+    def __init__(self, connection: Connection, work: Work) -> None:
         self._connection = connection
-        self._requests = requests
+        self._work = work
         self._number = 1
-        self._words = ""
         self._sent = 0.0
         self._round: Round | None = None
         self._until = 0.0
@@ -73,8 +73,7 @@ class Caller:
 
     def _next(self) -> None:
         self._number += 1
-        self._words = self._requests.words(self._number)
-        request = self._requests.call(self._number, self._words)
+        request = self._work.begin(self._number)
         self._sent = clock()
         self._connection.send(request)
 
@@ -83,9 +82,12 @@ class Caller:
         into = self._round
         if into is None:
             return
-        wrong = fault(status, body, self._number, self._words)
+        wrong = self._work.take(status, body)
         if wrong is None:
             into.latencies.append(now - self._sent)
+        elif isinstance(wrong, bytes):
+            self._connection.send(wrong)
+            return
         else:
             into.failures[wrong] += 1
         if now < self._until:
@@ -104,11 +106,18 @@ class Caller:
             self._rested.set_result(None)
 
 
-async def open_callers(target: Target, era: Era, count: int) -> list[Caller]:
+def echo(connection: Connection, requests: Requests) -> Work:
+    """Give the plain work: a call of echo."""
+    return Echo(requests)
+
+
+async def open_callers(
+    target: Target, era: Era, count: int, work: Callable[[Connection, Requests], Work] = echo
+) -> list[Caller]:
     """Open that many connections, each with a session of its own where the era has them."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(connect(target, era, number)) for number in range(count)]
-    return [Caller(*task.result()) for task in tasks]
+    return [Caller(task.result()[0], work(*task.result())) for task in tasks]
 
 
 async def closed_loop(callers: Sequence[Caller], seconds: float) -> Round:

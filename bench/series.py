@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import gateway
-from bench.connection import Failed, connect
+from bench.connection import Connection, Failed, connect
 from bench.gateway import Mode
-from bench.load import GRACE, Round, closed_loop, fixed_rate, open_callers
+from bench.load import GRACE, Round, closed_loop, echo, fixed_rate, open_callers
 from bench.process import Program, floor, http_upstream
-from bench.wire import Era, Target, fault
+from bench.wire import Era, Requests, Target, fault
+from bench.work import Work
 
 FIRST_CALL = 90.0
 """Seconds for the first right answer: a container may have to be made, a package fetched."""
@@ -76,6 +77,17 @@ class Subject:
     target: Target
     program: Program | None = None
     gateway: gateway.Gateway | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of work, and what stands before the connections in its rows."""
+
+    label: str
+    work: Callable[[Connection, Requests], Work]
+
+
+PLAIN = Kind("", echo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +205,11 @@ async def one_call(target: Target, era: Era, number: int) -> str | None:
         connection.close()
 
 
-async def widths(series: Series, subject: Subject, era: Era, count: int, plan: Plan) -> Row:
+async def widths(
+    series: Series, subject: Subject, era: Era, count: int, plan: Plan, kind: Kind = PLAIN
+) -> Row:
     """Measure the closed loop with that many connections."""
-    callers = await open_callers(subject.target, era, count)
+    callers = await open_callers(subject.target, era, count, kind.work)
     try:
         await closed_loop(callers, plan.warm_up)
         rounds: list[Round] = []
@@ -209,7 +223,7 @@ async def widths(series: Series, subject: Subject, era: Era, count: int, plan: P
     finally:
         for caller in callers:
             caller.close()
-    return combined(series, subject, era, f"c={count}", rounds, cpu)
+    return combined(series, subject, era, f"{kind.label}c={count}", rounds, cpu)
 
 
 async def paced(series: Series, subject: Subject, era: Era, plan: Plan) -> Row:

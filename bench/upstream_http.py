@@ -1,7 +1,7 @@
 """The cheapest MCP server over HTTP that Python can be: raw protocol, httptools, uvloop, both eras.
 
-It answers tools/call of `echo` with what it was sent, tools/list with one tool (or `--tools N`), and keeps
-its sessions. It reads no more of a request than it must: it is there to be far faster than what is measured.
+It answers tools/call of `echo` with what it was sent, of `stream` the same after some notifications of progress,
+tools/list with one tool (or `--tools N`), and keeps its sessions. It reads no more of a request than it must: it is there to be far faster than what is measured.
 It says `URL http://…` on stdout when it listens.
 """
 
@@ -19,8 +19,11 @@ import uvloop
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
 NOTED = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
+STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 GONE = b"HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
 REFUSED = b"HTTP/1.1 405 Method Not Allowed\r\nallow: POST, DELETE\r\ncontent-length: 0\r\n\r\n"
+PROGRESS = 10
+"""Notifications before the result of `stream`."""
 PROTOCOL = "io.modelcontextprotocol"
 MODERN = "2026-07-28"
 
@@ -31,9 +34,17 @@ class Arguments(msgspec.Struct):
     text: msgspec.Raw = msgspec.Raw(b'""')
 
 
+class Meta(msgspec.Struct):
+    """What is read of a request's _meta."""
+
+    progressToken: msgspec.Raw = msgspec.Raw(b"null")
+
+
 class Params(msgspec.Struct):
     """What is read of a request's parameters."""
 
+    name: str = ""
+    meta: Meta | None = msgspec.field(name="_meta", default=None)
     arguments: Arguments | None = None
     protocolVersion: str = ""
 
@@ -60,7 +71,7 @@ class Book:
             },
             "required": ["text"],
         }
-        names = ["echo", *(f"tool_{number}" for number in range(tools - 1))]
+        names = ["echo", "stream", *(f"tool_{number}" for number in range(tools - 2))][:tools]
         listed = [{"name": name, "description": "Say it again.", "inputSchema": schema} for name in names]
         fresh: dict[str, object] = {"ttlMs": 60_000, "cacheScope": "public", "resultType": "complete"}
         self.listed = msgspec.json.encode({"tools": listed})
@@ -146,6 +157,8 @@ class Exchange(asyncio.Protocol):
                     ending,
                 )
             )
+            if request.params is not None and request.params.name == "stream":
+                return self._streamed(request.params, body)
             return HEAD % (len(body), body)
         if request.method == "tools/list":
             value = book.listed_modern if self._modern else book.listed
@@ -157,6 +170,18 @@ class Exchange(asyncio.Protocol):
             return self._problem(identity, b"-32601", b"method not found")
         body = b'{"jsonrpc":"2.0","id":%s,"result":%s}' % (identity, value)
         return HEAD % (len(body), body)
+
+    def _streamed(self, params: Params, body: bytes) -> bytes:
+        """Send notifications, each by itself, and give the end of the stream."""
+        token = bytes(params.meta.progressToken) if params.meta else b"null"
+        if self._transport is not None:
+            self._transport.write(STREAM)
+            for done in range(1, PROGRESS + 1):
+                note = b'{"progressToken":%s,"progress":%d,"total":%d}' % (token, done, PROGRESS)
+                self._transport.write(
+                    _chunk(b'{"jsonrpc":"2.0","method":"notifications/progress","params":%s}' % note)
+                )
+        return _chunk(body) + b"0\r\n\r\n"
 
     def _initialize(self, request: Request, identity: bytes) -> bytes:
         session = secrets.token_hex(16)
@@ -171,6 +196,10 @@ class Exchange(asyncio.Protocol):
     def _problem(self, identity: bytes, code: bytes, text: bytes) -> bytes:
         body = b'{"jsonrpc":"2.0","id":%s,"error":{"code":%s,"message":"%s"}}' % (identity, code, text)
         return GONE % (len(body), body)
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\nevent: message\ndata: %s\n\n\r\n" % (len(data) + 23, data)
 
 
 async def serve(port: int, tools: int) -> None:

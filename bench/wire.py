@@ -77,7 +77,22 @@ class ListAnswer(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw()
 
 
+class Progress(msgspec.Struct):
+    """What is read of a notification of progress."""
+
+    progressToken: int | str | None = None
+    progress: float = 0
+
+
+class Note(msgspec.Struct):
+    """What is read of a notification."""
+
+    method: str = ""
+    params: Progress = msgspec.field(default_factory=Progress)
+
+
 decode = msgspec.json.Decoder(Answer).decode
+decode_note = msgspec.json.Decoder(Note).decode
 decode_list = msgspec.json.Decoder(ListAnswer).decode
 
 
@@ -132,6 +147,7 @@ class Requests:
         self._head = "\r\n".join(lines).encode()
         name = f"\r\nMcp-Method: tools/call\r\nMcp-Name: {self.target.tool}" if self.era is Era.MODERN else ""
         self._call_head = self._head + name.encode() + b"\r\nContent-Length: %d\r\n\r\n%s"
+        self._end = b"DELETE" + self._head.removeprefix(b"POST") + b"\r\n\r\n"
         self._call_body = (
             b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"'
             + self.target.tool.encode()
@@ -148,6 +164,20 @@ class Requests:
         """Give a whole request of tools/call."""
         body = self._call_body % (number, words.encode(), number)
         return self._call_head % (len(body), body)
+
+    def stream(self, number: int, words: str) -> bytes:
+        """Give a whole request of tools/call that asks to be told of its progress."""
+        tool = self.target.tool.removesuffix("echo") + "stream"
+        name = f"\r\nMcp-Method: tools/call\r\nMcp-Name: {tool}" if self.era is Era.MODERN else ""
+        meta = msgspec.json.decode(self._meta[len(b',"_meta":') :]) if self._meta else {}
+        params = {"name": tool, "arguments": {"text": words}, "_meta": {**meta, "progressToken": number}}
+        message = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+        body = msgspec.json.encode(message)
+        return self._head + name.encode() + b"\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+    def end_session(self) -> bytes:
+        """Give the request that ends the session."""
+        return self._end
 
     def initialize(self) -> bytes:
         """Give the first request of a session."""
