@@ -21,6 +21,10 @@ from tidegate.protocol.sse import Event, EventParser, encode_event
 
 Check = Callable[[bytes], None]
 LIMIT = 1 << 20
+ENVELOPE = {"jsonrpc", "id", "method", "params", "result", "error"}
+PARAMS = {"name", "arguments", "uri", "cursor", "requestState", "taskId"}
+META = {revisions.META_VERSION, revisions.META_CAPABILITIES, "progressToken"}
+"""Keys that are read at each level: nobody may take another spelling for one of them."""
 
 
 class Differs(AssertionError):
@@ -90,15 +94,10 @@ def _check_message(found: codec.Message, theirs: Any) -> None:
         raise Differs("_meta accepted, and not an object with each key once")
     same(_values(found.params), inner, "params")
     same(_values(found.meta), meta.last, "_meta")
-    for part in (whole, inner, meta.last):
+    for part, known in ((whole, ENVELOPE), (inner, PARAMS), (meta.last, META)):
         for one, other in itertools.combinations(part, 2):
-            if one.casefold() == other.casefold() and codec_knows(one, other):
+            if one.casefold() == other.casefold() and not known.isdisjoint((one, other)):
                 raise Differs(f"{one!r} and {other!r} are the same key to a reader that folds case")
-
-
-def codec_knows(*keys: str) -> bool:
-    """Whether one of these is a key that the gateway reads."""
-    return not {"jsonrpc", "id", "method", "params", "name", "arguments", "uri", "_meta"}.isdisjoint(keys)
 
 
 def server(data: bytes) -> None:
