@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from tidegate.domain.errors import (
     Cancelled,
@@ -11,30 +11,41 @@ from tidegate.domain.errors import (
     InvalidRequest,
     NotAcceptable,
     Refusal,
+    SessionMissing,
     TooLarge,
+    UnsupportedVersion,
     WrongMediaType,
 )
+from tidegate.edge.events import EventWriter
 from tidegate.edge.exchange import Exchange, Request
 from tidegate.edge.guard import Guard
 from tidegate.edge.respond import Responder
 from tidegate.gateway.call import Answer, Call, refused
 from tidegate.gateway.catalog import Endpoint
 from tidegate.gateway.pipeline import Pipeline
+from tidegate.gateway.stream import Writer
+from tidegate.gateway.streams import Streams
 from tidegate.ports.identity import Credentials, Vouched
+from tidegate.protocol import revisions
 from tidegate.protocol.codec import Message, decode_message
 from tidegate.protocol.inbound import Inbound, read
 from tidegate.telemetry import log
 
 _ONCE = frozenset(
     {b"host", b"origin", b"authorization", b"content-type", b"content-length", b"mcp-session-id",
-     b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"traceparent"}
+     b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"last-event-id", b"traceparent"}
 )  # fmt: skip
 """Headers of which a second one is refused: two readers could each take another."""
 _QUIET = 15.0
 """Seconds after which an answer that is still to come is preceded by a keep-alive."""
+_PRIME = 2.0
+"""Seconds after which a legacy client is given an id by which it can come back for its answer."""
 _CHECKED = 256
 """Combinations of headers that were found right and are known again."""
 _NOTHING = Message(None, None, {}, {})
+
+OpenStream = Callable[[Call, Writer, str | None], Awaitable[Answer | None]]
+"""Serves a GET: the call, where events go, the Last-Event-ID. Gives the answer where nothing was written."""
 
 
 class McpEdge:
@@ -48,21 +59,28 @@ class McpEdge:
         *,
         new_id: Callable[[], str],
         operator: Vouched | None = None,
+        streams: Streams | None = None,
+        open_stream: OpenStream | None = None,
     ) -> None:
-        """`operator` is everyone who asks here, where the listener itself vouches for who they are."""
+        """`operator` is everyone who asks here, where the listener itself vouches for who they are.
+
+        `streams` keeps what legacy clients come back for; `open_stream` serves their GETs, where there are to be any.
+        """
         self.endpoints = endpoints
         self.active: set[Responder] = set()
         self._pipeline = pipeline
         self._guard = guard
         self._new_id = new_id
         self._operator = operator
+        self._streams = streams
+        self._open_stream = open_stream
         self._clock = asyncio.get_running_loop().time
         self._checked: set[tuple[bytes | None, ...]] = set()
 
     async def serve(self, exchange: Exchange, endpoint: Endpoint) -> None:
         """Serve one request to an endpoint."""
         call_id, request, request_id = self._new_id(), exchange.request, None
-        responder = Responder(exchange, since=self._clock())
+        responder = Responder(exchange, since=self._clock(), streams=self._streams)
         peer = "control" if self._operator is not None else exchange.peer
         try:
             headers = request.headers
@@ -76,16 +94,58 @@ class McpEdge:
                 call.trace = headers.get(b"traceparent", b"").decode("latin-1")[:64]
                 responder.events = events
                 await self._handle(exchange, call, responder)
-            elif request.method == b"DELETE":
-                inbound = Inbound(_NOTHING, False, "", _session(headers))
+            elif (inbound := self._about_session(request)) is None:
+                await responder.finish(_not_allowed(request.method, streams=self._open_stream is not None))
+            else:
                 call = Call(call_id, inbound, endpoint, credentials, responder.since)
                 call.operator = self._operator
-                await responder.finish(await self._pipeline.end_session(call))
-            else:
-                await responder.finish(_NOT_ALLOWED)
+                if request.method == b"DELETE":
+                    await responder.finish(await self._pipeline.end_session(call))
+                else:
+                    await self._listen(exchange, call, responder, events=events)
         except Refusal as refusal:
             self._pipeline.refuse_unread(call_id, endpoint.path, peer, refusal)
             await responder.finish(refused(refusal, call_id, request_id, modern=True))
+
+    def _about_session(self, request: Request) -> Inbound | None:
+        """Read a GET or DELETE, which legacy clients alone send; None where it is not allowed."""
+        headers = request.headers
+        if request.method != b"DELETE" and (request.method != b"GET" or self._open_stream is None):
+            return None
+        version = headers.get(b"mcp-protocol-version", b"").decode("latin-1")
+        session = _session(headers)
+        if version == revisions.MODERN or (session is None and not version and request.method == b"GET"):
+            return None  # the last is how clients of 2024-11-05 look for its transport
+        if version and version not in revisions.LEGACY:
+            raise UnsupportedVersion(f"protocol version {version[:40]!r} is not supported")
+        if session is None:
+            raise SessionMissing("no Mcp-Session-Id: there is no session")
+        return Inbound(_NOTHING, False, version or revisions.DEFAULT_LEGACY, session=session)
+
+    async def _listen(self, exchange: Exchange, call: Call, responder: Responder, *, events: bool) -> None:
+        """Serve a legacy client's GET until it or its stream is over."""
+        if not events:
+            raise NotAcceptable("Accept must list text/event-stream")
+        if not exchange.can_stream or self._open_stream is None:
+            raise InvalidRequest("an event stream needs HTTP/1.1")
+        last = exchange.request.headers.get(b"last-event-id")
+        exchange.request.headers = {}  # many streams are open for long, and headers are most of what one holds
+        writer, task = EventWriter(exchange), exchange.task
+        if task is not None:
+            exchange.when_lost = task.cancel
+        try:
+            answer = await self._open_stream(call, writer, None if last is None else last.decode("latin-1"))
+        except asyncio.CancelledError:
+            if exchange.gone or task is None:
+                return
+            task.uncancel()  # by a stop; the exchange still has to end
+            answer = None
+        finally:
+            exchange.when_lost = None
+        if answer is None:
+            writer.end()
+        else:
+            await responder.finish(answer)
 
     def _check(self, request: Request) -> bool:
         """Check what does not depend on the body. Tell whether the client takes an event stream."""
@@ -117,16 +177,19 @@ class McpEdge:
         task = call.task = exchange.task
         if call.inbound.modern and task is not None:
             exchange.when_lost = task.cancel  # 2026-07-28, cancellation: closing the stream is cancelling
+        else:
+            responder.call = call  # 2025-11-25, transports: it is not; the client may come back
         call.notify = responder.notify
+        call.say = responder.say
         call.operator = self._operator
         self.active.add(responder)
         try:
             answer = await self._pipeline.handle(call)
         except asyncio.CancelledError:
             answer = self._pipeline.refuse(call, self._why_cancelled(exchange))
-            if exchange.gone or task is None:
+            if task is None or (exchange.gone and call.inbound.modern):
                 return
-            task.uncancel()  # by notifications/cancelled, or by a stop; the exchange still has to end
+            task.uncancel()  # by notifications/cancelled, or by a stop; the exchange, or its stream, has to end
         except Exception as error:  # noqa: BLE001 - the edge: a fault of ours must not look like an answer
             log().error("edge.failed", call=call.id, method=call.method, exc_info=error)
             answer = refused(Refusal("internal error"), call.id, call.inbound.message.id, modern=True)
@@ -144,11 +207,13 @@ class McpEdge:
 
     def keep_alive(self) -> None:
         """Say something on every answer that is long in coming. Called now and then."""
-        quiet_since = self._clock() - _QUIET
+        now = self._clock()
         for responder in self.active:
-            if responder.since < quiet_since:
-                responder.since = self._clock()
+            if responder.since < now - _QUIET:
+                responder.since = now
                 responder.keep_alive()
+            elif responder.since < now - _PRIME:
+                responder.prime()
 
 
 def _session(headers: Mapping[bytes, bytes]) -> str | None:
@@ -165,6 +230,7 @@ def _check_types(headers: Mapping[bytes, bytes]) -> None:
         raise NotAcceptable("Accept must list application/json and text/event-stream")
 
 
-_NOT_ALLOWED = Answer(
-    405, b'{"error": "send POST, or DELETE to end a session"}', ((b"allow", b"POST, DELETE"),)
-)
+def _not_allowed(method: bytes, *, streams: bool) -> Answer:
+    allowed = b"POST, DELETE" if not streams or method == b"GET" else b"GET, POST, DELETE"
+    what = b'{"error": "send POST; legacy clients also DELETE to end a session, and GET to listen in it"}'
+    return Answer(405, what, ((b"allow", allowed),))

@@ -3,82 +3,114 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 
+from tidegate.edge.events import EventWriter
 from tidegate.edge.exchange import Exchange
-from tidegate.gateway.call import Answer
-from tidegate.protocol.codec import Object, encode_notification, one_line
+from tidegate.gateway.call import Answer, Call
+from tidegate.gateway.stream import Stream, Weight
+from tidegate.gateway.streams import PRIMED, Streams
+from tidegate.protocol.codec import Object, encode_notification
 
-_PENDING = 256
-"""Notifications that wait for a slow client; over it the oldest go. Progress is a report, not a promise."""
-_PENDING_SIZE = 1024 * 1024
-"""Bytes of them."""
 _JSON = b"content-type: application/json\r\n"
-_EVENTS = (
-    b"content-type: text/event-stream\r\n"
-    b"cache-control: no-store\r\n"
-    b"x-accel-buffering: no\r\n"  # nginx would hold events back (2026-07-28, Streamable HTTP)
-)
-_KEEP_ALIVE = b": keep-alive\n\n"
 
 
 class Responder:
-    """Sends one answer, and what belongs to it before it."""
+    """Sends one answer, and what belongs to it before it.
 
-    __slots__ = ("_begun", "_exchange", "_flushing", "_pending", "_size", "events", "since")
+    A legacy client's stream outlives its connection: the call goes on, and the client may come back for the rest.
+    """
 
-    def __init__(self, exchange: Exchange, *, since: float, events: bool = False) -> None:
+    __slots__ = ("_exchange", "_flushing", "_stream", "_streams", "_writer", "call", "events", "since")
+
+    def __init__(
+        self, exchange: Exchange, *, since: float, events: bool = False, streams: Streams | None = None
+    ) -> None:
         """`since` is the loop time of the request; `events` whether the client takes an event stream."""
         self.since = since
         self.events = events
+        self.call: Call | None = None
+        """What is answered, where it is a legacy client's."""
         self._exchange = exchange
-        self._begun = False
-        self._pending: deque[bytes] | None = None
-        self._size = 0
+        self._streams = streams
+        self._stream: Stream | None = None
+        self._writer: EventWriter | None = None
         self._flushing: asyncio.Task[None] | None = None
 
     def notify(self, method: str, params: Object) -> None:
         """Send a notification before the answer."""
-        self._queue(b"data: %b\n\n" % encode_notification(method, params))
+        self._put(encode_notification(method, params), Weight.NOTE)
+
+    def say(self, message: bytes) -> bool:
+        """Send a message before the answer that must not be lost. False where the client cannot be told it."""
+        return self._put(message, Weight.QUESTION)
+
+    def prime(self) -> None:
+        """Give a client that can come back for its answer the means to, where nothing was sent so far."""
+        call = self.call
+        if self._stream is None and call is not None and call.session and call.session.revision in PRIMED:
+            self.keep_alive()
 
     def keep_alive(self) -> None:
         """Send something, so that nothing in between takes the connection for dead."""
-        self._queue(_KEEP_ALIVE)
+        stream = self._opened()
+        if stream is not None:
+            stream.keep_alive()
+            self._flow(stream)
 
-    def _queue(self, data: bytes) -> None:
-        if not self.events or not self._exchange.can_stream:
-            return
-        if self._pending is None:
-            self._pending = deque()
-        pending = self._pending
-        pending.append(data)
-        self._size += len(data)
-        while len(pending) > 1 and (len(pending) > _PENDING or self._size > _PENDING_SIZE):
-            self._size -= len(pending.popleft())
-        if self._flushing is None:
-            self._flushing = asyncio.create_task(self._flush(pending), name="edge flush")
+    def _put(self, message: bytes, weight: Weight) -> bool:
+        stream = self._opened()
+        if stream is None or (stream.writer is None and not stream.prefix):
+            return False
+        added = stream.add(message, weight)
+        self._flow(stream)
+        return added
 
-    async def _flush(self, pending: deque[bytes]) -> None:
+    def _opened(self) -> Stream | None:
+        if self._stream is not None:
+            return self._stream
+        exchange, call = self._exchange, self.call
+        if not self.events or not exchange.can_stream or exchange.gone:
+            return None
+        if call is None or self._streams is None:
+            stream = Stream()
+        else:
+            stream = self._streams.post(call)
+            exchange.when_lost = self._lose
+        self._stream = stream
+        self._writer = EventWriter(exchange)
+        stream.attach(self._writer)
+        return stream
+
+    def _flow(self, stream: Stream) -> None:
+        writer = self._writer
+        if self._flushing is None and writer is not None and stream.writer is writer:
+            self._flushing = asyncio.create_task(self._flush(stream, writer), name="edge flush")
+
+    async def _flush(self, stream: Stream, writer: EventWriter) -> None:
         try:
-            while pending:
-                if not self._begun:
-                    self._begun = True
-                    self._exchange.begin(200, _EVENTS)
-                data = pending.popleft()
-                self._size -= len(data)
-                await self._exchange.send(data)
+            if not await stream.flow(writer, pause=True):
+                self._lose()
         finally:
             self._flushing = None
 
+    def _lose(self) -> None:
+        if self._streams is not None and self._stream is not None and self._writer is not None:
+            self._streams.left(self._stream, self._writer)
+
     async def finish(self, answer: Answer) -> None:
         """Send the answer itself."""
-        if self._pending is not None:
-            while self._flushing is not None:
-                await asyncio.wait([self._flushing])
-            if self._begun:
-                self._exchange.end(b"data: %b\n\n" % one_line(answer.body))
-                return
+        if self._stream is not None and self._writer is not None:
+            await self._finish(self._stream, self._writer, answer.body)
+            return
         headers = _JSON
         for name, value in answer.headers:
             headers += b"%b: %b\r\n" % (name, value)
         self._exchange.respond(answer.status, headers, answer.body)
+
+    async def _finish(self, stream: Stream, writer: EventWriter, answer: bytes) -> None:
+        stream.finish(answer)
+        while self._flushing is not None:
+            await asyncio.wait([self._flushing])
+        await stream.flow(writer)
+        self._lose()  # kept for a moment, since not all that was written may have come
+        writer.end()  # where the client came back on another connection
