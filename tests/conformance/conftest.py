@@ -7,8 +7,9 @@ from contextlib import closing, suppress
 
 import pytest
 
+from tests.conformance.driver import driving
 from tests.conformance.gateways import gateway
-from tests.conformance.suite import DRIVER, ClientRuns, ServerRuns, fixture
+from tests.conformance.suite import ClientRuns, ServerRuns, fixture
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,5 +43,5 @@ def through(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerRuns]:
 @pytest.fixture(scope="session")
 def driven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClientRuns]:
     """The suite's servers behind gateways, one for each scenario."""
-    with closing(ClientRuns(DRIVER, tmp_path_factory.mktemp("driven"))) as runs:
+    with driving() as command, closing(ClientRuns(command, tmp_path_factory.mktemp("driven"))) as runs:
         yield runs

@@ -1,30 +1,51 @@
-"""The client that the suite is told to run: it puts a real gateway before the suite's server and calls through it.
+"""The clients that the suite runs: each scenario is done through a real gateway before the suite's server.
 
-The suite gives the server's URL as the last argument, and the scenario, the revision and values to use in the
-environment (`MCP_CONFORMANCE_…`). What a scenario is about is done by clients of both eras where both can.
-It ends with a status other than 0 where a client got what it should not, or the gateway did not end in order.
+The suite's command is `relay.py`, which hands over what it was told: the server's URL, the scenario, the revision
+and values to use. What a scenario is about is done by clients of both eras where both can. It has failed where a
+client got what it should not, or the gateway did not end in order.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import os
+import socketserver
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+import threading
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mcp_types as types
 from mcp import Client
-from mcp.shared.exceptions import MCPError
 
 from tests.conformance.gateways import gateway
 from tests.integration.gateway.gateway import MODERN, Wire, sdk
 
 Json = dict[str, Any]
-Act = Callable[[str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the suite tells a client."""
+
+    scenario: str
+    revision: str
+    upstream: str
+    """The URL of the suite's server."""
+    context: Json
+
+    def modes(self) -> tuple[str, str]:
+        """Give the eras of clients, that of the suite's revision first."""
+        return (MODERN, "legacy") if self.revision == MODERN else ("legacy", MODERN)
+
+
+Act = Callable[[str, Told], Awaitable[None]]
+"""Does what a scenario is about at the URL of an endpoint."""
 
 
 async def _answer(context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
@@ -48,19 +69,13 @@ def client(url: str, mode: str) -> Any:
     return sdk(url, mode, elicitation_callback=_answer, sampling_callback=_sample, list_roots_callback=_roots)
 
 
-def modes() -> tuple[str, str]:
-    """Give the eras of clients, that of the suite's revision first."""
-    own = os.environ.get("MCP_CONFORMANCE_PROTOCOL_VERSION", MODERN)
-    return (MODERN, "legacy") if own == MODERN else ("legacy", MODERN)
-
-
-def in_both_eras(act: Callable[[Client], Awaitable[None]]) -> Act:
+def in_both_eras(act: Callable[[Client, Told], Awaitable[None]]) -> Act:
     """Make a client of each era do the same, one after the other."""
 
-    async def both(url: str) -> None:
-        for mode in modes():
+    async def both(url: str, told: Told) -> None:
+        for mode in told.modes():
             async with client(url, mode) as connected:
-                await act(connected)
+                await act(connected, told)
 
     return both
 
@@ -69,26 +84,26 @@ async def _listed(connected: Client) -> dict[str, types.Tool]:
     return {tool.name: tool for tool in (await connected.list_tools()).tools}
 
 
-async def initialize(connected: Client) -> None:
+async def initialize(connected: Client, told: Told) -> None:
     """Connect and list what the server, which declares nothing, does not have."""
     assert not await _listed(connected)
 
 
-async def add_numbers(connected: Client) -> None:
+async def add_numbers(connected: Client, told: Told) -> None:
     """List and call."""
     assert "add_numbers" in await _listed(connected)
     result = await connected.call_tool("add_numbers", {"a": 5, "b": 3})
     assert "8" in result.content[0].text, result
 
 
-async def elicit_defaults(connected: Client) -> None:
+async def elicit_defaults(connected: Client, told: Told) -> None:
     """Call what asks for a form, which the client answers with its defaults."""
     await _listed(connected)
     result = await connected.call_tool("test_client_elicitation_defaults", {})
     assert "Elicitation completed" in result.content[0].text, result
 
 
-async def reconnect(url: str) -> None:
+async def reconnect(url: str, told: Told) -> None:
     """Call what closes its stream before it has answered."""
     async with client(url, "legacy") as connected:
         await _listed(connected)
@@ -96,7 +111,7 @@ async def reconnect(url: str) -> None:
         assert "successfully" in result.content[0].text, result
 
 
-async def answer_in_rounds(connected: Client) -> None:
+async def answer_in_rounds(connected: Client, told: Told) -> None:
     """Call what asks in rounds, and something else between."""
     await _listed(connected)
     for name, expected in (
@@ -110,7 +125,7 @@ async def answer_in_rounds(connected: Client) -> None:
         assert result.content[0].text == expected, result
 
 
-async def send_everything(connected: Client) -> None:
+async def send_everything(connected: Client, told: Told) -> None:
     """Send a request of every kind that has a name in its header."""
     for name in await _listed(connected):
         await connected.call_tool(name, {})
@@ -120,10 +135,10 @@ async def send_everything(connected: Client) -> None:
         await connected.get_prompt(prompt.name)
 
 
-async def call_as_told(connected: Client) -> None:
+async def call_as_told(connected: Client, told: Told) -> None:
     """Call the tools with the arguments that the suite gives."""
     await _listed(connected)
-    for call in json.loads(os.environ["MCP_CONFORMANCE_CONTEXT"])["toolCalls"]:
+    for call in told.context["toolCalls"]:
         result = await connected.call_tool(call["name"], call["arguments"])
         assert not result.is_error, result
 
@@ -136,7 +151,7 @@ INVALID = (
 )  # fmt: skip
 
 
-async def call_the_invalid(url: str) -> None:
+async def call_the_invalid(url: str, told: Told) -> None:
     """Look past what the official client leaves out: the gateway must not list them, nor pass a call of one on."""
     for wire in (Wire(url, modern=True), await Wire(url).open()):
         tools = [tool["name"] for tool in (await wire.tools())["tools"]]
@@ -149,18 +164,18 @@ async def call_the_invalid(url: str) -> None:
             assert "error" in refused, refused
 
 
-async def only_list(connected: Client) -> None:
+async def only_list(connected: Client, told: Told) -> None:
     """List a tool whose schema names a document elsewhere."""
     assert "lookup_user" in await _listed(connected)
 
 
-async def echo_schema(connected: Client) -> None:
+async def echo_schema(connected: Client, told: Told) -> None:
     """Send a tool's schema back as it came."""
     tool = (await _listed(connected))["json_schema_2020_12_tool"]
     await connected.call_tool("json_schema_echo", {"schema": tool.input_schema})
 
 
-async def metadata(connected: Client) -> None:
+async def metadata(connected: Client, told: Told) -> None:
     """Ask the server for something, which declares nothing and has nothing."""
     assert not await _listed(connected)
 
@@ -180,22 +195,43 @@ ACTS: dict[str, Act] = {
 }
 
 
-async def drive(scenario: str, upstream: str) -> None:
+async def drive(told: Told) -> None:
     """Do through a gateway what the scenario is about."""
-    act = ACTS[scenario]
-    with tempfile.TemporaryDirectory() as place, gateway(Path(place), upstream) as running:
+    act = ACTS[told.scenario]
+    with tempfile.TemporaryDirectory() as place, gateway(Path(place), told.upstream) as running:
         running.until_servers(upstream="ready")
         try:
-            await act(running.url())
-        except (AssertionError, MCPError, ExceptionGroup):
-            print(running.said()[-6000:], file=sys.stderr)
+            await act(running.url(), told)
+        except Exception as problem:
+            problem.add_note(f"the gateway said:\n{running.said()[-6000:]}")
             raise
 
 
-def main() -> None:
-    """Do what the environment asks, with the server at the URL of the last argument."""
-    asyncio.run(drive(os.environ["MCP_CONFORMANCE_SCENARIO"], sys.argv[-1]))
+class _Handed(socketserver.StreamRequestHandler):
+    """One run of a client, in a thread of its own."""
+
+    def handle(self) -> None:
+        """Do what is told, and answer with the status and what there is to say."""
+        told = json.loads(self.rfile.readline())
+        context = json.loads(told["CONTEXT"] or "{}")
+        said, status = "", 0
+        try:
+            asyncio.run(drive(Told(told["SCENARIO"], told["PROTOCOL_VERSION"], told["URL"], context)))
+        except BaseException:  # whatever ends a client is told to the suite, and is no end of this process
+            said, status = traceback.format_exc(), 1
+        self.wfile.write(json.dumps({"said": said, "status": status}).encode() + b"\n")
 
 
-if __name__ == "__main__":
-    main()
+@contextlib.contextmanager
+def driving() -> Iterator[str]:
+    """Take what the suite's client command hands over, and give that command."""
+    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
+        at = Path(place) / "driver.sock"
+        server = stack.enter_context(socketserver.ThreadingUnixStreamServer(str(at), _Handed))
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"{sys.executable} -I {Path(__file__).with_name('relay.py')} {at}"
+        finally:
+            server.shutdown()
+            thread.join()

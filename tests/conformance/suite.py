@@ -14,7 +14,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -255,6 +254,3 @@ def fixture() -> Iterator[str]:
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
-
-
-DRIVER = f"{sys.executable} -m tests.conformance.driver"

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from tests.conformance.driver import driving
 from tests.conformance.gateways import gateway
 from tests.conformance.suite import (
     AUTH,
-    DRIVER,
     EXTENSIONS,
     REVISIONS,
     ROOT,
@@ -135,7 +135,7 @@ def main() -> None:
         running = enter(gateway(place / "gateway", enter(fixture())))
         running.until_servers(upstream="ready")
         through = enter(closing(ServerRuns(running.url(), place / "through")))
-        driven = enter(closing(ClientRuns(DRIVER, place / "driven")))
+        driven = enter(closing(ClientRuns(enter(driving()), place / "driven")))
         asked = server_scenarios()
         text = tables(
             outcomes(asked, direct.outcome),
