@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator
 from typing import Protocol
 
 from tidegate.domain.principal import Principal
-from tidegate.gateway.catalog import Endpoint
+from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.tasks import Handle
 from tidegate.protocol.codec import Object
 

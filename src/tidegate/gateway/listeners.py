@@ -15,7 +15,7 @@ from msgspec import Raw
 from tidegate.domain.errors import Draining, NotAcceptable, Overloaded
 from tidegate.domain.principal import Principal
 from tidegate.gateway.call import Call
-from tidegate.gateway.catalog import Endpoint
+from tidegate.gateway.endpoint import Endpoint
 from tidegate.protocol import subscriptions
 from tidegate.protocol.codec import Object, encode_result
 from tidegate.protocol.subscriptions import Filter

@@ -12,7 +12,7 @@ from tidegate.domain.principal import Principal
 from tidegate.domain.target import Kind
 from tidegate.domain.workload import Upstream
 from tidegate.gateway.call import Call
-from tidegate.gateway.catalog import Endpoint
+from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.interests import Interests, Place
 from tidegate.gateway.listeners import Listener
 from tidegate.gateway.tasks import Handle, Tasks, has, may_use, possible

@@ -13,7 +13,7 @@ import msgspec
 
 from tidegate.domain.errors import Overloaded, StateError
 from tidegate.domain.principal import Principal
-from tidegate.gateway.catalog import Endpoint
+from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.interests import Interests, Place
 from tidegate.gateway.sessions import LIFETIME
 from tidegate.ports.state import State

@@ -22,7 +22,7 @@ from tidegate.domain.errors import (
 from tidegate.domain.target import Kind
 from tidegate.fleet.workload import Workload
 from tidegate.gateway.call import Answer, Call
-from tidegate.gateway.catalog import Endpoint
+from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.interests import Interests, Place
 from tidegate.gateway.listeners import Listener, Listeners
 from tidegate.gateway.listening import Listening, Sharing, may_read, tells_of_resources

@@ -26,8 +26,9 @@ from tidegate.domain.server import Remote, ServerSpec, Sharing
 from tidegate.domain.target import Kind, Target
 from tidegate.fleet.workload import Workload
 from tidegate.gateway.call import Call
-from tidegate.gateway.catalog import Endpoint
+from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.seal import Seal, SealBroken
+from tidegate.gateway.view import is_chosen
 from tidegate.protocol import tasks
 from tidegate.protocol.codec import Object, decode_object
 
@@ -319,7 +320,8 @@ def _became_task(call: Call, fields: Object) -> bool:
 
 def may_use(principal: Principal, endpoint: Endpoint, handle: Handle) -> bool:
     """Tell whether a principal may now use the tool that made a task, at an endpoint."""
-    if handle.server not in endpoint.spec.servers:
+    spec = endpoint.spec
+    if handle.server not in spec.servers or not is_chosen(spec, handle.server, Kind.TOOL, handle.tool):
         return False
     return endpoint.authorizer.decide(principal, handle.target).allowed
 
