@@ -72,6 +72,17 @@ async def test_initialize_comes_first_and_is_followed_by_initialized() -> None:
         await call
 
 
+async def test_a_session_id_of_a_server_stands_in_no_error_and_no_log() -> None:
+    async def serve(peer: Any, request: Any) -> None:
+        await peer.answer(b"no", "500 No")
+
+    async with channel_to(McpServer(serve, session="very-secret"), listening=False) as it:
+        with pytest.raises(ChannelFailure) as caught:
+            await it.call()
+        assert it.server.heard("tools/call")[0].headers["mcp-session-id"] == "very-secret"
+    assert "very-secret" not in f"{caught.value!r}{caught.value}{it.events!r}"
+
+
 class OddCursors(MemoryServer):
     """Gives its tools on three pages, with cursors that look like an end and like a number."""
 
