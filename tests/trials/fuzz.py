@@ -15,9 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from tests.corpus import kept
 from tests.corpus.readers import READERS
@@ -29,6 +31,9 @@ SMALL = 256
 """Bytes of an input that is kept: larger ones tell a reader of the corpus nothing."""
 PATIENCE = 120.0
 """Seconds that a child may take beyond its time."""
+
+Step = tuple[str, int, int]
+"""A file of the protocol's, and two of its lines, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -97,16 +102,46 @@ def _last(pattern: str, text: str) -> int:
     return int(found[-1]) if found else 0
 
 
-def keep(python: Path, reader: str, place: Path) -> int:
-    """Keep the least inputs that reach what was reached. Tell how many were new."""
-    least = place / "least"
-    least.mkdir()
-    status, said = child(python, reader, str(place), "merge", seconds=600)
-    if status != 0:
-        report.say(f"{reader}: not merged: {said[-300:]}")
-        return 0
-    found = [data for each in least.iterdir() if 0 < len(data := each.read_bytes()) <= SMALL]
-    return kept.add(reader, found, "found by coverage")
+def keep(reader: str, place: Path) -> int:
+    """Keep small inputs that take steps through the code which no kept one takes. Tell how many were new."""
+    taken: set[Step] = set()
+    for data in kept.inputs(reader):
+        taken |= steps(READERS[reader], data)
+    found = sorted(
+        {each.read_bytes() for each in (place / "corpus").iterdir()}, key=lambda data: (len(data), data)
+    )
+    new: list[bytes] = []
+    for data in found:
+        if len(data) <= SMALL and (further := steps(READERS[reader], data) - taken):
+            taken |= further
+            new.append(data)
+    return kept.add(reader, new, "found by coverage: each takes a way through the code that none above takes")
+
+
+def steps(check: Callable[[bytes], None], data: bytes) -> set[Step]:
+    """Give the steps from line to line that a check takes in the protocol's code."""
+    found: set[Step] = set()
+
+    def traced(frame: FrameType, event: str, _: object) -> Any:
+        name = frame.f_code.co_filename
+        if "tidegate/protocol" not in name:
+            return None
+        before = 0
+
+        def line(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal before
+            found.add((name, before, frame.f_lineno if event == "line" else -1))
+            before = frame.f_lineno
+            return line
+
+        return line
+
+    sys.settrace(traced)
+    try:
+        check(data)
+    finally:
+        sys.settrace(None)
+    return found
 
 
 def told(runs: Sequence[Run], minutes: float) -> str:
@@ -153,7 +188,7 @@ def main() -> None:
             runs.append(fuzz(python, reader, place, seconds))
             report.say(f"{runs[-1]}")
             if options.keep and runs[-1].fault is None:
-                report.say(f"{reader}: {keep(python, reader, place)} inputs kept")
+                report.say(f"{reader}: {keep(reader, place)} inputs kept")
     report.end(told(runs, options.minutes), [run.fault for run in runs if run.fault])
 
 
