@@ -80,6 +80,23 @@ _ENDPOINTS = """## `endpoints`
 
 A mapping of URL paths to views. Reserved for the gateway itself: `/healthz`, `/readyz`, `/metrics`, `/v1`,
 `/.well-known`, `/api`, `/oauth`, `/console` and what is below them.
+
+With `names: prefixed` tools and prompts stand as `server__name`, and URIs keep their scheme: `file:///a` of the server
+`docs` stands as `file://docs__/a`, `memo:x` as `memo:docs__x`. URIs that a client may fetch or read by itself (`http:`,
+`https:`, `data:`) stand as they are. With `names: plain` nothing is renamed; of two servers with one name or URI, the
+one that is declared first has it, and `tidegate status` says what was left out. A resource that no server lists is asked
+of the server that its prefix names; else of the first with a template that fits, of one that gave a link to it, or of the
+only one that has resources; else it is unknown.
+
+Tools that are for an app's own user interface alone (MCP Apps, `visibility: ["app"]`) are shown and callable only where
+an endpoint has one server.
+"""
+
+_URIS = """Patterns on `resources` are matched against the exact URI that the server would get; a template in a list is matched by
+its own text, and what is read by it by its URI. A server may take several URIs for one thing, so a URI that is not written
+in the one usual way (`..`, empty segments, a backslash, `%2f` or a letter that is escaped without need, a scheme in
+capitals) matches no pattern that allows and every one that denies. Of other ways of writing the gateway knows nothing:
+allow what may be read, rather than deny what may not.
 """
 
 
@@ -105,7 +122,7 @@ def configuration() -> str:
     parts += [_ENDPOINTS, _table(whole, whole["$defs"]["EndpointModel"])]
     rule, selection = whole["$defs"]["RuleModel"], whole["$defs"]["SelectionModel"]
     parts += ["### `rules`\n", rule["description"] + "\n", _table(whole, rule)]
-    parts += [selection["description"] + "\n", _table(whole, selection)]
+    parts += [selection["description"] + "\n", _table(whole, selection), _URIS]
     parts.append(SERVERS)
     for key, model, more in LAUNCHES:
         found = whole["$defs"][model]

@@ -28,6 +28,7 @@ from tidegate.settings.values import (
 )
 
 _PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]!/-]{1,200}")
+_URI_PATTERN = re.compile(r"[\x21-\x7e]{1,500}")
 Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 
 
@@ -37,7 +38,16 @@ def _pattern(value: str) -> str:
     return value
 
 
+def _uri_pattern(value: str) -> str:
+    if not _URI_PATTERN.fullmatch(value):
+        raise ValueError(
+            "should be a URI or a pattern of one, of printable ASCII without blanks, with * and ?"
+        )
+    return value
+
+
 Pattern = Annotated[Text, AfterValidator(_pattern)]
+UriPattern = Annotated[Text, AfterValidator(_uri_pattern)]
 
 
 class TlsModel(Model):
@@ -103,7 +113,9 @@ class GatewayLimitsModel(Model):
 
 
 class SelectionModel(Model):
-    """What a rule is about. A key that is absent stands for all."""
+    """What a rule is about. `roles` or `servers` that are absent stand for all. Without `tools`, `prompts` and
+    `resources` it is about everything; with any of them only about what they name.
+    """
 
     roles: tuple[Literal["user", "admin"], ...] = ()
     """Of these roles."""
@@ -111,6 +123,10 @@ class SelectionModel(Model):
     """On these servers; patterns."""
     tools: tuple[Pattern, ...] = ()
     """These tools, by the server's own names; patterns."""
+    prompts: tuple[Pattern, ...] = ()
+    """These prompts, by the server's own names; patterns."""
+    resources: tuple[UriPattern, ...] = ()
+    """These resources and resource templates, by the server's own URIs; patterns."""
 
 
 class RuleModel(Model):
@@ -129,10 +145,14 @@ class EndpointModel(Model):
     """The servers, in the order in which colliding names are decided; all where absent."""
     tools: tuple[Pattern, ...] = ()
     """Patterns on `server__tool`; all tools where absent."""
+    prompts: tuple[Pattern, ...] = ()
+    """Patterns on `server__prompt`; all prompts where absent."""
+    resources: tuple[UriPattern, ...] = ()
+    """Patterns on `server__uri`, the server's own URI or template; all where absent."""
     names: Names = Names.PREFIXED
-    """`prefixed` (`server__tool`) or `plain` (the servers' own names)."""
+    """`prefixed` (`server__tool`, `scheme://server__rest`) or `plain` (the servers' own names and URIs)."""
     rules: tuple[RuleModel, ...] | None = None
-    """Who may call what. Where absent, the roles `user` and `admin` may call everything."""
+    """Who may use what. Where absent, the roles `user` and `admin` may use everything."""
 
 
 class FileModel(Model):

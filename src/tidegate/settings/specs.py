@@ -97,11 +97,20 @@ def _secret(value: str | Secret) -> Secret:
 def _endpoint(path: str, model: EndpointModel, servers: Mapping[str, object]) -> EndpointSpec:
     names = model.servers if model.servers is not None else tuple(servers)
     rules = EndpointSpec("", ()).rules if model.rules is None else tuple(_rules(model.rules))
-    return EndpointSpec(endpoint_path(path), names, model.tools, model.names, rules)
+    return EndpointSpec(
+        endpoint_path(path), names, model.tools, model.names, rules, model.prompts, model.resources
+    )
 
 
 def _rules(models: Iterable[RuleModel]) -> Iterable[Rule]:
     for model in models:
         for effect, selection in ((Effect.ALLOW, model.allow), (Effect.DENY, model.deny)):
             if selection is not None:
-                yield Rule(effect, frozenset(selection.roles), selection.servers, selection.tools)
+                yield Rule(
+                    effect,
+                    frozenset(selection.roles),
+                    selection.servers,
+                    selection.tools,
+                    selection.prompts,
+                    selection.resources,
+                )

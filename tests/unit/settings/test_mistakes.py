@@ -124,6 +124,9 @@ def test_a_name_that_no_tool_could_carry_is_refused(name: str) -> None:
         ("{/a: {rules: [{allow: {roles: [usr]}}]}}", "roles[0]: is none of the known words; did you mean user?"),
         ("{/a: {servers: [time, time]}}", "servers[1]: names time a second time"),
         ("{/a: {tools: ['']}}", "tools[0]: should not be empty"),
+        ("{/a: {tools: ['a b']}}", "tools[0]: should be a name or a pattern"),
+        ("{/a: {resources: ['file:///a b']}}", "resources[0]: should be a URI or a pattern of one"),
+        ("{/a: {rules: [{allow: {resources: ['ü:*']}}]}}", "resources[0]: should be a URI or a pattern of one"),
     ],
 )  # fmt: skip
 def test_an_endpoint_that_cannot_be_is_told_of(paths: str, said: str) -> None:

@@ -44,9 +44,12 @@ WHOLE = """
       /claims/:
         servers: [vessels, time]
         tools: ["time__*"]
+        prompts: ["vessels__*"]
+        resources: ["vessels__file:///pub/{+path}?q=*"]
         names: plain
         rules:
           - deny: {tools: ["write_*"], servers: [vessels]}
+          - deny: {prompts: ["p?"], resources: ["file:///pub/*.key"]}
           - allow: {roles: [admin]}
     servers:
       time:
@@ -106,8 +109,11 @@ def test_endpoints_show_the_servers_they_name_or_all_in_their_order() -> None:
     assert claims.path == "/claims"
     assert claims.servers == ("vessels", "time")
     assert (claims.tools, claims.names) == (("time__*",), Names.PLAIN)
+    assert claims.prompts == ("vessels__*",)
+    assert claims.resources == ("vessels__file:///pub/{+path}?q=*",)
     assert claims.rules == (
         Rule(Effect.DENY, frozenset(), ("vessels",), ("write_*",)),
+        Rule(Effect.DENY, prompts=("p?",), resources=("file:///pub/*.key",)),
         Rule(Effect.ALLOW, frozenset({"admin"})),
     )
 
