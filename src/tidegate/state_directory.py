@@ -19,6 +19,8 @@ from tidegate.domain.errors import StateError
 
 VERSION = 1
 """Of the directory's layout. A gateway opens its own and earlier ones."""
+SHARED_VERSION = 1
+"""Of a shared directory's layout."""
 KEY_BYTES = 32
 CONTROL = "control.sock"
 _SOCKET_PATH = 107
@@ -217,6 +219,57 @@ class StateDirectory:
             raise StateError(f"{self.path / 'instance'} is damaged: it does not hold 16 hex digits")
 
 
+class SharedDirectory:
+    """What gateways on one host share so that they are one to their clients: the state store and keys.
+
+    Each keeps a state directory of its own for its journal, its control socket and its workloads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path) -> SharedDirectory:
+        """Create the directory where it is missing. Several may have it open.
+
+        Raises:
+            StateError: others could get at it, it is a gateway's own state directory, or of a later version.
+        """
+        path = path.absolute()
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check(path, "shared")
+            if (path / "instance").exists():
+                raise StateError(f"{path} is a gateway's own state directory: shared needs one beside it")
+            (path / "keys").mkdir(mode=0o700, exist_ok=True)
+            found = _first(path / "SHARED", lambda: b"%d\n" % SHARED_VERSION).strip()
+        except OSError as error:
+            raise StateError(f"the shared directory {path} cannot be used: {_why(error)}") from error
+        if not found.isdigit() or len(found) > 6 or int(found) > SHARED_VERSION:
+            raise StateError(
+                f"the shared directory {path} is damaged, or of a later version than this gateway knows"
+            )
+        return cls(path)
+
+    def key(self, name: str) -> bytes:
+        """Give 32 random bytes, the same to every gateway, drawn the first time the name is asked for.
+
+        Raises:
+            StateError: the file cannot be read or made, or is not whole.
+            ValueError: the name cannot be a file's name.
+        """
+        if not _KEY_NAME.fullmatch(name):
+            raise ValueError(f"a key's name is 1 to 63 of [a-z0-9-], not {name!r}")
+        path = self.path / "keys" / name
+        try:
+            key = _first(path, lambda: secrets.token_bytes(KEY_BYTES))
+        except OSError as error:
+            raise StateError(f"the key {path} cannot be used: {_why(error)}") from error
+        if len(key) != KEY_BYTES:
+            raise StateError(f"the key {path} is damaged: it has {len(key)} bytes, not {KEY_BYTES}")
+        return key
+
+
 def _other_version(path: Path, found: int, version: int) -> str:
     if found > version:
         return (
@@ -226,18 +279,18 @@ def _other_version(path: Path, found: int, version: int) -> str:
     return f"the state directory {path} has version {found}: start the gateway once, to bring it to {version}"
 
 
-def _check(path: Path) -> None:
+def _check(path: Path, kind: str = "state") -> None:
     found = path.stat()
     if not stat.S_ISDIR(found.st_mode):
         raise StateError(f"{path} is no directory")
     if found.st_uid != os.geteuid():
         raise StateError(
-            f"the state directory {path} belongs to user {found.st_uid}, not to the one running this "
+            f"the {kind} directory {path} belongs to user {found.st_uid}, not to the one running this "
             f"({os.geteuid()}): run as its owner, or choose another directory"
         )
     if found.st_mode & 0o077:
         raise StateError(
-            f"the state directory {path} can be used by others (mode {stat.S_IMODE(found.st_mode):04o}): "
+            f"the {kind} directory {path} can be used by others (mode {stat.S_IMODE(found.st_mode):04o}): "
             f"chmod 700 {path}"
         )
 
@@ -266,7 +319,29 @@ def _once(path: Path, make: Callable[[], bytes]) -> bytes:
         return path.read_bytes()
 
 
+def _first(path: Path, make: Callable[[], bytes]) -> bytes:
+    """Read a file, making it first where it is missing; of several that make it at once, one does."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        fresh = _write(path, make())
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            pass  # another gateway was faster, and this one takes what it made
+        finally:
+            os.unlink(fresh)
+        _sync(path.parent)
+        return path.read_bytes()
+
+
 def _replace(path: Path, content: bytes) -> None:
+    os.rename(_write(path, content), path)
+    _sync(path.parent)
+
+
+def _write(path: Path, content: bytes) -> Path:
+    """Write a file that is to be this one, whole and durable, beside it."""
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -274,8 +349,11 @@ def _replace(path: Path, content: bytes) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-    os.rename(fresh, path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return fresh
+
+
+def _sync(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
     finally:

@@ -5,12 +5,13 @@ import os
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tidegate.domain.errors import StateError
-from tidegate.state_directory import VERSION, StateDirectory, control_socket
+from tidegate.state_directory import VERSION, SharedDirectory, StateDirectory, control_socket
 
 HOLD = """
 import sys
@@ -216,3 +217,51 @@ def test_looking_makes_nothing(tmp_path: Path) -> None:
     StateDirectory.open(tmp_path / "t").close()
     with StateDirectory.look(tmp_path / "t") as directory, pytest.raises(StateError, match="No such file"):
         directory.key("journal")
+
+
+# -- what gateways share ------------------------------------------------------------------------
+
+
+def test_a_shared_directory_is_private_and_gives_every_gateway_the_same_key(tmp_path: Path) -> None:
+    first, second = SharedDirectory.open(tmp_path / "a" / "one"), SharedDirectory.open(tmp_path / "a" / "one")
+    assert first.key("session") == second.key("session")
+    assert len(first.key("session")) == 32
+    assert stat.S_IMODE(first.path.stat().st_mode) == 0o700
+    for path in first.path.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+def test_gateways_that_start_at_once_agree_on_the_key(tmp_path: Path) -> None:
+    def key(number: int) -> bytes:
+        return SharedDirectory.open(tmp_path / "one").key("session")
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(key, range(32)))) == 1
+    assert [path.name for path in (tmp_path / "one" / "keys").iterdir()] == ["session"]
+
+
+def test_a_shared_directory_that_others_can_use_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o750)
+    with pytest.raises(StateError, match=r"shared directory .* can be used by others"):
+        SharedDirectory.open(tmp_path)
+
+
+def test_a_gateways_own_state_directory_is_not_one_to_share(tmp_path: Path) -> None:
+    StateDirectory.open(tmp_path / "own").close()
+    with pytest.raises(StateError, match="own state directory"):
+        SharedDirectory.open(tmp_path / "own")
+
+
+@pytest.mark.parametrize("content", [b"", b"2\n", b"x"])
+def test_a_shared_directory_of_another_version_is_refused(tmp_path: Path, content: bytes) -> None:
+    SharedDirectory.open(tmp_path / "one")
+    (tmp_path / "one" / "SHARED").write_bytes(content)
+    with pytest.raises(StateError, match="later version"):
+        SharedDirectory.open(tmp_path / "one")
+
+
+def test_a_damaged_shared_key_is_refused(tmp_path: Path) -> None:
+    shared = SharedDirectory.open(tmp_path / "one")
+    (shared.path / "keys" / "session").write_bytes(b"short")
+    with pytest.raises(StateError, match="damaged"):
+        shared.key("session")

@@ -7,17 +7,17 @@ import getpass
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, StateDir, state_of
+from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, StateDir, places_of
 from tidegate.cli.output import out, say, table, write, write_json
 from tidegate.domain.errors import SettingsError, TidegateError
 
 if TYPE_CHECKING:
     from tidegate.extensions.identity.keys import KeyRecord, KeyStore
+    from tidegate.settings import Places
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
@@ -39,7 +39,7 @@ def create(
 ) -> None:
     """Make a key and show it, once."""
     end = time.time() + _duration(expires) if expires is not None else None
-    record, secret = asyncio.run(_create(state_of(config, state), name or _login(), role, tenant, end))
+    record, secret = asyncio.run(_create(places_of(config, state), name or _login(), role, tenant, end))
     if json:
         write_json({"key": secret, **_facts(record)})
         return
@@ -53,7 +53,7 @@ def create(
 @app.command("ls")
 def ls(config: Config = DEFAULT_CONFIG, state: StateDir = None, json: Json = False) -> None:
     """List the keys, revoked and expired ones too; no key itself is shown."""
-    records = asyncio.run(_list(state_of(config, state)))
+    records = asyncio.run(_list(places_of(config, state)))
     if json:
         write_json([_facts(record) for record in records])
         return
@@ -78,7 +78,7 @@ def revoke(
     json: Json = False,
 ) -> None:
     """Make a key useless for good; a running gateway learns of it within a second."""
-    record = asyncio.run(_revoke(state_of(config, state), key_id))
+    record = asyncio.run(_revoke(places_of(config, state), key_id))
     if record is None:
         # Whoever gives the whole key by mistake finds no part of its secret in an error.
         raise TidegateError("there is no key of that id (tidegate key ls shows the ids)")
@@ -89,35 +89,41 @@ def revoke(
 
 
 @asynccontextmanager
-async def _keys(state: Path, *, make: bool = False) -> AsyncGenerator[KeyStore]:
+async def _keys(places: Places, *, make: bool = False) -> AsyncGenerator[KeyStore]:
     from tidegate.extensions import table as extensions
     from tidegate.extensions.identity.keys import KeyStore
     from tidegate.ports.extension import Surroundings
-    from tidegate.state_directory import StateDirectory
+    from tidegate.state_directory import SharedDirectory, StateDirectory
 
-    if make and not (state / "VERSION").exists():
-        StateDirectory.open(state).close()
-    directory = StateDirectory.look(state)
+    if places.shared is not None:  # the keys of gateways that are one to their clients
+        around = Surroundings(SharedDirectory.open(places.shared).path, "")
+    else:
+        if make and not (places.state / "VERSION").exists():
+            StateDirectory.open(places.state).close()
+        directory = StateDirectory.look(places.state)
+        around = Surroundings(directory.path, directory.instance)
     sqlite = extensions.resolve("state", "sqlite")
-    async with sqlite.open(sqlite.settings(), Surroundings(directory.path, directory.instance)) as store:
+    async with sqlite.open(sqlite.settings(), around) as store:
         yield KeyStore(store)
 
 
-async def _create(state: Path, name: str, role: str, tenant: str, end: float | None) -> tuple[KeyRecord, str]:
-    async with _keys(state, make=True) as keys:
+async def _create(
+    places: Places, name: str, role: str, tenant: str, end: float | None
+) -> tuple[KeyRecord, str]:
+    async with _keys(places, make=True) as keys:
         try:
             return await keys.create(name=name, roles=[role], tenant=tenant, expires=end)
         except ValueError as error:
             raise SettingsError(str(error)) from None
 
 
-async def _list(state: Path) -> list[KeyRecord]:
-    async with _keys(state) as keys:
+async def _list(places: Places) -> list[KeyRecord]:
+    async with _keys(places) as keys:
         return await keys.list()
 
 
-async def _revoke(state: Path, key_id: str) -> KeyRecord | None:
-    async with _keys(state) as keys:
+async def _revoke(places: Places, key_id: str) -> KeyRecord | None:
+    async with _keys(places) as keys:
         return await keys.revoke(key_id)
 
 

@@ -12,7 +12,7 @@ from tidegate.domain.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tidegate.settings import Settings
+    from tidegate.settings import Places, Settings
 
 DEFAULT_CONFIG = Path("tidegate.yaml")
 
@@ -61,6 +61,20 @@ def state_of(config: Path, state: Path | None) -> Path:
 
     _must_be_there(config)
     return state_directory(config)
+
+
+def places_of(config: Path, state: Path | None) -> Places:
+    """Give the state directory, the one named or the settings file's, and what it shares with other gateways.
+
+    Raises:
+        SettingsError: neither is there.
+    """
+    from tidegate.settings import Places, places
+
+    if state is not None:
+        return Places(state, None)
+    _must_be_there(config)
+    return places(config)
 
 
 def check_url(url: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -93,22 +94,40 @@ def parse(
     return _settings(file, base, runtimes)
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The directories that a settings file names."""
+
+    state: Path
+    shared: Path | None
+
+
 def state_directory(path: Path) -> Path:
-    """Give only the state directory that a settings file names: no secret in it needs to be there.
+    """Give only the state directory that a settings file names.
 
     Raises:
         SettingsError: the file cannot be read, or does not say it rightly.
+    """
+    return places(path).state
+
+
+def places(path: Path) -> Places:
+    """Give only the directories that a settings file names: no secret in it needs to be there.
+
+    Raises:
+        SettingsError: the file cannot be read, or does not say them rightly.
     """
     root, _ = _tree(_read(path), str(path))
     base = Path(os.path.abspath(path)).parent
     data = cast("dict[str, object]", root.plain())
     try:
-        only = FileModel.model_validate({"state": data.get("state")}, context=Around(base, {}))
+        named = {"state": data.get("state"), "shared": data.get("shared")}
+        only = FileModel.model_validate(named, context=Around(base, {}))
     except ValidationError as error:
         found = [explain(each, FileModel) for each in error.errors(include_url=False)]
         lines = [_line(str(path), line, message) for line, message in _located(found, root, set())]
         raise SettingsError(lines) from None
-    return only.state
+    return Places(only.state, only.shared)
 
 
 def _read(path: Path) -> str:
@@ -210,6 +229,7 @@ def _settings(file: FileModel, base: Path, runtimes: Mapping[str, BaseModel]) ->
         tls=file.tls,
         outbound=file.outbound,
         state=file.state,
+        shared=file.shared,
         auth=file.auth,
         journal=file.journal,
         logs=file.logs,

@@ -178,6 +178,8 @@ class FileModel(Model):
     """How the gateway reaches others."""
     state: FilePath = Field(default=".tidegate", validate_default=True)  # pyright: ignore[reportAssignmentType] - validated to a Path
     """The state directory, relative to the settings file."""
+    shared: FilePath | None = None
+    """A directory that several gateways on this host share: sessions, keys and streams are then good at each."""
     auth: AuthModel = AuthModel()
     """Who may ask."""
     journal: JournalModel = JournalModel()

@@ -37,6 +37,8 @@ class Settings:
     outbound: OutboundModel
     state: Path
     """The state directory."""
+    shared: Path | None
+    """The directory that gateways share which are one to their clients."""
     auth: AuthModel
     journal: JournalModel
     logs: LogsModel

@@ -112,3 +112,15 @@ def test_a_journal_that_was_changed_is_located(tmp_path: Path) -> None:
 def test_a_journal_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     ran = run("audit", "verify", str(tmp_path / "none"))
     assert (ran.status, ran.err) == (1, f"tidegate: there is no journal {tmp_path}/none\n")
+
+
+def test_keys_of_gateways_that_share_a_directory_are_in_it(tmp_path: Path) -> None:
+    configs = [tmp_path / "a" / "tidegate.yaml", tmp_path / "b" / "tidegate.yaml"]
+    for config in configs:
+        config.parent.mkdir()
+        config.write_text("auth: {type: keys}\nshared: ../both\n")
+    made = run("key", "create", "--name", "ci", "--json", "--config", str(configs[0])).json()
+    (listed,) = run("key", "ls", "--json", "--config", str(configs[1])).json()
+    assert listed["id"] == made["id"]
+    assert run("key", "revoke", made["id"], "--config", str(configs[1])).status == 0
+    assert not (tmp_path / "a" / ".tidegate").exists()
