@@ -12,8 +12,9 @@ from typing import Any
 
 from msgspec import Raw
 
-from tests.corpus import second
-from tests.corpus.second import Pairs, Unread
+from tests.corpus import passed, second
+from tests.corpus.compare import Differs, reads, same, told
+from tests.corpus.second import Pairs
 from tidegate.domain.errors import ParseFailure, Refusal, UpstreamProtocolError
 from tidegate.protocol import bridge, capabilities, client, codec, inbound, mirrors, revisions
 from tidegate.protocol.framing import CutLines, Lines
@@ -25,26 +26,6 @@ ENVELOPE = {"jsonrpc", "id", "method", "params", "result", "error"}
 PARAMS = {"name", "arguments", "uri", "cursor", "requestState", "taskId"}
 META = {revisions.META_VERSION, revisions.META_CAPABILITIES, "progressToken"}
 """Keys that are read at each level: nobody may take another spelling for one of them."""
-
-
-class Differs(AssertionError):
-    """Two readers do not read the same."""
-
-
-def same(ours: object, theirs: object, what: str) -> None:
-    """Expect two readings to be equal."""
-    if ours != theirs:
-        raise Differs(f"{what}: {ours!r} is not {theirs!r}")
-
-
-def reads(data: bytes) -> Any:
-    """Read what we accepted or wrote by other means: that must be possible."""
-    try:
-        return second.read(data)
-    except Unread as error:
-        raise Differs(
-            f"accepted or written, but no JSON to another reader: {error}: {data[:200]!r}"
-        ) from error
 
 
 def _values(found: codec.Object) -> dict[str, Any]:
@@ -152,7 +133,7 @@ def batch(data: bytes) -> None:
 
 def introduction(data: bytes) -> None:
     """Check the answers that settle an era, and what a client declares."""
-    value = _told(data)
+    value = told(data)
     if value is None:
         return
     for reader in (client.read_discovery, client.read_initialize):
@@ -170,12 +151,6 @@ def introduction(data: bytes) -> None:
     offer = capabilities.read(declared)
     same(capabilities.parse(offer.label), offer, "label of an offer")
     codec.decode_object(capabilities.for_server(declared, declared))
-
-
-def _told(data: bytes) -> Raw | None:
-    """Give a value as it comes out of a server's message: in UTF-8, and well-formed."""
-    found = client.decode_inbound(b'{"id":1,"result":%b}' % data)
-    return found.result if found is not None and found.result else None
 
 
 def _upstream(*objects: bytes) -> None:
@@ -231,7 +206,7 @@ def header(data: bytes) -> None:
 
 def schema(data: bytes) -> None:
     """Check what a tool's schema wants in headers, and what a call gives: schema, zero, arguments."""
-    asked, given = (_told(part) for part in data.partition(b"\0")[::2])
+    asked, given = (told(part) for part in data.partition(b"\0")[::2])
     if asked is None or given is None:
         return
     try:
@@ -320,4 +295,7 @@ READERS: dict[str, Check] = {
     "schema": schema,
     "stream": stream,
     "lines": lines,
+    "result": passed.result,
+    "params": passed.params,
+    "text": passed.text,
 }

@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.corpus import second
+from tests.corpus.compare import Differs, same
 from tests.corpus.damage import TOKENS, damaged
 from tests.corpus.kept import inputs
-from tests.corpus.readers import READERS, Differs, same
+from tests.corpus.readers import READERS
 
 BOUNDED = settings(
-    max_examples=120,
+    max_examples=100,
     derandomize=True,
     database=None,
     deadline=None,
@@ -79,7 +80,7 @@ def test_any_bytes_are_read_as_they_must_be(reader: str, data: bytes) -> None:
     READERS[reader](data)
 
 
-@pytest.mark.parametrize("reader", ["message", "server", "batch", "introduction"])
+@pytest.mark.parametrize("reader", ["message", "server", "batch", "introduction", "result", "params"])
 @BOUNDED
 @given(data=texts())
 def test_any_text_like_json_is_read_as_another_reader_reads_it(reader: str, data: bytes) -> None:
@@ -100,7 +101,7 @@ BEYOND_ASCII = pytest.mark.xfail(
 def test_kept_inputs_that_were_damaged_are_read_as_they_must_be(reader: str) -> None:
     chance = random.Random(reader)
     whole = inputs(reader)
-    for _ in range(600):
+    for _ in range(400):
         READERS[reader](damaged(chance, chance.choice(whole), whole))
 
 
