@@ -248,34 +248,36 @@ class Tasks:
         return rename
 
     def _show(self, call: Call, origin: Origin, task: str) -> str:
-        """Give the handle of a task: the one that this principal knows it by, if any."""
+        """Give the handle of a task: the one that the request named, or that its principal knows it by, if any."""
         place = (origin.server, origin.sharing, origin.workload, task)
-        session = None if call.session is None else call.session.key
+        handle = Handle(
+            call.inbound.modern, origin.server, origin.sharing, origin.workload, origin.tool, task
+        )
         shown = self._known.setdefault(place, {})
         self._known.move_to_end(place)
         if len(self._known) > _KNOWN:
             self._known.popitem(last=False)
-        owner = (call.principal.key, call.endpoint.path)
-        found = shown.get(owner)
-        if found is None:
-            if len(shown) >= _SHOWN_TO:
-                shown.clear()
-            modern = call.inbound.modern
-            handle = Handle(modern, origin.server, origin.sharing, origin.workload, origin.tool, task)
-            text = self._text(call, handle)
-            found = shown[owner] = _Shown(text, handle, call.principal, call.endpoint, session)
-        found.session = session or found.session
-        return found.text
+        owner = call.principal.key, call.endpoint.path
+        before = shown.get(owner)
+        if before is not None and before.handle != handle:
+            before = None  # a server that gives an id twice must not make one tool's task another's
+        if before is None and len(shown) >= _SHOWN_TO:
+            shown.clear()
+        text = self._named(call, handle) or (before and before.text) or self._make(call, handle)
+        session = call.session.key if call.session is not None else before and before.session
+        shown[owner] = _Shown(text, handle, call.principal, call.endpoint, session)
+        return text
 
-    def _text(self, call: Call, handle: Handle) -> str:
-        """Give the handle that a request named, where it is about this very task; else a new one."""
-        if call.method.startswith("tasks/"):
-            text = tasks.named(call.params) or ""
-            try:
-                if self.read(call.principal, call.endpoint, text) == handle:
-                    return text
-            except InvalidParams:
-                pass
+    def _named(self, call: Call, handle: Handle) -> str | None:
+        if not call.method.startswith("tasks/"):
+            return None
+        text = tasks.named(call.params) or ""
+        try:
+            return text if self.read(call.principal, call.endpoint, text) == handle else None
+        except InvalidParams:
+            return None
+
+    def _make(self, call: Call, handle: Handle) -> str:
         bound = _bound(call.principal, call.endpoint)
         return self._seal.seal("task", msgspec.msgpack.encode(handle), bound=bound)
 
