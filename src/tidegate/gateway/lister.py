@@ -156,7 +156,8 @@ class Lister:
                 self._miss(kind, None)
                 self._show(replace(self.definitions, lists={**self.definitions.lists, kind: listed}))
 
-        declared = [kind for kind in kinds if self.definitions and self.definitions.declares(kind)]
+        offered = self.definitions
+        declared = [kind for kind in LISTED if kind in kinds and offered and offered.declares(kind)]
         await fetch(workload.channel, declared, took)
         if self.definitions is not None:
             counts = {LISTS[kind].key: len(self.definitions.of(kind)) for kind in declared}

@@ -23,8 +23,7 @@ def is_for_apps_only(tool: Object) -> bool:
         return False
     if not isinstance(visibility, list):
         return False
-    names = cast("list[object]", visibility)
-    return "app" in names and "model" not in names
+    return "model" not in cast("list[object]", visibility)
 
 
 def _part(whole: Object, name: str) -> Object:

@@ -77,6 +77,69 @@ def test_a_rule_for_tools_says_nothing_of_prompts_and_resources() -> None:
     assert access.decide(USER, Target("db", Kind.RESOURCE, "file:///x")).allowed
 
 
+@pytest.mark.parametrize(
+    ("rule", "allowed"),
+    [
+        (Rule(ALLOW), {Kind.TOOL, Kind.PROMPT, Kind.RESOURCE, Kind.TEMPLATE, Kind.EXTENSION}),
+        (Rule(ALLOW, tools=("*",)), {Kind.TOOL}),
+        (Rule(ALLOW, prompts=("*",)), {Kind.PROMPT}),
+        (Rule(ALLOW, resources=("*",)), {Kind.RESOURCE, Kind.TEMPLATE}),
+        (Rule(ALLOW, tools=("x:*",), prompts=("no",)), {Kind.TOOL}),
+    ],
+)
+def test_a_rule_is_about_the_kinds_it_has_patterns_for_or_about_all(rule: Rule, allowed: set[Kind]) -> None:
+    access = rules(rule)
+    assert {kind for kind in Kind if access.decide(USER, Target("db", kind, "x://a")).allowed} == allowed
+    denied = rules(
+        Rule(ALLOW), Rule(DENY, rule.roles, rule.servers, rule.tools, rule.prompts, rule.resources)
+    )
+    assert {kind for kind in Kind if not denied.decide(USER, Target("db", kind, "x://a")).allowed} == allowed
+
+
+def reads(access: Authorizer, uri: str) -> bool:
+    return access.decide(USER, Target("db", Kind.RESOURCE, uri)).allowed
+
+
+ODD = [
+    "file:///pub/../secret/key", "file:///pub/%2e%2e/secret/key", "file:///pub/..%2fsecret/key",
+    "file:///pub/%73ecret", "FILE:///pub/x", "file:///pub\\..\\secret", "file:///pub//x", "file:///pub/x\n",
+]  # fmt: skip
+
+
+def test_a_resource_is_judged_by_the_very_uri_that_is_read() -> None:
+    access = rules(Rule(ALLOW, resources=("file:///pub/*",)))
+    assert reads(access, "file:///pub/a/b.txt")
+    assert not reads(access, "file:///publ/a")
+    assert not reads(access, "file://db__/pub/a")
+    assert not access.decide(USER, Target("db", Kind.TEMPLATE, "file:///{+path}")).allowed
+    assert access.decide(USER, Target("db", Kind.TEMPLATE, "file:///pub/{name}")).allowed
+
+
+@pytest.mark.parametrize("uri", ODD)
+def test_a_uri_that_may_be_another_fits_no_permission_and_every_denial(uri: str) -> None:
+    assert not reads(rules(Rule(ALLOW, resources=("file:///pub/*",))), uri)
+    assert not reads(rules(Rule(ALLOW), Rule(DENY, resources=("file:///secret/*",))), uri)
+    assert reads(rules(Rule(ALLOW)), uri)
+    assert reads(rules(Rule(ALLOW), Rule(DENY, servers=("time",), resources=("file:///secret/*",))), uri)
+
+
+def test_whether_something_can_be_reached_is_told_by_kind() -> None:
+    access = rules(
+        Rule(ALLOW, tools=("read_*",)), Rule(DENY, resources=("*",)), Rule(DENY, servers=("time",))
+    )
+    assert access.may_reach(USER, "db")
+    assert access.may_reach(USER, "db", Kind.TOOL)
+    assert not access.may_reach(USER, "db", Kind.PROMPT)
+    assert not access.may_reach(USER, "db", Kind.RESOURCE)
+    assert not access.may_reach(USER, "time")
+
+
+def test_rules_are_the_same_for_all_where_no_role_is_left_out() -> None:
+    both = frozenset({"user", "admin"})
+    assert rules(Rule(ALLOW, both), Rule(DENY, tools=("x",))).same_for_all
+    assert not rules(Rule(ALLOW, both), Rule(DENY, frozenset({"user"}))).same_for_all
+
+
 def test_the_same_question_gets_the_same_decision_object() -> None:
     access = rules(Rule(ALLOW))
     twin = Principal("other", "key", "twin", frozenset({"user"}))
