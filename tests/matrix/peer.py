@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx2
 import mcp_types as types
-import pytest
 from mcp import Client, MCPError
 from mcp.client import ClientExtension, NotificationBinding, advertise
 from mcp.client.sse import sse_client
@@ -221,10 +220,13 @@ EVERYTHING, NOTHING = Offers(), Offers(False, False, False, ())
 
 async def refused(awaited: Awaitable[Any], *codes: int) -> MCPError:
     """See that a request is refused with one of these codes, and give the error."""
-    with pytest.raises(MCPError) as caught:
-        print("not refused:", await awaited)
-    assert caught.value.error.code in codes, caught.value.error
-    return caught.value
+    try:
+        result = await awaited
+    except MCPError as error:
+        if error.error.code in codes:
+            return error
+        raise AssertionError(f"refused with another code than {codes}: {error.error}") from error
+    raise AssertionError(f"not refused: {str(result)[:300]}")
 
 
 @asynccontextmanager

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from tests.clients.typescript import LINES
 from tests.matrix import upstreams
 from tests.matrix.features import FEATURES, Feature
 from tests.matrix.peer import ECHO, LEGACY, MODERN, NOTHING, Shown, connect, refused
+from tests.matrix.typescript import check, questions
 from tests.matrix.upstreams import FORMS, Upstream
 
 
@@ -92,3 +94,11 @@ async def _post(
     async with httpx2.AsyncClient() as http:
         got = await http.post(url, json=body, headers=headers)
     return got.status_code, got.json()
+
+
+@pytest.mark.parametrize("form", ["old-http", "new-http"])
+async def test_the_typescript_clients_are_asked_everything_too(
+    servers: dict[str, Upstream], form: str
+) -> None:
+    server = servers[form]
+    check(await questions(server.url, mode(server), Shown()), LINES[mode(server)])

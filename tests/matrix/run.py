@@ -1,0 +1,134 @@
+"""Runs the matrix: one gateway before all feature servers, and every act in every direction over every carrier.
+
+A cell is run on two endpoints: a plain one that has this server only, and a prefixed one that has all of
+them at once. One session of the client serves a whole column; it is opened anew after a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import traceback
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.integration.gateway.gateway import Gateway, Json, marked
+from tests.matrix import upstreams
+from tests.matrix.features import CARRIERS, DIRECTIONS, FEATURES, Feature, cell
+from tests.matrix.peer import LEGACY, MODERN, Peer, Shown, connect, http
+from tests.matrix.upstreams import FORMS, Upstream
+
+ALL = "/all"
+ACT_SECONDS = 15.0
+GIVE_UP = 4
+"""Acts of a column that may take too long before the rest are not tried."""
+SINGLE = frozenset({"extension"})
+"""Features that need an endpoint of one server: their requests name none."""
+ENDED_IN_VAIN = "not tried: too many before it took too long"
+
+Column = tuple[str, str]
+"""Direction and carrier."""
+
+
+def upstream_of(direction: str, carrier: str) -> str:
+    """Give the name of the server of a column."""
+    return f"{'new' if direction[1] == 'm' else 'old'}-{carrier}"
+
+
+def settings(servers: Mapping[str, Upstream]) -> Json:
+    """Give the settings of a gateway before these servers."""
+    plain = {f"/{name}": {"servers": [name], "names": "plain"} for name in servers}
+    return {
+        "servers": {name: each.declared() for name, each in servers.items()},
+        "endpoints": {ALL: {"servers": list(servers)}, **plain},
+    }
+
+
+@dataclass
+class Run:
+    """A gateway that stands, and what came of the columns so far."""
+
+    gateway: Gateway
+    servers: Mapping[str, Upstream]
+    done: dict[Column, dict[str, str]] = field(default_factory=dict[Column, dict[str, str]])
+
+    async def column(self, direction: str, carrier: str) -> Mapping[str, str]:
+        """Give of each feature what is wrong in this column: nothing, where it is right."""
+        key = (direction, carrier)
+        if key not in self.done:
+            plain, merged = await self._acts(key, plain=True), await self._acts(key, plain=False)
+            self.done[key] = {
+                each.id: "; ".join(
+                    f"{where}: {found[each.id]}"
+                    for where, found in (("plain", plain), ("prefixed", merged))
+                    if found.get(each.id)
+                )
+                for each in FEATURES
+            }
+        return self.done[key]
+
+    async def all(self) -> dict[Column, dict[str, str]]:
+        """Run every column."""
+        for direction in DIRECTIONS:
+            for carrier in CARRIERS[direction[1]]:
+                await self.column(direction, carrier)
+        return self.done
+
+    @contextlib.asynccontextmanager
+    async def peer(self, direction: str, carrier: str, plain: bool, **about: object) -> AsyncIterator[Peer]:
+        """Connect a client of a direction."""
+        name = upstream_of(direction, carrier)
+        mode = MODERN if direction[0] == "m" else LEGACY
+        url = self.gateway.url(f"/{name}" if plain else ALL)
+        shown = Shown() if plain else Shown(name)
+        known = {"upstream": FORMS[name][0], "carrier": carrier, **about}
+        async with connect(http(url), mode, shown, **known) as peer:
+            yield peer
+
+    async def _acts(self, key: Column, plain: bool) -> dict[str, str]:
+        left = [each for each in FEATURES if plain or each.id not in SINGLE]
+        found: dict[str, str] = {}
+        late = 0
+        while left and late < GIVE_UP:
+            async with AsyncExitStack() as stack:
+                try:
+                    peer = await stack.enter_async_context(self.peer(*key, plain))
+                except Exception as problem:
+                    return dict.fromkeys([each.id for each in left], f"no connection: {problem!r}")
+                while left and late < GIVE_UP:
+                    feature = left.pop(0)
+                    found[feature.id] = await _act(peer, feature, key[0])
+                    late += found[feature.id].startswith("TimeoutError")
+                    if found[feature.id]:
+                        break
+        return found | dict.fromkeys([each.id for each in left], ENDED_IN_VAIN)
+
+
+async def _act(peer: Peer, feature: Feature, direction: str) -> str:
+    peer.forget()
+    act, _ = cell(feature, direction)
+    try:
+        await asyncio.wait_for(act(peer), ACT_SECONDS)
+    except Exception as problem:
+        frames = [
+            each for each in traceback.extract_tb(problem.__traceback__) if "/tests/matrix/" in each.filename
+        ]
+        lines = " < ".join(f"{Path(each.filename).name}:{each.lineno}" for each in reversed(frames[-2:]))
+        return f"{type(problem).__name__}: {str(problem)[:400]} ({lines})"
+    return ""
+
+
+@contextlib.contextmanager
+def standing(place: Path) -> Iterator[Run]:
+    """Start the servers and the gateway, and see at the end that both were in order."""
+    with upstreams.running() as servers:
+        gateway = Gateway(place, marked(settings(servers), place)).start()
+        try:
+            gateway.until_servers(**dict.fromkeys(servers, "ready"))
+            yield Run(gateway, servers)
+        except BaseException:
+            gateway.stop()
+            raise
+        gateway.check_end()
