@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.unit.channels.stdio_setting import INITIALIZED, Setting
 from tests.unit.channels.streamable_setting import McpServer, channel_to
 from tests.unit.fleet.setting import spec
 from tests.unit.gateway.setting import OPEN
+from tests.unit.gateway.test_view import part, shown, tool
 from tidegate.domain.errors import ChannelFailure
 from tidegate.testing.memory_server import MemoryServer
 
@@ -81,6 +83,15 @@ async def test_a_session_id_of_a_server_stands_in_no_error_and_no_log() -> None:
             await it.call()
         assert it.server.heard("tools/call")[0].headers["mcp-session-id"] == "very-secret"
     assert "very-secret" not in f"{caught.value!r}{caught.value}{it.events!r}"
+
+
+def test_a_tool_with_an_annotation_that_breaks_the_rules_is_not_listed_from_a_modern_http_server() -> None:
+    good = tool("good", inputSchema={"properties": {"a": {"type": "string", "x-mcp-header": "Region"}}})
+    bad = tool("bad", inputSchema={"properties": {"a": {"type": "number", "x-mcp-header": "Region"}}})
+    view = shown(dataclasses.replace(part("one", good, bad), mirrored=True))
+    assert list(view.by_name) == ["one__good"]
+    assert len(view.dropped) == 1
+    assert "'bad' is left out" in view.dropped[0]
 
 
 class OddCursors(MemoryServer):
