@@ -61,7 +61,7 @@ async def test_a_cursor_of_null_is_the_first_page(gateway: OPEN) -> None:
 async def test_a_list_says_what_its_era_wants(gateway: OPEN) -> None:
     made = await gateway()
     modern = (await made.modern("tools/list")).result
-    assert (modern["resultType"], modern["ttlMs"], modern["cacheScope"]) == ("complete", 0, "private")
+    assert (modern["resultType"], modern["ttlMs"], modern["cacheScope"]) == ("complete", 30000, "private")
     legacy = (await (await made.client()).ask("tools/list")).result
     assert legacy.keys() == {"tools"}
     assert legacy["tools"] == modern["tools"]
