@@ -42,11 +42,11 @@ from tidegate.extensions.identity.local import LocalIdentity, local_principal
 from tidegate.extensions.state.sqlite import SQLITE, SqliteSettings
 from tidegate.fleet.fleet import Caps, Fleet
 from tidegate.fleet.launch import RemoteLauncher, RuntimeLauncher, Wiring
+from tidegate.gateway.build import Given, Path, build
 from tidegate.gateway.catalog import Catalog, Endpoint
 from tidegate.gateway.definitions import DefinitionStore
-from tidegate.gateway.local import LocalAnswers
+from tidegate.gateway.mail import Mail
 from tidegate.gateway.pipeline import Pipeline
-from tidegate.gateway.sessions import Sessions
 from tidegate.ports.extension import Surroundings
 from tidegate.ports.identity import Identity, Vouched
 from tidegate.ports.runtime import Runtime
@@ -87,7 +87,7 @@ async def serve(settings: Settings) -> None:
         gc.set_threshold(_COLLECT)
         await stop.wait()
         log().info("gateway.draining", in_flight=plant.limits.in_flight)
-        gateway.pipeline.draining = True
+        gateway.path.drain()
         await asyncio.gather(*(listener.close(DRAIN) for listener in gateway.listeners))
     log().info("gateway.stopped")
 
@@ -128,14 +128,18 @@ class Plant:
     fleet: Fleet
     metrics: Metrics
     limits: CallLimits
+    boot: str
+    """Names this process."""
     new_id: Callable[[], str]
+    mail: Mail | None
+    """The way to the gateways that share the state store, where there are any."""
 
 
 @dataclass(slots=True)
 class Gateway:
     """What serves."""
 
-    pipeline: Pipeline
+    path: Path
     listeners: Sequence[Listener]
     url: Callable[[], str]
 
@@ -175,7 +179,10 @@ async def open_plant(settings: Settings, stack: AsyncExitStack) -> Plant:
         instance=directory.instance, starts=settings.limits.starts, caps=_caps(settings), new_id=_workload_id, now=time.time,
     )  # fmt: skip
     limits = CallLimits(in_all=settings.limits.calls_in_flight, each=settings.limits.calls_per_principal)
-    return Plant(directory, state, journal, runtimes, servers, fleet, metrics, limits, _call_ids())
+    boot = base64.b32encode(secrets.token_bytes(5)).decode().lower()
+    return Plant(
+        directory, state, journal, runtimes, servers, fleet, metrics, limits, boot, _call_ids(boot), None
+    )
 
 
 async def _start(
@@ -185,7 +192,8 @@ async def _start(
     endpoints = [Endpoint(spec, Authorizer(spec)) for spec in settings.endpoints]
     one = settings.auth.type == "local"
     catalog = Catalog(plant.fleet, DefinitionStore(plant.state), endpoints, one_principal=one)
-    pipeline = await _pipeline(settings, plant, stack)
+    path = await _path(settings, plant, catalog, stack)
+    pipeline = path.pipeline
     await catalog.open(plant.servers)
     stack.push_async_callback(catalog.close)
     stack.push_async_callback(plant.fleet.close)
@@ -194,18 +202,18 @@ async def _start(
     listeners: list[Listener] = []
     gauges = _gauges(plant, listeners)
     probes = Probes(plant.fleet, plant.metrics, gauges, lambda: _refusing(pipeline, plant.journal))
-    public = await _open_public(settings, plant, pipeline, catalog, probes)
+    public = await _open_public(settings, plant, path, catalog, probes)
 
     def url() -> str:
         return replace(settings, listen=replace(settings.listen, port=public.port)).url
 
     about = _about(plant, pipeline, url)
     control = Control(plant.fleet, catalog, about, stop, time.time)
-    private = await _open_control(settings, plant, pipeline, catalog, _pages(probes), control)
+    private = await _open_control(settings, plant, path, catalog, _pages(probes), control)
     stack.callback(plant.directory.control_socket.unlink, missing_ok=True)
     listeners += [public, private]
     plant.fleet.begin()
-    return Gateway(pipeline, listeners, url)
+    return Gateway(path, listeners, url)
 
 
 def _declare(settings: Settings, plant: Plant) -> None:
@@ -239,44 +247,57 @@ def _about(plant: Plant, pipeline: Pipeline, url: Callable[[], str]) -> Callable
 async def _open_control(
     settings: Settings,
     plant: Plant,
-    pipeline: Pipeline,
+    path: Path,
     catalog: Catalog,
     pages: dict[str, Application],
     control: Control,
 ) -> Listener:
     operator = Vouched(local_principal(), credential="control")
+    guard = Guard(listen_host="localhost")
     edge = McpEdge(
-        pipeline, catalog.endpoints, Guard(listen_host="localhost"), new_id=plant.new_id, operator=operator
-    )
+        path.pipeline, catalog.endpoints, guard, new_id=plant.new_id, operator=operator,
+        streams=path.streams, open_stream=path.pipeline.open_stream,
+    )  # fmt: skip
     listener = Listener(App(edge, pages, {"/v1/": control}), bounds=HttpBounds(settings.limits.body))
     await listener.open_unix(plant.directory.control_socket)
     return listener
 
 
-async def _pipeline(settings: Settings, plant: Plant, stack: AsyncExitStack) -> Pipeline:
+async def _path(settings: Settings, plant: Plant, catalog: Catalog, stack: AsyncExitStack) -> Path:
     key = plant.directory.key("session")
     key_id = hashlib.sha256(key).digest()[:4]
-    sessions = Sessions({key_id: key}, key_id, plant.state, time.time)
     identity: Identity
     if settings.auth.type == "keys":
         identity = KeyIdentity(KeyStore(plant.state))
         _watch(stack, _follow_keys(identity, plant.journal), "key watch")
     else:
         identity = LocalIdentity()
-    return Pipeline(
-        Authenticator([identity], time.time),
-        sessions,
-        LocalAnswers(sessions, plant.journal, plant.metrics),
-        plant.fleet,
-        plant.journal,
-        plant.limits,
-        plant.metrics,
-        asyncio.get_running_loop().time,
+    path = build(
+        Given(
+            plant.state,
+            plant.fleet,
+            catalog,
+            plant.journal,
+            Authenticator([identity], time.time),
+            plant.limits,
+            plant.metrics,
+            {key_id: key},
+            key_id,
+            time.time,
+            plant.boot,
+            plant.new_id,
+            plant.mail,
+        )
     )
+    await path.subscriptions.open()
+    for name, work in path.background().items():
+        _watch(stack, work, name)
+    stack.push_async_callback(path.close)
+    return path
 
 
 async def _open_public(
-    settings: Settings, plant: Plant, pipeline: Pipeline, catalog: Catalog, probes: Probes
+    settings: Settings, plant: Plant, path: Path, catalog: Catalog, probes: Probes
 ) -> Listener:
     guard = Guard(
         listen_host=settings.listen.host,
@@ -285,7 +306,11 @@ async def _open_public(
         origins=settings.allowed_origins,
         proxies=[str(proxy) for proxy in settings.trusted_proxies],
     )
-    edge = McpEdge(pipeline, catalog.endpoints, guard, new_id=plant.new_id)
+    pipeline = path.pipeline
+    edge = McpEdge(
+        pipeline, catalog.endpoints, guard, new_id=plant.new_id,
+        streams=path.streams, open_stream=pipeline.open_stream,
+    )  # fmt: skip
     tls = None if settings.tls is None else Tls(settings.tls.certificate, settings.tls.key)
     local = settings.listen.loopback and not settings.trusted_proxies and settings.public_url is None
     shown = probes if local else probes.for_those(pipeline.is_admin)
@@ -408,8 +433,7 @@ def _workload_id() -> str:
     return secrets.token_hex(4)
 
 
-def _call_ids() -> Callable[[], str]:
+def _call_ids(boot: str) -> Callable[[], str]:
     """Ids that are never given twice: a random word of this process, then a count."""
-    boot = base64.b32encode(secrets.token_bytes(5)).decode().lower()
     numbers = itertools.count(1)
     return lambda: f"{boot}-{next(numbers):x}"

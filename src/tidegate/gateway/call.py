@@ -14,7 +14,9 @@ from tidegate.fleet.losses import Asker
 from tidegate.gateway.catalog import Endpoint
 from tidegate.gateway.sessions import Session
 from tidegate.ports.identity import Credentials, Vouched
-from tidegate.protocol.codec import Object, encode_error, error_object
+from tidegate.protocol import capabilities, logs
+from tidegate.protocol.capabilities import Offer
+from tidegate.protocol.codec import Object, decode_text, encode_error, error_object
 from tidegate.protocol.inbound import Inbound
 
 
@@ -31,12 +33,17 @@ class Call(Struct):
     trace: str = ""
     """The client's `traceparent`."""
     notify: Notify | None = None
+    say: Callable[[bytes], bool] | None = None
+    """Sends a message on this call's own stream; False where the client takes none, or is gone."""
     task: asyncio.Task[None] | None = None
     """What handles it, for whoever may cancel it."""
     operator: Vouched | None = None
     """Set by a listener that itself vouches for who asks."""
     vouched: Vouched | None = None
     session: Session | None = None
+    offered: Offer | None = None
+    held: bool = False
+    """Whether its upstream call stays open beyond it, and keeps its place."""
 
     @property
     def method(self) -> str:
@@ -54,6 +61,47 @@ class Call(Struct):
         if self.vouched is None:
             raise RuntimeError("a call was used before it was authenticated")
         return self.vouched.principal
+
+    @property
+    def offer(self) -> Offer:
+        """What this call's client lets servers ask of it."""
+        if self.offered is None:
+            session = self.session
+            self.offered = session.offer if session else capabilities.read(self.inbound.capabilities)
+        return self.offered
+
+    @property
+    def extensions(self) -> Object:
+        """The extensions that this call's client declared."""
+        declared = self.inbound.capabilities if self.session is None else self.session.capabilities
+        return capabilities.extensions(declared)
+
+    @property
+    def log_level(self) -> str | None:
+        """From which level on the client wants log messages of this call."""
+        if self.session is None:
+            return self.inbound.log_level
+        level = self.session.data.get(LEVEL)
+        return None if level is None else level.decode()
+
+    def hear(self, method: str, params: Object) -> None:
+        """Take a notification for this call's client, and pass on what it wants."""
+        if self.notify is None:
+            return
+        if method == "notifications/message" and not self._wants(params):
+            return
+        self.notify(method, params)
+
+    def _wants(self, params: Object) -> bool:
+        level = self.log_level
+        if level is None:  # legacy: the server decides (2025-11-25, logging); modern: none (2026-07-28)
+            return self.session is not None
+        return logs.at_least(decode_text(params.get("level")), level)
+
+    @property
+    def holder(self) -> str:
+        """Whose call it is where a server's question has to find its way: the session's, or its own."""
+        return self.id if self.session is None else self.session.key
 
     @property
     def asker(self) -> Asker | None:
@@ -90,6 +138,9 @@ def refused(refusal: Refusal, call_id: str, request_id: Raw | None, *, modern: b
         headers = ((b"www-authenticate", b'Bearer realm="tidegate"'),)
     return Answer(status, body, headers)
 
+
+LEVEL = "level"
+"""Name under which a session keeps the level that its client set."""
 
 Ids = Callable[[], str]
 """Gives ids that are never given twice."""

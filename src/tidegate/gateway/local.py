@@ -1,61 +1,78 @@
-"""Answers the gateway gives itself: `initialize`, `server/discover`, lists, `ping`, notifications.
+"""Answers the gateway gives itself: `initialize`, `server/discover`, lists, `ping`, levels, subscriptions.
 
-Nothing here reaches a server.
+Nothing here calls a server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from msgspec import Raw
 
 from tidegate import __version__
 from tidegate.audit.journal import Journal
 from tidegate.domain.errors import InvalidParams, MethodNotFound, ParseFailure
-from tidegate.gateway.call import Answer, Call
-from tidegate.gateway.catalog import PAGE
+from tidegate.domain.target import Kind
+from tidegate.gateway.call import LEVEL, Answer, Call
 from tidegate.gateway.sessions import Sessions
 from tidegate.protocol import revisions
 from tidegate.protocol.codec import decode_object, decode_text, encode, encode_result
 from tidegate.protocol.inbound import client_name
+from tidegate.protocol.logs import LEVELS
 from tidegate.telemetry import Metrics
 
 _SERVER_INFO = {"name": "tidegate", "title": "tidegate MCP gateway", "version": __version__}
-_CAPABILITIES: dict[str, object] = {"tools": {}}
+_LISTS = {
+    "tools/list": Kind.TOOL,
+    "prompts/list": Kind.PROMPT,
+    "resources/list": Kind.RESOURCE,
+    "resources/templates/list": Kind.TEMPLATE,
+}
+_MODERN_ONLY = frozenset({"server/discover", "subscriptions/listen"})
+
+Method = Callable[[Call], Awaitable[Answer]]
 
 
 class LocalAnswers:
-    """Answers requests without an upstream, and records them."""
+    """Answers requests without calling an upstream, and records them."""
 
-    def __init__(self, sessions: Sessions, journal: Journal, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        journal: Journal,
+        metrics: Metrics,
+        further: Mapping[str, Method] | None = None,
+    ) -> None:
+        """`further`: methods that other parts of the gateway answer."""
         self._sessions = sessions
         self._journal = journal
         self._metrics = metrics
-        self._methods: dict[str, Callable[[Call], Answer]] = {
+        self.methods: Mapping[str, Method] = {
             "initialize": self._initialize,
             "ping": self._ping,
             "server/discover": self._discover,
-            "tools/list": self._list_tools,
+            "logging/setLevel": self._set_level,
+            **dict.fromkeys(_LISTS, self._list),
+            **(further or {}),
         }
 
-    def answer(self, call: Call) -> Answer:
-        """Answer a request.
+    async def answer(self, call: Call) -> Answer:
+        """Answer a request of `methods`.
 
         Raises:
             MethodNotFound: the gateway has no such method in the client's era.
             InvalidParams: its parameters do not fit.
             JournalUnavailable: it cannot be recorded.
         """
-        method = self._methods.get(call.method)
-        if method is None or (call.method == "server/discover") > call.inbound.modern:
+        if call.method in _MODERN_ONLY and not call.inbound.modern:
             raise MethodNotFound(f"no method {call.method[:60]!r} here")
-        answer = method(call)
+        answer = await self.methods[call.method](call)
         self._metrics.requests[call.method] += 1
         if call.method != "ping":  # it says nothing that the next request would not
             self._journal.request(call.principal, _fields(call))
         return answer
 
-    def _initialize(self, call: Call) -> Answer:
+    async def _initialize(self, call: Call) -> Answer:
         params = call.params
         revision = revisions.negotiate(decode_text(params.get("protocolVersion")) or "")
         client = client_name(params.get("clientInfo"))
@@ -69,17 +86,17 @@ class LocalAnswers:
         )
         result: dict[str, object] = {
             "protocolVersion": revision,
-            "capabilities": _CAPABILITIES,
+            "capabilities": call.endpoint.capabilities(call.principal, modern=False),
             "serverInfo": _SERVER_INFO,
             **_instructions(call),
         }
         return _result(call, encode(result), ((b"mcp-session-id", session.encode()),))
 
-    def _discover(self, call: Call) -> Answer:
+    async def _discover(self, call: Call) -> Answer:
         result: dict[str, object] = {
             "resultType": "complete",
             "supportedVersions": [revisions.MODERN],
-            "capabilities": _CAPABILITIES,
+            "capabilities": call.endpoint.capabilities(call.principal, modern=True),
             **_instructions(call),
             "ttlMs": 0,
             "cacheScope": "private",
@@ -87,25 +104,22 @@ class LocalAnswers:
         }
         return _result(call, encode(result))
 
-    def _ping(self, call: Call) -> Answer:
+    async def _ping(self, call: Call) -> Answer:
         return _result(call, b"{}")
 
-    def _list_tools(self, call: Call) -> Answer:
+    async def _set_level(self, call: Call) -> Answer:
+        if call.session is not None:  # a modern client says it with each request
+            level = decode_text(call.params.get("level"))
+            if level not in LEVELS:
+                raise InvalidParams(f"level must be one of {', '.join(LEVELS)}")
+            await self._sessions.remember(call.session, LEVEL, level.encode())
+        return _result(call, b"{}")
+
+    async def _list(self, call: Call) -> Answer:
         raw = call.params.get("cursor")
-        offset = 0
-        if raw is not None and bytes(raw) != b"null":
-            offset = _offset(decode_text(raw))
-        listed = call.endpoint.list_tools(call.principal, offset, modern=call.inbound.modern)
-        return _result(call, listed)
-
-
-def _offset(cursor: str | None) -> int:
-    if cursor is None or not cursor.startswith("t") or not cursor[1:].isdecimal() or len(cursor) > 10:
-        raise InvalidParams("cursor is not one that was given")
-    offset = int(cursor[1:])
-    if offset % PAGE:  # encoded pages are kept, so there must not be one for every number
-        raise InvalidParams("cursor is not one that was given")
-    return offset
+        cursor = None if raw is None or bytes(raw) == b"null" else decode_text(raw) or ""
+        kind, modern = _LISTS[call.method], call.inbound.modern
+        return _result(call, call.endpoint.list(kind, call.principal, cursor, modern=modern))
 
 
 def _instructions(call: Call) -> dict[str, object]:

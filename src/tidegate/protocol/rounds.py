@@ -11,6 +11,8 @@ from msgspec import Raw, Struct
 from tidegate.domain.errors import InvalidParams, ParseFailure, UpstreamProtocolError
 from tidegate.protocol.codec import Object, decode_object, decode_text, encode
 
+RETRY = frozenset({"inputResponses", "requestState"})
+"""Parameters that make a request the retry of another."""
 MOST = 16
 """Questions in one result."""
 LONGEST_STATE = 64 * 1024

@@ -19,12 +19,10 @@ from tidegate.audit.verify import verify
 from tidegate.domain.endpoint import EndpointSpec
 from tidegate.domain.errors import Unauthenticated
 from tidegate.domain.principal import Principal
+from tidegate.gateway.build import Given, build
 from tidegate.gateway.call import Answer, Call
 from tidegate.gateway.catalog import Catalog, Endpoint
 from tidegate.gateway.definitions import DefinitionStore
-from tidegate.gateway.local import LocalAnswers
-from tidegate.gateway.pipeline import Pipeline
-from tidegate.gateway.sessions import Sessions
 from tidegate.ports.identity import Credentials, Vouched
 from tidegate.protocol import inbound, revisions
 from tidegate.protocol.codec import Object, decode_message, decode_value, encode
@@ -105,27 +103,26 @@ class GatewaySetting:
         )
         self.endpoints = {each.path: Endpoint(each, Authorizer(each)) for each in endpoints}
         self.catalog = Catalog(fleet.fleet, DefinitionStore(fleet.state), list(self.endpoints.values()))
-        self.sessions = Sessions({KEY[:4]: KEY}, KEY[:4], fleet.state, fleet.now)
-        self.pipeline = Pipeline(
-            Authenticator([self.identity], fleet.now),
-            self.sessions,
-            LocalAnswers(self.sessions, self.journal, self.metrics),
-            fleet.fleet,
-            self.journal,
-            self.limits,
-            self.metrics,
-            fleet.time,
-        )
         self._numbers = itertools.count(1)
+        self.built = build(
+            Given(
+                fleet.state, fleet.fleet, self.catalog, self.journal, Authenticator([self.identity], fleet.now),
+                self.limits, self.metrics, {KEY[:4]: KEY}, KEY[:4], fleet.now, "test",
+                lambda: f"new-{next(self._numbers)}",
+            )
+        )  # fmt: skip
+        self.sessions, self.pipeline = self.built.sessions, self.built.pipeline
 
     async def begin(self) -> GatewaySetting:
         """Start, and wait until every server that can be is listed."""
         await self.catalog.open(self.fleet.specs)
+        await self.built.subscriptions.open()
         self.fleet.fleet.begin()
         return self
 
     async def close(self) -> None:
         """End in order."""
+        await self.built.close()
         await self.catalog.close()
         await self.fleet.fleet.close()
         self.journal.close()

@@ -141,13 +141,12 @@ async def test_a_result_is_given_in_the_clients_dress(gateway: OPEN) -> None:
     assert "resultType" not in (await (await made.client()).tool("one__echo")).result
 
 
-async def test_a_legacy_client_is_told_where_a_server_asks_for_input_as_modern_ones_do(gateway: OPEN) -> None:
+async def test_a_legacy_server_that_answers_as_modern_ones_do_is_not_believed(gateway: OPEN) -> None:
     made = await gateway(spec("one"), servers={"one": MemoryServer(more=["asks"])}, wait=["one__asks"])
-    assert (await made.tool("one__asks")).result["resultType"] == "input_required"
-    error = (await (await made.client()).tool("one__asks")).error
-    assert error["code"] == -32603
-    assert "'input_required'" in error["message"]
-    assert made.outcomes() == ["ok", "error"]
+    for told in (await made.tool("one__asks"), await (await made.client()).tool("one__asks")):
+        assert told.error["code"] == -31002
+        assert "'input_required'" in told.error["message"]
+    assert made.outcomes() == ["error", "error"]
 
 
 async def test_progress_comes_back_under_the_clients_own_token(gateway: OPEN) -> None:

@@ -1,0 +1,145 @@
+"""Build: the parts of the path of a call, put together. Opens nothing; decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+
+from tidegate.access.authenticate import Authenticator
+from tidegate.access.limits import CallLimits
+from tidegate.audit.journal import Journal
+from tidegate.fleet.fleet import Fleet
+from tidegate.fleet.workload import Workload
+from tidegate.gateway.cache import ReadCache
+from tidegate.gateway.catalog import Catalog
+from tidegate.gateway.event_ids import EventIds
+from tidegate.gateway.forward import Forward
+from tidegate.gateway.inquiries import Inquiries
+from tidegate.gateway.local import LocalAnswers
+from tidegate.gateway.mail import Mail
+from tidegate.gateway.parked import ParkedCalls
+from tidegate.gateway.pipeline import Pipeline
+from tidegate.gateway.questions import Questions
+from tidegate.gateway.relays import Relays
+from tidegate.gateway.replies import Replies
+from tidegate.gateway.rounds import Rounds
+from tidegate.gateway.routes import Routes
+from tidegate.gateway.seal import Seal
+from tidegate.gateway.sessions import Sessions
+from tidegate.gateway.streams import Streams
+from tidegate.gateway.subscriptions import Subscriptions
+from tidegate.gateway.tasks import Tasks
+from tidegate.ports.state import State
+from tidegate.protocol.codec import Object
+from tidegate.telemetry import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What there is already."""
+
+    state: State
+    fleet: Fleet
+    catalog: Catalog
+    journal: Journal
+    authenticator: Authenticator
+    limits: CallLimits
+    metrics: Metrics
+    keys: Mapping[bytes, bytes] = field(repr=False)
+    """32-byte keys by their 4-byte ids, for all that clients carry sealed."""
+    key_id: bytes
+    """The key that seals."""
+    now: Callable[[], float]
+    """Unix seconds."""
+    boot: str
+    """Names this process, of letters and digits."""
+    new_id: Callable[[], str]
+    mail: Mail | None = None
+    """The way to the gateways that share the state store, where there are any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The path of a call."""
+
+    pipeline: Pipeline
+    sessions: Sessions
+    streams: Streams
+    subscriptions: Subscriptions
+    parked: ParkedCalls
+    inquiries: Inquiries
+    relays: Relays | None
+
+    def background(self) -> Mapping[str, Coroutine[None, None, None]]:
+        """Give what is to run for as long as the gateway does, by name."""
+        return {
+            "session keeper": self.sessions.run(),
+            "stream keeper": self.streams.run(),
+            "subscription keeper": self.subscriptions.run(),
+        }
+
+    def drain(self) -> None:
+        """Take no more calls, and end what would not end by itself."""
+        self.pipeline.draining = True
+        self.streams.drain()
+        self.subscriptions.drain()
+
+    async def close(self) -> None:
+        """End what waits for clients."""
+        await self.subscriptions.close()
+        await self.parked.close()
+        await self.inquiries.close()
+        if self.relays is not None:
+            await self.relays.close()
+
+
+def build(given: Given) -> Path:
+    """Put the path of a call together."""
+    fleet, metrics, journal = given.fleet, given.metrics, given.journal
+    clock = asyncio.get_running_loop().time
+    sessions = Sessions(given.keys, given.key_id, given.state, given.now, given.mail)
+    seal = Seal(given.keys, given.key_id, given.now)
+    relays = None if given.mail is None else Relays(given.mail)
+    ids = EventIds(given.keys[given.key_id], given.boot)
+    streams = Streams(ids, given.authenticator, sessions, relays)
+    questions = Questions(streams, given.boot, metrics, given.mail)
+    inquiries = Inquiries(questions, journal, metrics)
+    tasks = Tasks(seal, clock)
+    rounds = Rounds(seal, inquiries)
+    parked = ParkedCalls(given.limits, inquiries, given.new_id)
+    replies = Replies(rounds, tasks)
+    cache = ReadCache(clock)
+    forward = Forward(
+        Routes(tasks), tasks, rounds, parked, inquiries, replies, cache, fleet, journal, metrics, clock
+    )
+    subscriptions = Subscriptions(
+        fleet, given.state, tasks, streams, given.catalog.endpoints, sharing=forward.sharing, now=given.now
+    )
+    local = LocalAnswers(sessions, journal, metrics, subscriptions.methods)
+    pipeline = Pipeline(
+        given.authenticator, sessions, local, forward, questions, streams, journal, given.limits, metrics
+    )
+    streams.missed = subscriptions.missed
+    subscriptions.look_again = pipeline.look_again
+
+    def ended(key: str, principal: str) -> None:
+        fleet.end_session(f"{principal}.{key}")
+
+    sessions.when_ended += [questions.end_session, subscriptions.end_session, ended]
+    _listen(given.catalog, subscriptions, cache)
+    return Path(pipeline, sessions, streams, subscriptions, parked, inquiries, relays)
+
+
+def _listen(catalog: Catalog, subscriptions: Subscriptions, cache: ReadCache) -> None:
+    """Have what the fleet and the catalog tell reach those whom it concerns."""
+
+    def ready(workload: Workload) -> None:
+        cache.forget(workload.spec.name)
+        subscriptions.workload_ready(workload)
+
+    def heard(server: str, workload: Workload, method: str, params: Object) -> None:
+        cache.notified(server, method, params)
+        subscriptions.notified(server, workload, method, params)
+
+    catalog.ready, catalog.heard, catalog.changed = ready, heard, subscriptions.changed

@@ -1,0 +1,78 @@
+"""Outbound requests: what a server gets of a client's call, in its own names and with what it may know."""
+
+from __future__ import annotations
+
+from msgspec import Raw
+
+from tidegate.channels.channel import Asked, Outbound
+from tidegate.domain.errors import ParseFailure
+from tidegate.domain.server import Timeouts
+from tidegate.domain.workload import Upstream
+from tidegate.gateway.call import Call
+from tidegate.gateway.routes import Route
+from tidegate.protocol import bridge, capabilities
+from tidegate.protocol.codec import Object, decode_object
+from tidegate.protocol.rounds import RETRY
+
+_NOTHING = Raw(b"{}")
+_MOST = 1024
+_DEFAULT_LEVEL = "info"
+"""What a modern server is told for a legacy client that set no level: there the server decides."""
+
+
+class Outbounds:
+    """Makes outbound requests."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[bytes, bytes], Raw] = {}
+        """What servers are told that clients can do, by both sides' capabilities."""
+
+    def make(
+        self, call: Call, route: Route, upstream: Upstream, timeouts: Timeouts, asked: Asked | None = None
+    ) -> Outbound:
+        """Make the request of a call for the server that it goes to."""
+        params, modern = route.params, upstream.era == "modern"
+        if call.inbound.modern and not modern and not params.keys().isdisjoint(RETRY):
+            params = {key: value for key, value in params.items() if key not in RETRY}
+        outbound = Outbound(
+            call.method,
+            params,
+            bridge.hop_free(call.inbound.message.meta),
+            name=route.name,
+            timeout=timeouts.call,
+            notify=None if call.notify is None else call.hear,
+        )
+        if route.mirrored:
+            outbound.mirrored = route.mirrored
+        if modern:
+            outbound.capabilities = self._told_of(call, upstream)
+            outbound.log_level = _level(call, upstream)
+        elif asked is not None:
+            outbound.holder, outbound.asked = call.holder, asked
+        return outbound
+
+    def _told_of(self, call: Call, upstream: Upstream) -> Raw:
+        session = call.session
+        declared = call.inbound.capabilities if session is None else session.capabilities
+        if not declared:
+            return _NOTHING
+        key = capabilities.fingerprint(declared), upstream.capabilities
+        found = self._told.get(key)
+        if found is None:
+            if len(self._told) >= _MOST:
+                self._told.clear()
+            found = self._told[key] = capabilities.for_server(declared, _object(upstream.capabilities))
+        return found
+
+
+def _level(call: Call, upstream: Upstream) -> str | None:
+    if call.log_level is not None or call.session is None:
+        return call.log_level
+    return _DEFAULT_LEVEL if b'"logging"' in upstream.capabilities and call.notify is not None else None
+
+
+def _object(data: bytes) -> Object:
+    try:
+        return decode_object(data)
+    except ParseFailure:
+        return {}

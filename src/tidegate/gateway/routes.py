@@ -1,0 +1,144 @@
+"""Routes: which target a request is for, and what the request becomes in its server's own names.
+
+One table of the methods that reach servers. Nothing is sent here and nobody is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Raw, Struct
+
+from tidegate.domain.errors import InvalidParams, MethodNotFound, ParseFailure
+from tidegate.domain.target import Decision, Kind, Target
+from tidegate.gateway.call import Call
+from tidegate.gateway.tasks import Handle, Tasks
+from tidegate.gateway.view import Entry
+from tidegate.protocol import mirrors
+from tidegate.protocol.codec import Object, decode_object, decode_text, encode
+
+_NOTHING = Raw(b"{}")
+
+
+class Route(Struct):
+    """Where a request goes, and as what."""
+
+    entry: Entry
+    decision: Decision
+    params: Object
+    """In the server's own names, without `_meta`."""
+    name: str | None = None
+    """What a modern HTTP upstream wants mirrored as `Mcp-Name`."""
+    recorded: bytes = b"{}"
+    """What the record keeps a digest of."""
+    mirrored: dict[str, str] | None = None
+    handle: Handle | None = None
+    """The task that it is about."""
+
+    @property
+    def server(self) -> str:
+        """The server it is for."""
+        return self.entry.target.server
+
+
+class Routes:
+    """Finds routes."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._find: Mapping[str, Callable[[Call], Route]] = {
+            "tools/call": _tool,
+            "prompts/get": _prompt,
+            "resources/read": _resource,
+            "completion/complete": _completion,
+            "tasks/get": self._task,
+            "tasks/update": self._task,
+            "tasks/cancel": self._task,
+            "tasks/result": self._task,
+        }
+
+    def find(self, call: Call) -> Route:
+        """Find the route of a request. What its principal may not have looks as if it were not there.
+
+        Raises:
+            InvalidParams: it names nothing that there is.
+            MethodNotFound: no server has such a method.
+            HeaderMismatch: a mirrored argument differs from its header.
+        """
+        find = self._find.get(call.method)
+        return _extension(call) if find is None else find(call)
+
+    def _task(self, call: Call) -> Route:
+        handle = self._tasks.open(call)
+        target = handle.target
+        decision = call.endpoint.authorizer.decide(call.principal, target)
+        params = {**call.params, "taskId": Raw(encode(handle.task))}
+        return Route(Entry(handle.tool, target, b""), decision, params, handle.task, handle=handle)
+
+
+def _tool(call: Call) -> Route:
+    params = call.params
+    entry, decision = call.endpoint.resolve(call.principal, Kind.TOOL, decode_text(params.get("name")) or "")
+    arguments = params.get("arguments", _NOTHING)
+    mirrored = None
+    if entry.mirrors:
+        if call.inbound.modern:
+            mirrors.check(entry.mirrors, arguments, call.inbound.headers)
+        mirrored = mirrors.values(entry.mirrors, arguments)
+    name = entry.target.name
+    return Route(entry, decision, {**params, "name": Raw(encode(name))}, name, bytes(arguments), mirrored)
+
+
+def _prompt(call: Call) -> Route:
+    params = call.params
+    entry, decision = call.endpoint.resolve(
+        call.principal, Kind.PROMPT, decode_text(params.get("name")) or ""
+    )
+    name = entry.target.name
+    recorded = bytes(params.get("arguments", _NOTHING))
+    return Route(entry, decision, {**params, "name": Raw(encode(name))}, name, recorded)
+
+
+def _resource(call: Call) -> Route:
+    params = call.params
+    entry, decision = call.endpoint.resolve(
+        call.principal, Kind.RESOURCE, decode_text(params.get("uri")) or ""
+    )
+    uri = entry.target.name
+    return Route(entry, decision, {**params, "uri": Raw(encode(uri))}, uri)
+
+
+def _completion(call: Call) -> Route:
+    params = call.params
+    try:
+        ref = decode_object(params.get("ref", _NOTHING))
+    except ParseFailure as error:
+        raise InvalidParams("ref must be an object") from error
+    kind = decode_text(ref.get("type"))
+    if kind == "ref/prompt":
+        key = "name"
+        entry, decision = call.endpoint.resolve(
+            call.principal, Kind.PROMPT, decode_text(ref.get("name")) or ""
+        )
+    elif kind == "ref/resource":
+        key = "uri"
+        entry, decision = call.endpoint.resolve(
+            call.principal, Kind.TEMPLATE, decode_text(ref.get("uri")) or ""
+        )
+    else:
+        raise InvalidParams("ref.type must be ref/prompt or ref/resource")
+    named = {**ref, key: Raw(encode(entry.target.name))}
+    recorded = bytes(params.get("argument", _NOTHING))
+    return Route(entry, decision, {**params, "ref": Raw(encode(named))}, None, recorded)
+
+
+def _extension(call: Call) -> Route:
+    """Find the one server that has an extension which this client has too: its methods are its own."""
+    server = call.endpoint.extension_server(call.principal, call.extensions)
+    if server is None or "/" not in call.method or len(call.method) > 128:
+        raise MethodNotFound(f"no method {call.method[:60]!r} here")
+    target = Target(server, Kind.EXTENSION, call.method)
+    decision = call.endpoint.authorizer.decide(call.principal, target)
+    if not decision.allowed:
+        raise MethodNotFound(f"no method {call.method[:60]!r} here")
+    return Route(Entry(call.method, target, b""), decision, call.params, None, encode(call.params))
