@@ -160,7 +160,7 @@ class Stream:
             return
         self.add(answer, Weight.ANSWER)
         self.finished = True
-        if self.writer is None:
+        if self.writer is None and self.prefix:
             self._shrink()
         self._awake()
 
@@ -253,11 +253,12 @@ class Stream:
         return data + (taken[0][2] if count == 1 else b"".join(each for _, _, each in taken))
 
     async def _idle(self) -> None:
-        self._wake = asyncio.get_running_loop().create_future()
+        wake = self._wake = asyncio.get_running_loop().create_future()
         try:
-            await self._wake
+            await wake
         finally:
-            self._wake = None
+            if self._wake is wake:  # else another connection waits by now
+                self._wake = None
 
     def _awake(self) -> None:
         wake = self._wake
