@@ -51,6 +51,11 @@ class Askers:
         """When somebody else than the last holder was active for the last time."""
         self._ended: dict[bytes, tuple[float, Party]] = {}
         self._crowded = float("-inf")
+        self._resumed = float("-inf")
+
+    def resumed(self) -> None:
+        """Learn that the server may still work on what a gateway before this one was asked for, and by whom."""
+        self._resumed = self._now()
 
     def enter(self, outbound: Outbound) -> None:
         """Learn that a holder's request goes out."""
@@ -83,13 +88,15 @@ class Askers:
     def candidates(self) -> list[Party]:
         """Give everybody who may be meant, each once: exactly one, or nobody can be told.
 
-        Those with something in flight, expected, or ended unanswered within the grace; without any, the last
+        The one without a name is whoever asked a gateway before this one. Those with something in flight, expected, or ended unanswered within the grace; without any, the last
         holder, if nobody else was active within it.
         """
         now = self._now()
         if now < self._crowded:
             return list(_CROWD)
         found = {party.holder: party for party in self._expected()}
+        if now - self._resumed < GRACE:
+            found[""] = Party("")
         self._forget_ended(now)
         for _, party in self._ended.values():
             _add(found, party.holder, party.asked, party.notify)

@@ -77,6 +77,7 @@ class Handshake:
             ChannelFailure: it does not.
         """
         self._talk.inbox.settled(modern=known.era == "modern")
+        self._talk.inbox.askers.resumed()
         if known.era == "modern":
             waiting = self._post("server/discover", discover)
         else:

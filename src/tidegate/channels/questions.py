@@ -89,7 +89,8 @@ class Questions:
             found = self._askers.candidates()
             if len(found) > 1 and any(party.asked for party in found):
                 self.contended += 1
-                self._events.channel_contended()
+                if all(party.holder for party in found):  # else it is over by itself, and soon
+                    self._events.channel_contended()
                 return error_object(-32603, f"{method} could be for more than one client, and is put to none")
             asked = found[0].asked if len(found) == 1 else None
             waiting = [each for each in self._flying() if found and each.outbound.holder == found[0].holder]

@@ -162,6 +162,8 @@ class StreamableHttpChannel:
     async def _rejoin(self, known: Upstream, client: Introduction) -> Upstream:
         self._headers = RequestHeaders(self._fixed, known.revision, known.session)
         self._dress = Dress(known.revision, client)
+        self._inbox.settled(modern=self._dress.modern)
+        self._askers.resumed()
         await self.ask(Outbound("server/discover" if known.era == "modern" else "ping"))
         return known
 
@@ -352,5 +354,6 @@ class StreamableHttpChannel:
     def _end(self, reason: str) -> None:
         if self._ended is None:
             self._ended = reason
+            self._inbox.questions.close(reason)
             if self._upstream is not None:
                 self._events.channel_closed(reason)

@@ -18,7 +18,6 @@ from tidegate.protocol.logs import LEVELS
 
 _PATIENCE = 10.0
 """Seconds for each answer."""
-_TRUE = b"true"
 
 
 class Watching:
@@ -28,7 +27,7 @@ class Watching:
         capabilities = _object(Raw(upstream.capabilities))
         resources = _object(capabilities.get("resources"))
         self._modern = upstream.era == "modern"
-        self._subscribes = resources.get("subscribe") == _TRUE
+        self._subscribes = _yes(resources.get("subscribe"))
         self._logs = "logging" in capabilities and not self._modern
         self._ask = ask
         self._subscribed: set[str] = set()
@@ -38,7 +37,7 @@ class Watching:
         self._kinds: dict[str, object] = {}
         if self._modern:
             for name, (field, _) in KINDS.items():
-                if _object(capabilities.get(name)).get("listChanged") == _TRUE:
+                if _yes(_object(capabilities.get(name)).get("listChanged")):
                     self._kinds[field] = True
         if self._kinds:
             self._subscription.begin(self._kinds)
@@ -122,6 +121,10 @@ def _listed(honoured: Filter, field: str) -> set[str]:
     if not isinstance(found, list):
         return set()
     return {each for each in found if isinstance(each, str)}  # pyright: ignore[reportUnknownVariableType]  # JSON
+
+
+def _yes(value: Raw | None) -> bool:
+    return value is not None and bytes(value) == b"true"
 
 
 def _object(value: Raw | None) -> Object:

@@ -35,6 +35,8 @@ class MemoryServer:
         """Tools in a page of the list; 0 gives one page."""
         self.endless = False
         """Whether the list always has one more page."""
+        self.asks_first: str | None = None
+        """What every workload asks of its client as soon as it is initialized."""
         self.release = asyncio.Event()
         self.runs = 0
         self.initialized = 0
@@ -53,10 +55,20 @@ class MemoryServer:
         methods = [each for each in self.heard if each.get("method") == "notifications/cancelled"]
         return [each["params"]["requestId"] for each in methods]
 
+    @property
+    def answers(self) -> list[Json]:
+        """What its own requests were answered with."""
+        return [each for each in self.heard if "method" not in each]
+
     def notify(self, method: str) -> None:
         """Send a notification from every workload."""
         for pipes in self._pipes:
             self._say(pipes, {"jsonrpc": "2.0", "method": method})
+
+    def ask(self, number: int, method: str) -> None:
+        """Send a request from every workload."""
+        for pipes in self._pipes:
+            self._say(pipes, {"jsonrpc": "2.0", "id": number, "method": method})
 
     async def __call__(self, pipes: Pipes) -> int:
         """Run one workload."""
@@ -90,7 +102,10 @@ class MemoryServer:
                     task = running.pop(message["params"]["requestId"], None)
                     if task is not None:
                         task.cancel()
-                if "id" not in message or self.silent or message["method"] in self.mute:
+                method = message.get("method")
+                if method == "notifications/initialized" and self.asks_first is not None:
+                    self._say(pipes, {"jsonrpc": "2.0", "id": "first", "method": self.asks_first})
+                if "id" not in message or method is None or self.silent or method in self.mute:
                     continue
                 if message["method"] == "tools/call":
                     counted += 1

@@ -30,6 +30,7 @@ class McpServer:
         self.stream = stream
         self.refusal = refusal
         self.got: list[Got] = []
+        self.capabilities: dict = {"tools": {}}
 
     async def __call__(self, peer: Peer) -> None:
         while True:
@@ -45,7 +46,7 @@ class McpServer:
             await peer.answer(b"", "405 Method Not Allowed")
         elif method == "server/discover":
             if self.modern:
-                await peer.result(request, DISCOVERED)
+                await peer.result(request, {**DISCOVERED, "capabilities": self.capabilities})
             else:
                 await peer.answer(b'{"error":"no session"}', self.refusal)
         elif method == "initialize":
@@ -53,7 +54,7 @@ class McpServer:
             await peer.result(request, INITIALIZED, *session)
         elif method == "notifications/initialized":
             await peer.answer(b"", "202 Accepted")
-        elif self.serve is None or method in ("notifications/cancelled", "ping"):
+        elif self.serve is None or method in (None, "notifications/cancelled", "ping"):
             if method == "ping":
                 await peer.result(request, {})
             else:

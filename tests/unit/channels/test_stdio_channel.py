@@ -9,7 +9,7 @@ import pytest
 from msgspec import Raw
 
 from tests.unit.channels.stdio_setting import LEGACY, MODERN, Setting
-from tidegate.channels.channel import Outbound, Reply
+from tidegate.channels.channel import Outbound
 from tidegate.channels.stdio import StdioBounds
 from tidegate.domain.errors import (
     ChannelClosed,
@@ -220,28 +220,6 @@ async def test_what_was_not_offered_is_refused(method: str):
     assert answer["id"] == "s1"
     assert answer["error"]["code"] == -32601
     assert it.channel.dropped.requests == 1
-
-
-async def test_a_request_that_is_taken_is_answered_later_and_once():
-    asked: list[tuple[str, object]] = []
-    kept = []
-
-    def take(method, params, answer):
-        asked.append((method, dict(params)))
-        kept.append(answer)
-        return True
-
-    it = await Setting().open()
-    call = it.call(holder="h", asked=take)
-    request = await it.stream.hear()
-    it.stream.say({"jsonrpc": "2.0", "id": 5, "method": "roots/list", "params": {"a": 1}})
-    assert asked == [("roots/list", {"a": Raw(b"1")})]
-    kept[0](Reply(Raw(b'{"roots":[]}'), None))
-    kept[0](Reply(None, Raw(b"{}")))
-    assert await it.stream.hear() == {"jsonrpc": "2.0", "id": 5, "result": {"roots": []}}
-    assert it.stream.unheard == 0
-    it.stream.answer(request, {})
-    await call
 
 
 async def test_answers_to_a_server_that_asks_and_does_not_read_are_not_piled_up():

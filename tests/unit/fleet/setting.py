@@ -123,12 +123,14 @@ class Setting:
         with await self.lease(server, sharing, asker) as lease:
             return await said(lease, tool, **arguments)
 
-    async def leave_running(self, declared: ServerSpec, sharing: str, labelled: str | None = None) -> str:
+    async def leave_running(
+        self, declared: ServerSpec, sharing: str, labelled: str | None = None, offer: str = "none"
+    ) -> str:
         """Have a workload run as a gateway before this one would have left it: with an open handshake."""
         identity = WorkloadIdentity(
             f"tg-{declared.name}-left{len(self.world.processes)}",
             INSTANCE,
-            WorkloadKey(declared.name, declared.digest(), labelled or sharing),
+            WorkloadKey(declared.name, declared.digest(), labelled or sharing, offer),
         )
 
         class Nobody:
