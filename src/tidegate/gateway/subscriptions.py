@@ -14,6 +14,7 @@ from msgspec import Raw
 from tidegate.domain.errors import (
     ChannelFailure,
     InvalidParams,
+    JournalUnavailable,
     MethodNotFound,
     Refusal,
     ServerUnavailable,
@@ -27,13 +28,14 @@ from tidegate.gateway.interests import Interests, Place
 from tidegate.gateway.listeners import Listener, Listeners
 from tidegate.gateway.listening import Listening, Sharing, may_read, tells_of_resources
 from tidegate.gateway.subscribed import SessionHearer, SessionStreams, Subscribed, Topic
-from tidegate.gateway.tasks import Tasks, has, may_use, possible, require_extension
+from tidegate.gateway.tasks import Handle, Tasks, has, may_use, possible, require_extension
 from tidegate.gateway.watches import Watches, Workloads
 from tidegate.ports.state import State
 from tidegate.protocol import subscriptions, tasks
 from tidegate.protocol.codec import Object, decode_text, encode, encode_result
 from tidegate.telemetry import log
 
+_TASK = "notifications/tasks"
 LOOK_AGAIN = 30.0
 """Seconds after which it is looked whether who listens still may."""
 
@@ -207,7 +209,7 @@ class Subscriptions:
         """Pass on what a workload told by itself to those who wanted to hear of it, and still may."""
         if method == subscriptions.UPDATED:
             self._updated((server, workload.sharing), params)
-        elif method == "notifications/tasks":
+        elif method == _TASK:
             self._task_changed((server, workload.sharing), workload, params)
         elif method == "notifications/tasks/status":
             for session, text in self._tasks.statuses(workload, params):
@@ -315,11 +317,19 @@ class Subscriptions:
         if task is None:
             return
         for hearer, handle, text in self._interests.of_task(place, task):
-            if has(workload, handle) and may_use(hearer.principal, hearer.endpoint, handle):
-                self._tasks.heard(handle, params)
-                inlined = hearer.endpoint.renaming(place[0]).result
-                told = tasks.in_params("notifications/tasks", params, lambda _, text=text: text, inlined)
-                hearer.tell("notifications/tasks", told)
+            if not isinstance(hearer, Listener) or not has(workload, handle):
+                continue
+            if may_use(hearer.principal, hearer.endpoint, handle):
+                self._tell_of_task(hearer, handle, text, params)
+
+    def _tell_of_task(self, listener: Listener, handle: Handle, text: str, params: Object) -> None:
+        try:
+            told = self._tasks.heard(listener.call, handle, params)
+        except (Refusal, ChannelFailure, JournalUnavailable) as error:
+            log().warning("server.degraded", server=handle.server, reason=f"a task is not told of: {error}")
+            return
+        inlined = listener.endpoint.renaming(handle.server).result
+        listener.tell(_TASK, tasks.in_params(_TASK, told, lambda _: text, inlined))
 
 
 def _empty(call: Call) -> Answer:

@@ -28,9 +28,10 @@ from tidegate.fleet.workload import Workload
 from tidegate.gateway.call import Call
 from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.seal import Seal, SealBroken
+from tidegate.gateway.task_questions import TaskQuestions
 from tidegate.gateway.view import is_chosen
 from tidegate.protocol import tasks
-from tidegate.protocol.codec import Object, decode_object
+from tidegate.protocol.codec import Object, decode_object, encode
 
 LONGEST_HANDLE = 4096
 """Characters of a handle that are looked at; those we make are shorter. It stands in the header `Mcp-Name`."""
@@ -100,6 +101,7 @@ class Tasks:
 
     def __init__(self, seal: Seal, clock: Callable[[], float]) -> None:
         """`clock` gives seconds and never goes back."""
+        self.questions = TaskQuestions()
         self._seal = seal
         self._clock = clock
         self._known: OrderedDict[_Place, dict[tuple[str, str], _Shown]] = OrderedDict()
@@ -174,11 +176,13 @@ class Tasks:
     ) -> Raw:
         """Give a server's result with handles for its task ids; the same object where it names none.
 
-        `inlined` is done to the tool's result inside a `tasks/get` (it has URIs to be renamed).
+        `inlined` is done to the tool's own result, where it comes as that of a task (it has URIs to be renamed).
 
         Raises:
-            MissingCapability: the call became a task, and this client did not say that it takes one.
-            UpstreamProtocolError: the id of a task is missing or too long.
+            MissingCapability: the call became a task, or the task asks for something, and this client did not
+                say that it takes that.
+            UpstreamProtocolError: the id of a task is missing or too long, or its questions are none.
+            JournalUnavailable: what the task asks cannot be recorded.
         """
         try:
             fields = decode_object(result)
@@ -189,7 +193,12 @@ class Tasks:
         method = call.method
         if method == "tools/call" and not _became_task(call, fields):
             method = ""  # what it says of tasks besides is the tool's own affair
+        if method == "tasks/get":
+            passed = self.questions.passed(call, _place(origin, tasks.named(fields) or ""), fields)
+            result = result if passed is fields else Raw(encode(passed))
         renamed = tasks.in_result(method, result, self._renaming(call, origin), inlined)
+        if method == "tasks/result" and inlined is not None:
+            renamed = inlined(renamed)
         self._note(method, origin, fields)
         return renamed
 
@@ -221,9 +230,15 @@ class Tasks:
             if shown.session is not None and may_use(shown.principal, shown.endpoint, shown.handle):
                 yield shown.session, shown.text
 
-    def heard(self, handle: Handle, params: Object) -> None:
-        """Learn from a `notifications/tasks` how a task is."""
-        self._progress((handle.server, handle.sharing, handle.workload, handle.task), params)
+    def heard(self, call: Call, handle: Handle, params: Object) -> Object:
+        """Learn from a `notifications/tasks` how a task is; give what its client, which listens, may be told.
+
+        Raises:
+            Refusal, UpstreamProtocolError, JournalUnavailable: nothing, as in `out`.
+        """
+        place = _place(handle.origin, handle.task)
+        self._progress(place, params)
+        return self.questions.passed(call, place, params)
 
     def held(self, server: str, sharing: str) -> bool:
         """Tell whether a workload has tasks that go on, and so is not idle."""
@@ -249,7 +264,7 @@ class Tasks:
 
     def _show(self, call: Call, origin: Origin, task: str) -> str:
         """Give the handle of a task: the one that the request named, or that its principal knows it by, if any."""
-        place = (origin.server, origin.sharing, origin.workload, task)
+        place = _place(origin, task)
         handle = Handle(
             call.inbound.modern, origin.server, origin.sharing, origin.workload, origin.tool, task
         )
@@ -284,7 +299,7 @@ class Tasks:
     def _note(self, method: str, origin: Origin, fields: Object) -> None:
         task = tasks.created(fields) if method == "tools/call" else tasks.named(fields)
         if task and method:
-            self._progress((origin.server, origin.sharing, origin.workload, task), fields)
+            self._progress(_place(origin, task), fields)
 
     def _progress(self, place: _Place, fields: Object) -> None:
         server, sharing, _, task = place
@@ -338,6 +353,10 @@ def has(workload: Workload, handle: Handle) -> bool:
 def possible(spec: ServerSpec) -> bool:
     """Tell whether a server can have tasks: not where its workload ends with the call."""
     return spec.sharing is not Sharing.CALL
+
+
+def _place(origin: Origin, task: str) -> _Place:
+    return origin.server, origin.sharing, origin.workload, task
 
 
 def _missing(message: str) -> MissingCapability:

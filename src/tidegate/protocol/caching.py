@@ -1,4 +1,4 @@
-"""What results say of how long they hold: read, given to modern clients, taken from legacy ones.
+"""What results say of how long they hold, and what clients are told of it.
 
 MCP 2026-07-28, server/utilities/caching. Keeps nothing and knows no time.
 """
@@ -8,14 +8,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
-from tidegate.domain.errors import ParseFailure
-from tidegate.protocol.codec import Object, decode_object, decode_text, encode
+from tidegate.protocol.codec import Object, decode_text, encode
 
-CACHEABLE = frozenset(
-    {"server/discover", "tools/list", "prompts/list", "resources/list", "resources/templates/list",
-     "resources/read"}
-)  # fmt: skip
-"""Methods whose complete results say how long they hold."""
 LONGEST = 86_400.0
 """Seconds for which a result is taken to hold at most, whatever its server says."""
 
@@ -41,30 +35,17 @@ def aged(result: Object, left: float) -> bytes:
     return encode({**result, _TTL: max(0, int(left * 1000))})
 
 
-def dressed(method: str, result: Raw, *, modern_client: bool) -> Raw:
-    """Give a result as a client of an era gets it; the same object where there is nothing to do.
+def told(result: Object) -> Object:
+    """Give what a modern client is told of a complete result beside what its server says.
 
-    A modern client is always told how long a cacheable result holds: not at all and for itself alone, where the
-    server does not say. A legacy one knows no such words.
+    Where that says nothing, or nothing sound: that it does not hold, and is for this client alone.
     """
-    if method not in CACHEABLE:
-        return result
-    try:
-        fields = decode_object(result)
-    except ParseFailure:
-        return result  # the client is the judge of it
-    if not modern_client:
-        if _TTL not in fields and _SCOPE not in fields:
-            return result
-        return Raw(encode({key: value for key, value in fields.items() if key not in (_TTL, _SCOPE)}))
-    if (decode_text(fields.get("resultType")) or "complete") != "complete":
-        return result
-    told = dict[str, Raw]()
-    if _milliseconds(fields.get(_TTL)) is None:
-        told[_TTL] = _STALE
-    if decode_text(fields.get(_SCOPE)) not in ("public", "private"):
-        told[_SCOPE] = _PRIVATE
-    return Raw(encode({**fields, **told})) if told else result
+    more: Object = {}
+    if _milliseconds(result.get(_TTL)) is None:
+        more[_TTL] = _STALE
+    if decode_text(result.get(_SCOPE)) not in ("public", "private"):
+        more[_SCOPE] = _PRIVATE
+    return more
 
 
 def _milliseconds(value: Raw | None) -> int | None:

@@ -35,6 +35,7 @@ from tidegate.gateway.listeners import EACH
 from tidegate.gateway.subscriptions import LOOK_AGAIN
 from tidegate.gateway.tasks import Origin
 from tidegate.ports.identity import Vouched
+from tidegate.protocol.capabilities import Offer
 from tidegate.protocol.codec import Object, decode_object
 from tidegate.protocol.subscriptions import ID, UPDATED
 from tidegate.protocol.tasks import EXTENSION
@@ -301,6 +302,19 @@ async def test_links_in_the_result_of_a_task_are_the_endpoints(ears: Ears) -> No
     link = {"type": "resource_link", "uri": OWN, "name": "n"}
     tell_of_task(ears, status="completed", result={"content": [link]})
     assert stream.told[0][1]["result"]["content"][0]["uri"] == SHOWN
+    await leave(ears, stream)
+
+
+async def test_a_task_that_asks_for_what_its_client_did_not_declare_is_not_told_of(ears: Ears) -> None:
+    call = ears.modern(ANN, "subscriptions/listen", notifications={"taskIds": [made(ears)]})
+    stream = ears.listen(ANN, call=call)
+    await ears.time.settle()
+    asks = {"status": "input_required", "inputRequests": {"a": {"method": "roots/list"}}}
+    tell_of_task(ears, **asks)
+    assert stream.told == []
+    call.offered = Offer.ROOTS
+    tell_of_task(ears, **asks)
+    assert stream.told[0][1]["inputRequests"]["a"]["method"] == "roots/list"
     await leave(ears, stream)
 
 

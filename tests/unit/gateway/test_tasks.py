@@ -22,8 +22,10 @@ from tidegate.domain.errors import (
 from tidegate.domain.principal import Principal
 from tidegate.domain.server import Remote, ServerSpec, Sharing
 from tidegate.gateway.call import Call
+from tidegate.gateway.inquiries import ASKED_BY
 from tidegate.gateway.tasks import LIFETIME, LONGEST_HANDLE, Origin
 from tidegate.protocol import tasks as wire
+from tidegate.protocol.capabilities import Offer
 from tidegate.protocol.codec import Object, decode_object
 
 ANN, BOB = principal("ann"), principal("bob")
@@ -233,6 +235,58 @@ async def test_an_inlined_result_is_renamed_on_its_way(ears: Ears) -> None:
     state = {**CREATED, "resultType": "complete", "status": "completed", "result": {"content": []}}
     found = ears.tasks.out(ask(ears, handle), ORIGIN, raw(state), lambda _: Raw(b'{"content":[1]}'))
     assert plain(found)["result"] == {"content": [1]}
+
+
+ASKING = {
+    "taskId": "t1",
+    "status": "input_required",
+    "inputRequests": {"name": {"method": "roots/list", "params": {"x": 1}}},
+}
+
+
+async def test_what_a_task_asks_is_checked_recorded_once_and_says_who_asks(ears: Ears) -> None:
+    admitted: list[tuple[str, str, str]] = []
+    ears.tasks.questions.admit = lambda call, server, method, _: admitted.append((call.id, server, method))
+    handle = made(ears)
+    for _ in range(2):
+        call = ask(ears, handle)
+        call.offered = Offer.ROOTS
+        found = plain(ears.tasks.out(call, ORIGIN, raw(ASKING)))
+        assert found["inputRequests"] == {
+            "name": {"method": "roots/list", "params": {"x": 1, "_meta": {ASKED_BY: "one"}}},
+        }  # fmt: skip
+    assert [each[1:] for each in admitted] == [("one", "roots/list")]
+
+
+async def test_a_task_asks_nothing_that_this_request_did_not_declare(ears: Ears) -> None:
+    handle = made(ears)
+    for offered in (Offer.ROOTS, Offer.NONE):
+        call = ask(ears, handle)
+        call.offered = offered
+        if offered:
+            ears.tasks.out(call, ORIGIN, raw(ASKING))
+        else:
+            with pytest.raises(MissingCapability):
+                ears.tasks.out(call, ORIGIN, raw(ASKING))
+
+
+@pytest.mark.parametrize(
+    "requests", [[], 5, {"a": 5}, {"a": {}}, {str(n): {"method": "m"} for n in range(99)}]
+)
+async def test_questions_that_are_none_are_no_answer(ears: Ears, requests: Any) -> None:
+    with pytest.raises(UpstreamProtocolError):
+        ears.tasks.out(ask(ears, made(ears)), ORIGIN, raw({**ASKING, "inputRequests": requests}))
+
+
+async def test_no_questions_are_no_questions(ears: Ears) -> None:
+    state = raw({**ASKING, "inputRequests": {}})
+    assert plain(ears.tasks.out(ask(ears, made(ears)), ORIGIN, state))["inputRequests"] == {}
+
+
+async def test_a_result_that_is_fetched_is_renamed_on_its_way(ears: Ears) -> None:
+    call = await legacy_call(ears, "tasks/result", taskId="x")
+    found = ears.tasks.out(call, ORIGIN, raw({"content": []}), lambda _: Raw(b'{"content":[1]}'))
+    assert plain(found) == {"content": [1]}
 
 
 @pytest.mark.parametrize("result", [b'{"content":[]}', b"[]", b'{"content":[],"_meta":{"a":1}}'])

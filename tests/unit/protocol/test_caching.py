@@ -1,4 +1,4 @@
-"""How long results hold: read, told to modern clients, not told to legacy ones."""
+"""How long results hold: read, and told to clients."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from msgspec import Raw
 
 from tidegate.protocol import caching
 from tidegate.protocol.codec import decode_object
-
-READ = "resources/read"
 
 
 @pytest.mark.parametrize(
@@ -44,37 +42,23 @@ def test_only_what_says_that_it_is_public_is(result: bytes, expected: bool) -> N
     assert caching.is_public(decode_object(result)) is expected
 
 
+@pytest.mark.parametrize("ttl", [None, b"-1", b'"x"', b"null", b"1.5"])
+@pytest.mark.parametrize("scope", [None, b'"Public"', b"1"])
+def test_what_is_not_said_or_not_soundly_does_not_hold_and_is_private(
+    ttl: bytes | None, scope: bytes | None
+) -> None:
+    said = {"ttlMs": ttl, "cacheScope": scope}
+    found = caching.told({key: Raw(value) for key, value in said.items() if value is not None})
+    assert found == {"ttlMs": Raw(b"0"), "cacheScope": Raw(b'"private"')}
+
+
 def test_a_legacy_servers_result_tells_a_modern_client_that_it_does_not_hold() -> None:
-    found = caching.dressed(READ, Raw(b'{"contents":[ {"n": 1.0e5} ]}'), modern_client=True)
-    assert json.loads(bytes(found)) == {"contents": [{"n": 1e5}], "ttlMs": 0, "cacheScope": "private"}
-    assert b'[ {"n": 1.0e5} ]' in bytes(found)
+    assert caching.told({"contents": Raw(b"[]")}) == {"ttlMs": Raw(b"0"), "cacheScope": Raw(b'"private"')}
 
 
-@pytest.mark.parametrize("ttl", [b"-1", b'"x"', b"null"])
-def test_a_time_that_must_not_be_told_becomes_none(ttl: bytes) -> None:
-    found = caching.dressed(READ, Raw(b'{"ttlMs":%b,"cacheScope":"public"}' % ttl), modern_client=True)
-    assert json.loads(bytes(found)) == {"ttlMs": 0, "cacheScope": "public"}
-
-
-def test_what_a_modern_server_says_passes_as_the_bytes_it_came_in() -> None:
-    result = Raw(b'{"resultType":"complete","contents":[],"ttlMs": 5 ,"cacheScope":"public"}')
-    assert caching.dressed(READ, result, modern_client=True) is result
-
-
-def test_a_legacy_client_is_told_nothing_of_it() -> None:
-    found = caching.dressed(
-        READ, Raw(b'{"contents":[],"ttlMs":5,"cacheScope":"public"}'), modern_client=False
-    )
-    assert json.loads(bytes(found)) == {"contents": []}
-
-
-@pytest.mark.parametrize("modern", [True, False])
-def test_what_cannot_be_kept_is_left_alone(modern: bool) -> None:
-    for method, result in (("tools/call", b'{"ttlMs":5}'), (READ, b"[]")):
-        raw = Raw(result)
-        assert caching.dressed(method, raw, modern_client=modern) is raw
-    asks = Raw(b'{"resultType":"input_required"}')
-    assert caching.dressed(READ, asks, modern_client=True) is asks
+def test_what_a_server_says_stands() -> None:
+    for text in (b'{"ttlMs":5,"cacheScope":"public"}', b'{"ttlMs":0,"cacheScope":"private"}'):
+        assert caching.told(decode_object(text)) == {}
 
 
 def test_a_kept_result_says_what_is_left_of_its_time() -> None:
