@@ -44,6 +44,8 @@ class _Relay:
     may: May
     heard: float
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Letters are taken at once, and have to be passed on in their order."""
 
 
 class _Far:
@@ -148,15 +150,19 @@ class Relays:
         relay = self._relays.get(number)
         if relay is None or relay.boot != sender:
             return _NO
+        async with relay.turn:
+            return _YES if await self._pass_on(relay, data, last=last) else _NO
+
+    async def _pass_on(self, relay: _Relay, data: bytes, *, last: bool) -> bool:
         relay.heard = self._clock()
-        if not await relay.may():
+        if relay.over.is_set() or not await relay.may():
             relay.over.set()
-            return _NO
+            return False
         relay.writer.begin()  # it may come before the answer that it comes at all
         good = await relay.writer.send(data) if data else True
         if last or not good:
             relay.over.set()
-        return _YES if good else _NO
+        return good
 
 
 def _nothing(session: str, event: EventId, writer: Writer) -> Coroutine[None, None, None] | None:

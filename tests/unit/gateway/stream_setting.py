@@ -40,7 +40,7 @@ class Connection:
     gone: bool = False
     begun: bool = False
     ended: bool = False
-    blocks: list[bytes] = field(default_factory=list[bytes])
+    data: bytearray = field(default_factory=bytearray)
     reading: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -53,14 +53,19 @@ class Connection:
     async def send(self, data: bytes) -> bool:
         if self.gone:
             return False
-        self.blocks += [block for block in data.split(b"\n\n") if block]
+        self.data += data
         await self.reading.wait()
         return not self.gone
 
     def end(self, data: bytes = b"") -> None:
         if not self.gone and not self.ended:
-            self.blocks += [block for block in data.split(b"\n\n") if block]
+            self.data += data
             self.ended = True
+
+    @property
+    def blocks(self) -> list[bytes]:
+        """The events that came whole."""
+        return [block for block in bytes(self.data).split(b"\n\n")[:-1] if block]
 
     @property
     def messages(self) -> list[Any]:

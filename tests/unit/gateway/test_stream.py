@@ -202,7 +202,7 @@ async def test_whatever_happens_the_bounds_hold_the_order_too_and_no_question_is
             stream.resume(last)
             connection = await flow(stream)
             seen += numbers(connection)
-            connection.blocks.clear()
+            connection.data.clear()
             last = 0
             stream.detach(connection, 0.0)
             stream.drop_kept()
