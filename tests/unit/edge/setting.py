@@ -65,6 +65,7 @@ class EdgeSetting:
         return McpEdge(
             made.pipeline, made.endpoints, Guard(listen_host="127.0.0.1"),
             new_id=lambda: next(self._ids), operator=operator,
+            streams=made.built.streams, open_stream=made.pipeline.open_stream,
         )  # fmt: skip
 
     async def close(self) -> None:
@@ -106,6 +107,12 @@ class Got:
         if self.events:
             return json.loads(self.events[-1].removeprefix(b"data: "))
         return json.loads(self.body)
+
+
+def event(block: bytes) -> tuple[str, Any]:
+    """Read an event: its id and its message."""
+    fields = dict(line.split(": ", 1) for line in block.decode().rstrip("\n").split("\n"))
+    return fields.get("id", ""), json.loads(fields["data"]) if fields["data"] else None
 
 
 def modern(method: str, request_id: object = 1, **params: Any) -> tuple[dict[str, str], dict[str, Any]]:
@@ -163,6 +170,18 @@ class Wire:
         """Send a request without a body and read its answer."""
         await self.send(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         return await self.read()
+
+    async def listen(self, session: str, last: str | None = None, **headers: str) -> Got:
+        """Open a session's stream, and read the head of the answer."""
+        whole = {
+            "Host": "127.0.0.1", "Authorization": "ann", "Accept": "text/event-stream",
+            "MCP-Protocol-Version": "2025-11-25", "Mcp-Session-Id": session, **headers,
+        }  # fmt: skip
+        if last is not None:
+            whole["Last-Event-ID"] = last
+        lines = [f"{name}: {value}" for name, value in whole.items() if value != "-"]
+        await self.send("\r\n".join(["GET /mcp HTTP/1.1", *lines, "", ""]).encode("latin-1"))
+        return await self.head()
 
     async def head(self) -> Got:
         """Read the head of an answer."""
