@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
 from msgspec import Raw
 
+from tidegate.channels.channel import Answer as ServerAnswer
+from tidegate.channels.channel import Asked, Notify, Reply
 from tidegate.domain.errors import (
     InvalidParams,
     MethodNotFound,
@@ -30,7 +33,8 @@ from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.seal import Seal, SealBroken
 from tidegate.gateway.task_questions import TaskQuestions
 from tidegate.gateway.view import is_chosen
-from tidegate.protocol import tasks
+from tidegate.protocol import capabilities, tasks
+from tidegate.protocol.capabilities import Offer
 from tidegate.protocol.codec import Object, decode_object, encode
 
 LONGEST_HANDLE = 4096
@@ -73,6 +77,11 @@ class Handle(msgspec.Struct, frozen=True, array_like=True):
     def origin(self) -> Origin:
         """Where the task is."""
         return Origin(self.server, self.sharing, self.workload, self.tool)
+
+    @property
+    def offer(self) -> Offer:
+        """What the workload was offered, as its key says."""
+        return capabilities.parse(self.sharing.partition("+")[2] or "none")
 
     @property
     def target(self) -> Target:
@@ -202,12 +211,40 @@ class Tasks:
         self._note(method, origin, fields)
         return renamed
 
-    def told(self, call: Call, origin: Origin, method: str, params: Object) -> Object:
-        """Give what a server tells or asks during a call, with handles for its task ids."""
-        return tasks.in_params(method, params, self._renaming(call, origin))
+    def asked(self, call: Call, handle: Handle | None, asked: Asked) -> Asked:
+        """Give what takes a server's questions during a call, with the client's handle for the task's id.
 
-    def answered(self, call: Call, result: Raw) -> Raw:
-        """Give a client's answer to a server's question, with the server's own task id for a handle."""
+        `handle` is the one that the call named, if any.
+        """
+        if handle is None:
+            return asked
+
+        def related(method: str, params: Object, answer: ServerAnswer) -> bool:
+            try:
+                told = tasks.in_params(method, params, self._renaming(call, handle.origin))
+            except UpstreamProtocolError:
+                return False
+
+            def back(reply: Reply) -> None:
+                answer(reply if reply.result is None else Reply(self._answered(call, reply.result), None))
+
+            return asked(method, told, back)
+
+        return related
+
+    def notify(self, call: Call, handle: Handle | None, notify: Notify) -> Notify:
+        """Give what takes a server's notifications during a call, likewise."""
+        if handle is None:
+            return notify
+
+        def related(method: str, params: Object) -> None:
+            with suppress(UpstreamProtocolError):
+                notify(method, tasks.in_params(method, params, self._renaming(call, handle.origin)))
+
+        return related
+
+    def _answered(self, call: Call, result: Raw) -> Raw:
+        """Give a client's answer to a question, with the server's own id for a handle."""
 
         def back(text: str) -> str | None:
             try:

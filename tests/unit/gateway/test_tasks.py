@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 from msgspec import Raw
 
 from tests.unit.fleet.setting import spec
 from tests.unit.gateway.hearing import ROLES, Ears, Json, principal
+from tidegate.channels.channel import Reply
 from tidegate.domain.endpoint import EndpointSpec
 from tidegate.domain.errors import (
     InvalidParams,
@@ -23,10 +25,10 @@ from tidegate.domain.principal import Principal
 from tidegate.domain.server import Remote, ServerSpec, Sharing
 from tidegate.gateway.call import Call
 from tidegate.gateway.inquiries import ASKED_BY
-from tidegate.gateway.tasks import LIFETIME, LONGEST_HANDLE, Origin
+from tidegate.gateway.tasks import LIFETIME, LONGEST_HANDLE, Handle, Origin
 from tidegate.protocol import tasks as wire
 from tidegate.protocol.capabilities import Offer
-from tidegate.protocol.codec import Object, decode_object
+from tidegate.protocol.codec import Object, decode_object, decode_value, encode
 
 ANN, BOB = principal("ann"), principal("bob")
 ORIGIN = Origin("one", "shared", "tg-one-1", "slow")
@@ -208,26 +210,81 @@ async def test_a_modern_client_has_only_the_methods_of_the_extension(ears: Ears,
         ears.tasks.open(ask(ears, made(ears), method=method))
 
 
+async def experimental(ears: Ears, who: Principal = ANN) -> tuple[Call, Handle, str]:
+    """Have a legacy client ask for the result of a task that it made."""
+    call = await legacy_call(ears, "tools/call", who, name="one__slow", task={})
+    text = plain(ears.tasks.out(call, ORIGIN, raw({"task": {"taskId": "t1"}})))["task"]["taskId"]
+    call = await legacy_call(ears, "tasks/result", who, taskId=text)
+    return call, ears.tasks.open(call), text
+
+
+def related(task: str) -> Json:
+    return {"_meta": {wire.RELATED: {"taskId": task}}}
+
+
 async def test_a_result_and_questions_of_a_task_are_related_to_it_by_the_same_handle(ears: Ears) -> None:
-    call = await legacy_call(ears, "tools/call", name="one__slow", task={})
-    handle = plain(ears.tasks.out(call, ORIGIN, raw({"task": {"taskId": "t1"}})))["task"]["taskId"]
-    call = await legacy_call(ears, "tasks/result", taskId=handle)
-    theirs = {"_meta": {wire.RELATED: {"taskId": "t1"}}}
-    ours = {"_meta": {wire.RELATED: {"taskId": handle}}}
-    assert plain(ears.tasks.out(call, ORIGIN, raw({"content": [], **theirs}))) == {"content": [], **ours}
-    params = decode_object(json.dumps({"message": "?", **theirs}).encode())
-    told = ears.tasks.told(call, ORIGIN, "elicitation/create", params)
-    assert json.loads(bytes(told["_meta"])) == ours["_meta"]
-    assert plain(ears.tasks.answered(call, raw({"action": "accept", **ours}))) == {
-        "action": "accept",
-        **theirs,
-    }
+    call, handle, text = await experimental(ears)
+    found = plain(ears.tasks.out(call, ORIGIN, raw({"content": [], **related("t1")})))
+    assert found == {"content": [], **related(text)}
+    heard: list[Json] = []
+    answers: list[Reply] = []
+
+    def asked(method: str, params: Object, answer: Callable[[Reply], None]) -> bool:
+        heard.append(cast("Json", decode_value(encode(params))))
+        answer(Reply(raw({"action": "accept", **related(text)}), None))
+        answer(Reply(None, Raw(b"{}")))
+        return True
+
+    question = decode_object(json.dumps({"message": "?", **related("t1")}).encode())
+    assert ears.tasks.asked(call, handle, asked)("elicitation/create", question, answers.append)
+    assert heard == [{"message": "?", **related(text)}]
+    assert plain(cast("Raw", answers[0].result)) == {"action": "accept", **related("t1")}
+    assert answers[1].error == Raw(b"{}")
+    ears.tasks.notify(call, handle, lambda _, params: asked("", params, answers.append))("m", question)
+    assert heard[1] == {"message": "?", **related(text)}
 
 
 async def test_an_answer_related_to_a_strangers_task_reaches_the_server_without_that(ears: Ears) -> None:
-    call = await legacy_call(ears, "tasks/result", BOB, taskId="x")
-    answer = raw({"action": "accept", "_meta": {wire.RELATED: {"taskId": made(ears)}, "x": 1}})
-    assert plain(ears.tasks.answered(call, answer)) == {"action": "accept", "_meta": {"x": 1}}
+    call, handle, _ = await experimental(ears, BOB)
+    stranger = raw({"action": "accept", "_meta": {wire.RELATED: {"taskId": made(ears)}, "x": 1}})
+    answers: list[Reply] = []
+
+    def asked(method: str, params: Object, answer: Callable[[Reply], None]) -> bool:
+        answer(Reply(stranger, None))
+        return True
+
+    ears.tasks.asked(call, handle, asked)("elicitation/create", {}, answers.append)
+    assert plain(cast("Raw", answers[0].result)) == {"action": "accept", "_meta": {"x": 1}}
+
+
+async def test_a_question_about_no_sound_task_is_not_passed_on(ears: Ears) -> None:
+    call, handle, _ = await experimental(ears)
+    odd = decode_object(json.dumps(related("t" * 257)).encode())
+    heard: list[str] = []
+
+    def asked(method: str, params: Object, answer: object) -> bool:
+        heard.append(method)
+        return True
+
+    assert not ears.tasks.asked(call, handle, asked)("elicitation/create", odd, lambda _: None)
+    ears.tasks.notify(call, handle, lambda method, _: heard.append(method))("notifications/progress", odd)
+    assert heard == []
+
+
+async def test_a_call_about_no_task_has_its_questions_as_they_are(ears: Ears) -> None:
+    def asked(method: str, params: Object, answer: object) -> bool:
+        return True
+
+    def notify(method: str, params: Object) -> None: ...
+
+    assert ears.tasks.asked(tool_call(ears), None, asked) is asked
+    assert ears.tasks.notify(tool_call(ears), None, notify) is notify
+
+
+async def test_a_handle_says_what_its_workload_was_offered(ears: Ears) -> None:
+    for offer in (Offer.NONE, Offer.FORM | Offer.ROOTS):
+        handle = made(ears, origin=Origin("one", "k" + offer.suffix, "tg-1", "slow"))
+        assert ears.tasks.open(ask(ears, handle)).offer == offer
 
 
 async def test_an_inlined_result_is_renamed_on_its_way(ears: Ears) -> None:
