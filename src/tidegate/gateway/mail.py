@@ -31,6 +31,8 @@ _OUTBOX = 1024
 _AT_ONE_TIME = 256
 """Letters that are being worked on."""
 _BOXES, _GATEWAYS = "mail/", "gateway/"
+_ALL = "*"
+"""Names every gateway but the sender."""
 
 Take = Callable[[str, bytes], Awaitable[bytes]]
 """Takes a letter: who sent it, and what it says. Gives what a request is answered with."""
@@ -71,6 +73,14 @@ class Mail:
             StateError: it is too large.
         """
         return self._send(boot, _Letter(kind, next(self._numbers), payload=payload))
+
+    def post_all(self, kind: str, payload: bytes) -> bool:
+        """Send a letter that nobody waits for to every other gateway. False where too many wait to be sent.
+
+        Raises:
+            StateError: it is too large.
+        """
+        return self._send(_ALL, _Letter(kind, next(self._numbers), payload=payload))
 
     async def request(self, boot: str, kind: str, payload: bytes, timeout: float) -> bytes:
         """Send a letter and give its answer.
@@ -159,9 +169,12 @@ class Mail:
         while True:
             boot, letter = await self._outbox.get()
             try:
-                if await self.alive(boot):  # nobody takes what is sent to one that is gone
-                    key = f"{_BOXES}{boot}/{self.boot}/{letter.number:012x}"
-                    await self._state.put(key, msgspec.msgpack.encode(letter), expires=_KEPT)
+                for each in await self.others() if boot == _ALL else [boot]:
+                    if boot == _ALL or await self.alive(
+                        each
+                    ):  # nobody takes what is sent to one that is gone
+                        key = f"{_BOXES}{each}/{self.boot}/{letter.number:012x}"
+                        await self._state.put(key, msgspec.msgpack.encode(letter), expires=_KEPT)
             except StateError as error:
                 log().error("state.failed", reason=str(error))
 

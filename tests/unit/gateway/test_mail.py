@@ -12,7 +12,7 @@ from tests.unit.gateway.stream_setting import settled
 from tidegate.domain.errors import GatewayUnreachable, InvalidParams, StateError
 from tidegate.extensions.state.memory import MemoryState
 from tidegate.extensions.state.sqlite import SQLITE, SqliteSettings
-from tidegate.gateway.mail import ALIVE, LARGEST, Mail
+from tidegate.gateway.mail import ALIVE, LARGEST, Mail, Take
 from tidegate.ports.extension import Surroundings
 from tidegate.ports.state import State
 from tidegate.testing.loop_time import LoopTime
@@ -78,6 +78,24 @@ async def test_letters_come_in_the_order_of_their_sender_and_once(opened: Open, 
     await settled(lambda: len(came) == 100)
     assert came == [b"%d" % number for number in range(100)]
     assert await state.scan("mail/") == []
+
+
+async def test_a_letter_to_all_comes_to_every_other_gateway(opened: Open) -> None:
+    mails, came = [opened(boot) for boot in ("one", "two", "three")], list[str]()
+
+    def taking(boot: str) -> Take:
+        async def take(sender: str, payload: bytes) -> bytes:
+            came.append(boot)
+            return b""
+
+        return take
+
+    for mail in mails:
+        mail.on("note", taking(mail.boot))
+        await mail.announce()
+    assert mails[0].post_all("note", b"x")
+    await settled(lambda: len(came) == 2)
+    assert sorted(came) == ["three", "two"]
 
 
 async def test_everyone_else_is_asked_and_those_that_do_not_answer_are_left_out(
