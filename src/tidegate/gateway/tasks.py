@@ -211,17 +211,17 @@ class Tasks:
         self._note(method, origin, fields)
         return renamed
 
-    def asked(self, call: Call, handle: Handle | None, asked: Asked) -> Asked:
-        """Give what takes a server's questions during a call, with the client's handle for the task's id.
+    def asked(self, call: Call, origin: Origin | None, asked: Asked) -> Asked:
+        """Give what takes a server's questions during a call, with handles for its task ids.
 
-        `handle` is the one that the call named, if any.
+        `origin` is where the task is that the call is about, or may become; None where that is none.
         """
-        if handle is None:
+        if origin is None:
             return asked
 
         def related(method: str, params: Object, answer: ServerAnswer) -> bool:
             try:
-                told = tasks.in_params(method, params, self._renaming(call, handle.origin))
+                told = tasks.in_params(method, params, self._renaming(call, origin))
             except UpstreamProtocolError:
                 return False
 
@@ -232,14 +232,14 @@ class Tasks:
 
         return related
 
-    def notify(self, call: Call, handle: Handle | None, notify: Notify) -> Notify:
+    def notify(self, call: Call, origin: Origin | None, notify: Notify) -> Notify:
         """Give what takes a server's notifications during a call, likewise."""
-        if handle is None:
+        if origin is None:
             return notify
 
         def related(method: str, params: Object) -> None:
             with suppress(UpstreamProtocolError):
-                notify(method, tasks.in_params(method, params, self._renaming(call, handle.origin)))
+                notify(method, tasks.in_params(method, params, self._renaming(call, origin)))
 
         return related
 

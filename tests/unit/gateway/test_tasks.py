@@ -236,11 +236,11 @@ async def test_a_result_and_questions_of_a_task_are_related_to_it_by_the_same_ha
         return True
 
     question = decode_object(json.dumps({"message": "?", **related("t1")}).encode())
-    assert ears.tasks.asked(call, handle, asked)("elicitation/create", question, answers.append)
+    assert ears.tasks.asked(call, handle.origin, asked)("elicitation/create", question, answers.append)
     assert heard == [{"message": "?", **related(text)}]
     assert plain(cast("Raw", answers[0].result)) == {"action": "accept", **related("t1")}
     assert answers[1].error == Raw(b"{}")
-    ears.tasks.notify(call, handle, lambda _, params: asked("", params, answers.append))("m", question)
+    ears.tasks.notify(call, handle.origin, lambda _, params: asked("", params, answers.append))("m", question)
     assert heard[1] == {"message": "?", **related(text)}
 
 
@@ -253,7 +253,7 @@ async def test_an_answer_related_to_a_strangers_task_reaches_the_server_without_
         answer(Reply(stranger, None))
         return True
 
-    ears.tasks.asked(call, handle, asked)("elicitation/create", {}, answers.append)
+    ears.tasks.asked(call, handle.origin, asked)("elicitation/create", {}, answers.append)
     assert plain(cast("Raw", answers[0].result)) == {"action": "accept", "_meta": {"x": 1}}
 
 
@@ -266,8 +266,10 @@ async def test_a_question_about_no_sound_task_is_not_passed_on(ears: Ears) -> No
         heard.append(method)
         return True
 
-    assert not ears.tasks.asked(call, handle, asked)("elicitation/create", odd, lambda _: None)
-    ears.tasks.notify(call, handle, lambda method, _: heard.append(method))("notifications/progress", odd)
+    assert not ears.tasks.asked(call, handle.origin, asked)("elicitation/create", odd, lambda _: None)
+    ears.tasks.notify(call, handle.origin, lambda method, _: heard.append(method))(
+        "notifications/progress", odd
+    )
     assert heard == []
 
 
@@ -279,6 +281,15 @@ async def test_a_call_about_no_task_has_its_questions_as_they_are(ears: Ears) ->
 
     assert ears.tasks.asked(tool_call(ears), None, asked) is asked
     assert ears.tasks.notify(tool_call(ears), None, notify) is notify
+
+
+async def test_a_notice_before_the_answer_names_the_task_as_the_answer_will(ears: Ears) -> None:
+    call = await legacy_call(ears, "tools/call", name="one__slow", task={})
+    heard: list[Object] = []
+    notify = ears.tasks.notify(call, ORIGIN, lambda _, params: heard.append(params))
+    notify("notifications/tasks/status", decode_object(b'{"taskId":"t1","status":"working"}'))
+    found = plain(ears.tasks.out(call, ORIGIN, raw({"task": {"taskId": "t1"}})))
+    assert json.loads(bytes(heard[0]["taskId"])) == found["task"]["taskId"]
 
 
 async def test_a_handle_says_what_its_workload_was_offered(ears: Ears) -> None:
