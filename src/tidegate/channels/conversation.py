@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from tidegate.channels.channel import ChannelEvents, Outbound, Reply
 from tidegate.channels.deadlines import Deadlines, Pauses
-from tidegate.channels.inbox import Inbox, id_prefix, with_token
+from tidegate.channels.inbox import LISTEN, Inbox, id_prefix, with_token
 from tidegate.domain.errors import ChannelFailure, ChannelTimeout, UpstreamProtocolError
 from tidegate.protocol.client import Dress, Inbound, answers, cancelled, decode_inbound, split_batch
 from tidegate.protocol.codec import encode_notification
@@ -54,8 +54,8 @@ class Conversation:
 
     @property
     def in_flight(self) -> int:
-        """How many requests wait for an answer."""
-        return len(self._waiting)
+        """How many requests wait for an answer; a subscription waits for none."""
+        return sum(1 for each in self._waiting.values() if each.outbound.method != LISTEN)
 
     def expect(self, outbound: Outbound, *, quiet: bool = False) -> Waiting:
         """Make an id for a request and wait for its answer from now on."""

@@ -14,7 +14,7 @@ from tidegate.channels.errands import Errands
 from tidegate.channels.exchange import HttpCall, RequestHeaders, read_session
 from tidegate.channels.handshake import Patience
 from tidegate.channels.http.messages import HttpRequest, HttpResponse
-from tidegate.channels.inbox import Dropped, Inbox, id_prefix, with_token
+from tidegate.channels.inbox import LISTEN, Dropped, Inbox, id_prefix, with_token
 from tidegate.channels.listening import listen, resume
 from tidegate.channels.place import HttpPlace
 from tidegate.channels.watching import Watching, opened
@@ -178,8 +178,8 @@ class StreamableHttpChannel:
 
     @property
     def in_flight(self) -> int:
-        """How many requests wait for an answer."""
-        return len(self._calls)
+        """How many requests wait for an answer; a subscription waits for none."""
+        return sum(1 for each in self._calls.values() if each.outbound.method != LISTEN)
 
     @property
     def dropped(self) -> Dropped:

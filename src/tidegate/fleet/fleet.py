@@ -219,13 +219,14 @@ class Fleet:
             for key in [key for key in pool.workloads if key.partition("+")[0] == sharing]:
                 pool.discard(pool.workloads[key])
 
-    def to_ask(self, server: str, *, private: bool) -> Workload | None:
-        """Give a ready workload for a question whose answer everybody is shown.
+    def to_ask(self, server: str, *, private: bool, offer: str = NO_OFFER) -> Workload | None:
+        """Give a ready workload for a question whose answer everybody is shown whose clients offer the same.
 
         One that belongs to a principal or session only with `private`: what it answers may be about them.
         """
         pool = self.pools.get(server)
-        ready = [] if pool is None else [w for w in pool.workloads.values() if w.channel is not None]
+        everything = () if pool is None else pool.workloads.values()
+        ready = [w for w in everything if w.channel is not None and w.offer == offer]
         shared = pool is not None and pool.spec.sharing is Sharing.SHARED
         common = next((w for w in ready if shared or w.sharing == UNCLAIMED), None)
         if common is None and private:

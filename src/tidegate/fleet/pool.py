@@ -352,6 +352,7 @@ class Pool:
         """Let each have the workloads to itself from now on, so that the next question finds whose it is."""
         if not self.exclusive:
             log().warning("workload.contended", workload=workload.identity.id)
+            self._record(workload, "contended")
             self.make_exclusive()
             self._watcher.remember_pool(self)
 

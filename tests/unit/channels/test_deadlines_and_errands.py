@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tidegate.channels.deadlines import Deadlines
+from tidegate.channels.deadlines import LONGEST_PAUSE, Deadlines, Pauses
 from tidegate.channels.errands import Errands
 from tidegate.channels.inbox import id_prefix
 from tidegate.testing.scripted import until
@@ -102,3 +102,28 @@ async def test_closing_waits_no_longer_than_it_may():
 def test_an_epoch_that_could_be_mistaken_is_refused(epoch: str):
     with pytest.raises(ValueError, match="letters and digits"):
         id_prefix(epoch)
+
+
+def test_a_deadline_is_put_off_by_the_time_that_questions_were_open_and_questions_at_once_count_once():
+    pauses = Pauses()
+    assert pauses.more(5) == 0
+    pauses.begin(10)
+    pauses.begin(12)
+    pauses.end(15)
+    pauses.end(20)
+    pauses.begin(30)
+    pauses.end(35)
+    assert pauses.more(60) == 15
+    assert pauses.more(75) == 0
+    assert pauses.granted == 15
+
+
+def test_while_a_question_is_open_there_is_always_more_time_but_not_for_ever():
+    pauses, now, ends = Pauses(), 100.0, 100.5
+    pauses.begin(now)
+    looks = 0
+    while more := pauses.more(ends):
+        ends += more
+        looks += 1
+    assert LONGEST_PAUSE <= ends - now <= LONGEST_PAUSE + 2
+    assert looks <= LONGEST_PAUSE + 1

@@ -185,3 +185,31 @@ async def test_log_messages_on_the_servers_own_stream_reach_the_only_one_they_ca
         await asking.finish("a")
         await asking.finish("b")
         await asyncio.gather(first, second)
+
+
+async def test_a_flood_on_the_servers_own_stream_is_bounded_and_harms_no_call():
+    asking, client = Asking(), Client()
+    async with channel_to(asking.server) as it:
+        call = await call_of(it, asking, "a", client)
+        await until(lambda: asking.own is not None)
+        assert asking.own is not None
+        for n in range(1000):
+            await asking.own.event({"jsonrpc": "2.0", "id": f"q{n}", "method": ASK})
+            await asking.own.event({"jsonrpc": "2.0", "id": f"e0-{n}", "result": {}})
+        await until(lambda: it.channel.dropped.unknown == 1000)
+        assert len(client.asked) == 64
+        assert it.channel.dropped.requests == 1000 - 64
+        await asking.finish("a")
+        assert result_of(await call) == {"of": "a"}
+        assert it.events.closed == []
+
+
+async def test_a_clients_notification_is_posted_to_a_legacy_server_and_to_no_modern_one():
+    changed = "notifications/roots/list_changed"
+    for modern in (False, True):
+        server = McpServer(modern=modern)
+        async with channel_to(server, listening=False) as it:
+            assert it.channel.tell(Outbound(changed, holder="a")) is not modern
+            if not modern:
+                await until(lambda server=server: bool(server.heard(changed)))
+        assert len(server.heard(changed)) == (0 if modern else 1)

@@ -151,6 +151,7 @@ async def test_a_server_whose_question_could_be_anothers_has_one_holder_at_a_tim
     setting = await fleet(spec("one"))
     await contended(setting, time)
     assert setting.fleet.pools["one"].exclusive
+    assert setting.records.of("one").count("contended") == 1
     one, two = Client("h1"), Client("h2")
     first = await lease(setting, one)
     call = begin(first, one)
