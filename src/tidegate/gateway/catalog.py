@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from tidegate.domain.server import ServerSpec, Transport
 from tidegate.domain.target import LISTED, Kind
+from tidegate.domain.workload import NO_OFFER
 from tidegate.fleet.fleet import Fleet
 from tidegate.fleet.workload import Workload
 from tidegate.gateway.definitions import LISTS, Definitions, DefinitionStore
@@ -21,6 +23,8 @@ from tidegate.telemetry import log
 
 __all__ = ["LISTS_SIZE", "PAGE", "Catalog", "Endpoint", "Entry"]
 
+_LABELS = 16
+"""Views of one endpoint for clients that offer servers something."""
 _SETTLE = 0.05
 """Seconds to wait for further changes before views are built anew."""
 
@@ -76,6 +80,7 @@ class Catalog:
         self._tasks = [asyncio.create_task(self._build_when_dirty(), name="catalog builder")]
         for name, lister in self._listers.items():
             self._tasks.append(asyncio.create_task(lister.keep(), name=f"catalog lister {name}"))
+            self._tasks.append(asyncio.create_task(lister.offers.keep(), name=f"catalog learner {name}"))
 
     async def close(self) -> None:
         """Stop keeping them."""
@@ -87,17 +92,17 @@ class Catalog:
     # -- FleetEvents --------------------------------------------------------------------------
 
     def server_ready(self, server: str) -> None:
-        """Read what it offers (again): it may be another version of itself."""
-        lister = self._listers.get(server)
-        if lister is not None:
-            lister.want()
+        """Do nothing: `workload_ready` says which workload it was."""
 
     def server_changed(self, server: str) -> None:
         """Mark what it offers as available or not."""
         self._dirty.set()
 
     def workload_ready(self, workload: Workload) -> None:
-        """Pass on."""
+        """Read what the server offers (again), since it may be another version of itself, and pass on."""
+        lister = self._listers.get(workload.spec.name)
+        if lister is not None and (workload.offer == NO_OFFER or lister.definitions is None):
+            lister.want()
         if self.ready is not None:
             self.ready(workload)
 
@@ -108,19 +113,20 @@ class Catalog:
         kinds, lister = CHANGES.get(method), self._listers.get(server)
         if kinds is not None and lister is not None:
             lister.want(kinds)
+            lister.offers.changed(workload.offer)
 
     # -- endpoints ----------------------------------------------------------------------------
 
-    def _asked(self, endpoint: Endpoint) -> None:
+    def _asked(self, endpoint: Endpoint, label: str) -> None:
         for server in endpoint.spec.servers:
             lister = self._listers.get(server)
             if lister is not None:
-                lister.asked()
+                lister.asked(label)
 
-    def _holds(self, endpoint: Endpoint, kind: Kind) -> int:
+    def _holds(self, endpoint: Endpoint, label: str, kind: Kind) -> int:
         """Give for how long a list holds: as long as the one of its parts that holds least."""
         listers = [self._listers.get(server) for server in endpoint.spec.servers]
-        return min((0 if lister is None else lister.holds(kind) for lister in listers), default=0)
+        return min((0 if lister is None else lister.holds(kind, label) for lister in listers), default=0)
 
     # -- supervisor ---------------------------------------------------------------------------
 
@@ -137,12 +143,13 @@ class Catalog:
     async def _build(self) -> None:
         for endpoint in self.endpoints.values():
             parts = [self._part(name) for name in endpoint.spec.servers]
-            view, changed = await asyncio.to_thread(_build, endpoint.view, parts)
+            views, changed = await asyncio.to_thread(_build, endpoint, parts)
+            view = views.pop(NO_OFFER)
             for reason in view.dropped:
                 if reason not in self._said:
                     self._said.add(reason)
                     log().warning("server.degraded", endpoint=endpoint.path, reason=reason)
-            endpoint.show(view)
+            endpoint.show(view, views)
             if self.changed is not None:
                 for kind in changed:
                     self.changed(endpoint.path, kind)
@@ -161,6 +168,19 @@ class Catalog:
         return Part(server, definitions, None, state, unread, mirrored)
 
 
-def _build(before: View, parts: Sequence[Part]) -> tuple[View, Sequence[Kind]]:
-    view = build(before.spec, parts)
-    return view, view.changed_since(before)
+def _build(endpoint: Endpoint, parts: Sequence[Part]) -> tuple[dict[str, View], Sequence[Kind]]:
+    """Build the views of an endpoint by label, and tell of which kinds they are others than before."""
+    views = {NO_OFFER: build(endpoint.spec, parts)}
+    labels = {label for part in parts if part.definitions for label in part.definitions.offers}
+    for label in sorted(labels)[:_LABELS]:
+        offered = [_offered(part, label) for part in parts]
+        if any(part is not common for part, common in zip(offered, parts, strict=True)):
+            views[label] = build(endpoint.spec, offered)
+    before = endpoint.views
+    changed = [view.changed_since(before.get(label, before[NO_OFFER])) for label, view in views.items()]
+    return views, [kind for kind in LISTED if any(kind in each for each in changed)]
+
+
+def _offered(part: Part, label: str) -> Part:
+    definitions = None if part.definitions is None else part.definitions.offered(label)
+    return part if definitions is part.definitions else replace(part, definitions=definitions)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import msgspec
 from msgspec import Raw
@@ -87,6 +87,29 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class Delta:
+    """What a legacy server lists otherwise to a client that offers it something."""
+
+    more: tuple[Definition, ...] = ()
+    """Further ones, and those that are defined otherwise."""
+    without: frozenset[str] = frozenset()
+    """Names of those that are not there."""
+
+    @classmethod
+    def between(cls, common: Sequence[Definition], offered: Sequence[Definition]) -> Delta:
+        """Compare what is listed to everybody with what is listed for an offer."""
+        known = {each.name: each.fields for each in common}
+        more = tuple(each for each in offered if known.get(each.name) != each.fields)
+        return cls(more, frozenset(known).difference(each.name for each in offered))
+
+    def apply(self, common: Sequence[Definition]) -> tuple[Definition, ...]:
+        """Give what is listed for the offer."""
+        other = {each.name: each for each in self.more}
+        kept = [other.pop(each.name, each) for each in common if each.name not in self.without]
+        return (*kept, *other.values())
+
+
+@dataclass(frozen=True, slots=True)
 class Definitions:
     """What one server offers, as far as it is known."""
 
@@ -97,6 +120,20 @@ class Definitions:
     """What the server declared."""
     modern: bool = False
     """Whether it is of the era of 2026-07-28."""
+    offers: Mapping[str, Mapping[Kind, Delta]] = field(default_factory=dict[str, "Mapping[Kind, Delta]"])
+    """By the label of what its clients offer it: what is then listed otherwise, where that is known."""
+
+    def offered(self, label: str) -> Definitions:
+        """Give what is listed to clients of a label; the same object where that is what all others get."""
+        deltas = {kind: delta for kind, delta in self.offers.get(label, {}).items() if delta != Delta()}
+        if not deltas:
+            return self
+        others = {
+            kind: replace(listed, items=deltas[kind].apply(listed.items))
+            for kind, listed in self.lists.items()
+            if kind in deltas
+        }
+        return replace(self, lists={**self.lists, **others})
 
     @property
     def tools(self) -> tuple[Definition, ...]:
@@ -230,8 +267,29 @@ def _encode(definitions: Definitions) -> bytes:
             "instructions": definitions.instructions,
             "capabilities": definitions.capabilities,
             "modern": definitions.modern,
+            "offers": {label: _encode_deltas(deltas) for label, deltas in definitions.offers.items()},
         }
     )
+
+
+def _encode_deltas(deltas: Mapping[Kind, Delta]) -> dict[str, object]:
+    return {
+        kind.value: {
+            LISTS[kind].key: [each.fields for each in delta.more],
+            "without": sorted(delta.without),
+        }
+        for kind, delta in deltas.items()
+    }
+
+
+def _decode_deltas(kept: Object) -> dict[Kind, Delta]:
+    deltas: dict[Kind, Delta] = {}
+    for kind in LISTED:
+        if kind in kept:
+            page = decode_object(kept[kind])
+            without = msgspec.convert(decode_value(page.get("without", Raw(b"[]"))), frozenset[str])
+            deltas[kind] = Delta(_listed(kind, page).items, without)
+    return deltas
 
 
 def _decode(data: bytes) -> Definitions:
@@ -243,9 +301,11 @@ def _decode(data: bytes) -> Definitions:
         raise ParseFailure("written by another version")
     kept = _object(whole.get("lists"))
     lists = {kind: _listed(kind, decode_object(kept[kind])) for kind in LISTED if kind in kept}
-    return Definitions(
-        lists, said, _object(whole.get("capabilities")), bytes(whole.get("modern", b"")) == b"true"
-    )
+    offers = {
+        label: _decode_deltas(decode_object(deltas)) for label, deltas in _object(whole.get("offers")).items()
+    }
+    modern = bytes(whole.get("modern", b"")) == b"true"
+    return Definitions(lists, said, _object(whole.get("capabilities")), modern, offers)
 
 
 def _listed(kind: Kind, page: Object) -> Listed:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
-from tidegate.access.authorize import ROLES, Authorizer
+from tidegate.access.authorize import Authorizer
 from tidegate.domain.endpoint import EndpointSpec, Names
 from tidegate.domain.errors import InvalidParams
 from tidegate.domain.principal import Principal
 from tidegate.domain.target import Decision, Kind, Target
-from tidegate.gateway import lists, offering
-from tidegate.gateway.definitions import LISTS
-from tidegate.gateway.lists import Pages
-from tidegate.gateway.view import SERVERS, Entry, View, instructions, is_chosen
+from tidegate.domain.workload import NO_OFFER
+from tidegate.gateway import lists
+from tidegate.gateway.shown import Shown
+from tidegate.gateway.view import Entry, View, is_chosen
 from tidegate.protocol import uris
-from tidegate.protocol.capabilities import UI_EXTENSION
+from tidegate.protocol.capabilities import Offer
 from tidegate.protocol.renaming import Renaming, uri_in
 
-_ROLES_KEPT = 256
 _FOUND = 1024
 """Entries of unlisted URIs that are kept, so that equal requests are for the very same target."""
 _SEEN = 1024
@@ -33,14 +32,13 @@ class Endpoint:
         self.spec = spec
         self.path = spec.path
         self.authorizer = authorizer
-        self.view = View(spec)
-        self.asked: Callable[[], None] = lambda: None
-        """Told whenever a list is asked for."""
-        self.holds: Callable[[Kind], int] = lambda _: 0
-        """Gives for how many milliseconds a list holds."""
-        self._pages = Pages()
-        self._known: dict[frozenset[str], frozenset[str]] = {}
-        self._offered: dict[tuple[frozenset[str], bool], dict[str, object]] = {}
+        self.asked: Callable[[str], None] = lambda _: None
+        """Told whenever a list is asked for, with the label of what the client offers."""
+        self.holds: Callable[[str, Kind], int] = lambda _, __: 0
+        """Gives for how many milliseconds a list holds for clients of a label."""
+        self._shown = Shown(View(spec), authorizer)
+        self._wider: dict[str, Shown] = {}
+        """By label: for clients to whom some legacy server lists something else, since they offer it more."""
         self._found: OrderedDict[tuple[Kind, str], Entry] = OrderedDict()
         self._seen: dict[str, OrderedDict[str, None]] = {name: OrderedDict() for name in spec.servers}
         self._prefixed = spec.names is Names.PREFIXED
@@ -50,11 +48,20 @@ class Endpoint:
             for name in spec.servers
         }
 
-    def show(self, view: View) -> None:
-        """Serve a new view."""
-        self.view = view
-        self._pages.forget()
-        self._known, self._offered = {}, {}
+    @property
+    def view(self) -> View:
+        """What is shown to clients that offer nothing."""
+        return self._shown.view
+
+    @property
+    def views(self) -> Mapping[str, View]:
+        """All views, by the label of what clients offer."""
+        return {NO_OFFER: self.view, **{label: shown.view for label, shown in self._wider.items()}}
+
+    def show(self, view: View, wider: Mapping[str, View] | None = None) -> None:
+        """Serve new views."""
+        self._shown = Shown(view, self.authorizer)
+        self._wider = {label: Shown(each, self.authorizer) for label, each in (wider or {}).items()}
         self._found.clear()
 
     # -- names --------------------------------------------------------------------------------
@@ -68,7 +75,7 @@ class Endpoint:
         Raises:
             InvalidParams: it has none that it may see.
         """
-        entry = self.view.of(kind).get(shown) or self._find(kind, shown)
+        entry = self.view.of(kind).get(shown) or self._offered(kind, shown) or self._find(kind, shown)
         if entry is not None:
             decision = self.authorizer.decide(principal, entry.target)
             if decision.allowed:
@@ -94,6 +101,14 @@ class Endpoint:
         links.move_to_end(uri)
         if len(links) > _SEEN:
             links.popitem(last=False)
+
+    def _offered(self, kind: Kind, shown: str) -> Entry | None:
+        """Give what is listed to some clients only; for others its server refuses it itself."""
+        for each in self._wider.values():
+            entry = each.view.of(kind).get(shown)
+            if entry is not None:
+                return entry
+        return None
 
     def _find(self, kind: Kind, shown: str) -> Entry | None:
         if kind is Kind.TOOL:
@@ -130,126 +145,53 @@ class Endpoint:
             for server in servers:
                 if shown in self._seen[server]:
                     return server, shown
-        having = [name for name in servers if self._has_resources(name)]
+        having = [name for name in servers if self.view.has_resources(name)]
         if len(servers) == 1 and self._may_have(servers[0]):
             having = list(servers)
         return (having[0], shown) if len(having) == 1 else None
 
-    def _has_resources(self, server: str) -> bool:
-        definitions = self.view.definitions.get(server)
-        return definitions is not None and definitions.declares(Kind.RESOURCE)
-
     def _may_have(self, server: str) -> bool:
-        return server not in self.view.definitions or self._has_resources(server)
+        return server not in self.view.definitions or self.view.has_resources(server)
 
     # -- what is told -------------------------------------------------------------------------
 
-    def list(self, kind: Kind, principal: Principal, cursor: str | None, *, modern: bool) -> bytes:
-        """Give the encoded result of a list from `cursor` on.
+    def list(
+        self,
+        kind: Kind,
+        principal: Principal,
+        cursor: str | None,
+        *,
+        modern: bool,
+        offer: Offer = Offer.NONE,
+    ) -> bytes:
+        """Give the encoded result of a list from `cursor` on, to a client that offers servers `offer`.
 
         Raises:
             InvalidParams: the cursor was never given.
         """
         offset = lists.offset_of(kind, cursor)
-        self.asked()
-        key = principal.roles, kind, offset, modern  # rules ask for roles only
-        page = self._pages.get(key)
-        if page is None:
-            page = self._page(kind, principal, offset, modern)
-            self._pages.put(key, page)
-        if not modern:
-            return page
-        holds = 0 if self._missing(kind, principal) else self.holds(kind)
-        return b'%b,"ttlMs":%d}' % (page, holds)
+        label = offer.label
+        self.asked(label)
+        return self._shown_for(label).page(
+            kind, principal, offset, modern=modern, holds=partial(self.holds, label)
+        )
 
     def instructions(self, principal: Principal) -> str | None:
         """Give the merged instructions of the servers that a principal may know of."""
-        return instructions(self.view, self._known_to(principal)) if self.view.said else None
+        return self._shown.instructions(principal)
 
     def capabilities(self, principal: Principal, *, modern: bool) -> dict[str, object]:
         """Give what the servers that a principal may reach can do."""
-        key = principal.roles, modern
-        found = self._offered.get(key)
-        if found is None:
-            if len(self._offered) >= _ROLES_KEPT:
-                self._offered.clear()
-            may = self._known_to(principal)
-            reached = [name for name in self.spec.servers if name in may]
-            known = [name for name in reached if name in self.view.definitions]
-            found = self._offered[key] = offering.merge(
-                [(self.view.definitions[name], self._reached(principal, name)) for name in known],
-                unknown=len(known) < len(reached),
-                modern=modern,
-            )
-        return found
+        return self._shown.capabilities(principal, modern=modern)
 
     def extension_server(self, principal: Principal, extensions: Collection[str]) -> str | None:
         """Give the server whose extension's methods a client means that has `extensions`, where it is one only."""
-        shared = set(extensions) - {UI_EXTENSION, offering.TASKS_EXTENSION}
-        known = self._known_to(principal)
-        having = [
-            name
-            for name, definitions in self.view.definitions.items()
-            if name in known and not shared.isdisjoint(definitions.part("extensions"))
-        ]
-        return having[0] if len(having) == 1 else None
+        return self._shown.extension_server(principal, extensions)
 
     @property
     def kept(self) -> int:
         """Bytes of the encoded lists that are kept."""
-        return self._pages.size
+        return self._shown.kept + sum(shown.kept for shown in self._wider.values())
 
-    def _page(self, kind: Kind, principal: Principal, offset: int, modern: bool) -> bytes:
-        decide = self.authorizer.decide
-        entries = self.view.of(kind).values()
-        allowed = [entry.encoded for entry in entries if decide(principal, entry.target).allowed]
-        rest: dict[str, object] = {}
-        missing = self._missing(kind, principal)
-        if missing:
-            rest["_meta"] = {SERVERS: missing}
-        if not modern:
-            return lists.page(kind, allowed, offset, rest) + b"}"
-        public = kind in self.view.public and self.authorizer.same_for_all and principal.roles & ROLES
-        rest |= {"resultType": "complete", "cacheScope": "public" if public else "private"}
-        return lists.page(kind, allowed, offset, rest)
-
-    def _missing(self, kind: Kind, principal: Principal) -> dict[str, object]:
-        missing = self.view.missing.get(kind)
-        if not missing:
-            return {}
-        known = self._known_to(principal)
-        return {server: why for server, why in missing.items() if server in known}
-
-    def _known_to(self, principal: Principal) -> frozenset[str]:
-        """Give the servers of which a principal may have something; the others look as if they were not."""
-        found = self._known.get(principal.roles)
-        if found is None:
-            if len(self._known) >= _ROLES_KEPT:
-                self._known.clear()
-            found = self._known[principal.roles] = self._find_known(principal)
-        return found
-
-    def _find_known(self, principal: Principal) -> frozenset[str]:
-        decide, listed, known = self.authorizer.decide, set[str](), set[str]()
-        for entries in self.view.shown.values():
-            for entry in entries.values():
-                server = entry.target.server
-                listed.add(server)
-                if server not in known and decide(principal, entry.target).allowed:
-                    known.add(server)
-        others = (name for name in self.spec.servers if name not in listed or self._has_resources(name))
-        return frozenset({*known, *(name for name in others if self._may_reach(principal, name, listed))})
-
-    def _may_reach(self, principal: Principal, server: str, listed: Collection[str] = ()) -> bool:
-        # What is not listed can be read of a server that lists something else.
-        kind = Kind.RESOURCE if server in listed else None
-        return self.authorizer.may_reach(principal, server, kind)
-
-    def _reached(self, principal: Principal, server: str) -> Collection[str]:
-        """Give the capabilities of lists that a server has and the rules leave a principal."""
-        definitions = self.view.definitions[server]
-        return {
-            form.capability
-            for kind, form in LISTS.items()
-            if definitions.declares(kind) and self.authorizer.may_reach(principal, server, kind)
-        }
+    def _shown_for(self, label: str) -> Shown:
+        return self._wider.get(label, self._shown)

@@ -13,10 +13,12 @@ from dataclasses import replace
 
 from tidegate.domain.server import ServerSpec
 from tidegate.domain.target import LISTED, Kind
+from tidegate.domain.workload import NO_OFFER
 from tidegate.fleet.fleet import Fleet
 from tidegate.fleet.workload import Workload
 from tidegate.gateway.definitions import LISTS, Definitions, DefinitionStore, Listed
 from tidegate.gateway.listing import fetch, introduced
+from tidegate.gateway.offers import Offers
 from tidegate.telemetry import log
 
 RELIST = 1.0
@@ -60,7 +62,7 @@ class Lister:
         self.definitions: Definitions | None = None
         self.unread: dict[Kind, str] = {}
         """Why a kind could not be read, or not again."""
-        self._spec = spec
+        self.spec = spec
         self._fleet = fleet
         self._store = store
         self._changed = changed
@@ -75,27 +77,31 @@ class Lister:
         self._retry: dict[Kind, float] = {}
         """When a kind that could not be read is tried again."""
         self._asked = float("-inf")
+        self.offers = Offers(self, fleet, one_principal=one_principal)
+        """What it lists otherwise to clients that offer it something."""
 
     async def load(self) -> None:
         """Take what was known before."""
-        self.definitions = await self._store.load(self._spec)
+        self.definitions = await self._store.load(self.spec)
 
     def want(self, kinds: Collection[Kind] = LISTED) -> None:
         """Have kinds read."""
         self._wanted.update(kinds)
         self._wakened.set()
 
-    def asked(self) -> None:
-        """Learn that somebody asked for a list of this server."""
+    def asked(self, label: str = NO_OFFER) -> None:
+        """Learn that a client asked for a list of this server, and the label of what it offers servers."""
         self._asked = now = self._time()
         if self._due and min(self._due.values()) <= now:
             self._wakened.set()
+        if label != NO_OFFER:
+            self.offers.asked(label)
 
-    def holds(self, kind: Kind) -> int:
-        """Give for how many milliseconds what is known of a kind holds."""
+    def holds(self, kind: Kind, label: str = NO_OFFER) -> int:
+        """Give for how many milliseconds what is known of a kind holds for clients of a label."""
         definitions = self.definitions
         listed = None if definitions is None else definitions.lists.get(kind)
-        if definitions is None or listed is None or kind in self.unread:
+        if definitions is None or listed is None or kind in self.unread or self.offers.lacks(label):
             return 0
         if not definitions.declares(kind):
             return LONGEST
@@ -117,7 +123,7 @@ class Lister:
                 try:
                     await self._read(kinds)
                 except Exception as error:  # noqa: BLE001 - a supervisor: one server's oddity must not stop its list for good
-                    log().error("supervisor.failed", server=self._spec.name, exc_info=error)
+                    log().error("supervisor.failed", server=self.spec.name, exc_info=error)
             await asyncio.sleep(RELIST)  # notices in the meantime become one
 
     def _patience(self) -> float | None:
@@ -144,30 +150,30 @@ class Lister:
         if workload is None or workload.channel is None or not kinds:
             return
         before, begun = self.definitions, self._time()
-        self._show(introduced(workload.channel, before))
+        self.show(introduced(workload.channel, before))
 
         def took(kind: Kind, listed: Listed | str) -> None:
             if isinstance(listed, str):
                 self._retry[kind] = self._time() + LIST_AGAIN
-                log().warning("server.list_failed", server=self._spec.name, kind=kind.value, reason=listed)
+                log().warning("server.list_failed", server=self.spec.name, kind=kind.value, reason=listed)
                 self._miss(kind, f"its {LISTS[kind].key} could not be read: {listed}")
             elif self.definitions is not None:
                 self._note(kind, listed, begun)
                 self._miss(kind, None)
-                self._show(replace(self.definitions, lists={**self.definitions.lists, kind: listed}))
+                self.show(replace(self.definitions, lists={**self.definitions.lists, kind: listed}))
 
         offered = self.definitions
         declared = [kind for kind in LISTED if kind in kinds and offered and offered.declares(kind)]
         await fetch(workload.channel, declared, took)
         if self.definitions is not None:
             counts = {LISTS[kind].key: len(self.definitions.of(kind)) for kind in declared}
-            log().info("server.listed", server=self._spec.name, **counts)
+            log().info("server.listed", server=self.spec.name, **counts)
             if self.definitions != before:
-                await self._store.save(workload.spec, self.definitions)
+                await self.save()
 
     def _whom_to_ask(self, kinds: set[Kind]) -> tuple[Workload | None, set[Kind]]:
         # Once they are known, no principal's own workload tells the others what a server offers.
-        name = self._spec.name
+        name = self.spec.name
         workload = self._fleet.to_ask(name, private=self._one_principal)
         if workload is not None:
             return workload, kinds
@@ -195,7 +201,13 @@ class Lister:
             self.unread[kind] = reason
         self._changed()
 
-    def _show(self, definitions: Definitions) -> None:
+    def show(self, definitions: Definitions) -> None:
+        """Have other definitions shown."""
         if self.definitions != definitions:
             self.definitions = definitions
             self._changed()
+
+    async def save(self) -> None:
+        """Keep what is known for the next gateway."""
+        if self.definitions is not None:
+            await self._store.save(self.spec, self.definitions)

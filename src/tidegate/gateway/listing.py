@@ -42,6 +42,7 @@ def introduced(channel: Channel, before: Definitions | None) -> Definitions:
         upstream.instructions,
         decode_object(upstream.capabilities),
         upstream.era == "modern",
+        {} if before is None else before.offers,
     )
     none = {kind: Listed() for kind in LISTED if not definitions.declares(kind)}
     return replace(definitions, lists={**definitions.lists, **none})

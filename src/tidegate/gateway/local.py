@@ -119,7 +119,8 @@ class LocalAnswers:
         raw = call.params.get("cursor")
         cursor = None if raw is None or bytes(raw) == b"null" else decode_text(raw) or ""
         kind, modern = _LISTS[call.method], call.inbound.modern
-        return _result(call, call.endpoint.list(kind, call.principal, cursor, modern=modern))
+        listed = call.endpoint.list(kind, call.principal, cursor, modern=modern, offer=call.offer)
+        return _result(call, listed)
 
 
 def _instructions(call: Call) -> dict[str, object]:

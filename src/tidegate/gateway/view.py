@@ -94,6 +94,11 @@ class View:
         """The tools by their shown names."""
         return self.of(Kind.TOOL)
 
+    def has_resources(self, server: str) -> bool:
+        """Tell whether a server is known to have resources."""
+        definitions = self.definitions.get(server)
+        return definitions is not None and definitions.declares(Kind.RESOURCE)
+
     def changed_since(self, before: View) -> tuple[Kind, ...]:
         """Give the kinds of which another list is shown than before."""
         return tuple(kind for kind in LISTED if _encodings(self, kind) != _encodings(before, kind))

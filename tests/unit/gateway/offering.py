@@ -11,10 +11,12 @@ from tests.unit.fleet.setting import Setting, spec
 from tidegate.access.authorize import Authorizer
 from tidegate.domain.endpoint import EndpointSpec
 from tidegate.domain.principal import Principal
+from tidegate.domain.server import Sharing
 from tidegate.domain.target import Kind
 from tidegate.gateway.catalog import Catalog
 from tidegate.gateway.definitions import LISTS, DefinitionStore
 from tidegate.gateway.endpoint import Endpoint
+from tidegate.protocol.capabilities import Offer
 from tidegate.testing.fake_runtime import Pipes
 from tidegate.testing.loop_time import LoopTime
 from tidegate.testing.scripted import until
@@ -50,8 +52,13 @@ class Offering:
         """Methods that are not answered."""
         self.endless: set[str] = set()
         """Methods whose lists have always one more page."""
+        self.for_forms: Sequence[str | Json] | None = None
+        """Its tools for clients that show forms, where they are others."""
+        self.told: list[Json] = []
+        """Client capabilities of each handshake."""
         self.asked: list[str] = []
         self._pipes: list[Pipes] = []
+        self._forms: dict[str, bool] = {}
 
     def notify(self, method: str) -> None:
         """Send a notification from every workload."""
@@ -65,6 +72,7 @@ class Offering:
     async def __call__(self, pipes: Pipes) -> int:
         """Run one workload."""
         self._pipes.append(pipes)
+        self._forms[pipes.identity.id] = False
         reading = asyncio.create_task(self._read(pipes))
         await pipes.closing.wait()
         reading.cancel()
@@ -89,13 +97,17 @@ class Offering:
                 % (json.dumps(head["id"]).encode(), self.raw[method])
             )
             return
-        result = self._result(method, message.get("params") or {})
+        params = message.get("params") or {}
+        if method == "initialize":
+            self.told.append(params["capabilities"])
+            self._forms[pipes.identity.id] = "elicitation" in params["capabilities"]
+        result = self._result(method, params, forms=self._forms[pipes.identity.id])
         if method in self.errors or result is None:
             self._say(pipes, {**head, "error": {"code": self.errors.get(method, -32601), "message": "no"}})
         else:
             self._say(pipes, {**head, "result": result})
 
-    def _result(self, method: str, params: Json) -> Json | None:
+    def _result(self, method: str, params: Json, *, forms: bool) -> Json | None:
         info = {"name": "offering", "version": "1"}
         if method == "server/discover" and self.modern:
             return {
@@ -109,6 +121,8 @@ class Offering:
             return {} if method in ("ping", "subscriptions/listen") else None
         form = LISTS[_BY_METHOD[method]]
         given = self.lists.get(form.key, ())
+        if forms and form.key == "tools" and self.for_forms is not None:
+            given = self.for_forms
         items = [{form.name: each} if isinstance(each, str) else each for each in given]
         if method in self.endless:
             at = int(params.get("cursor") or 0)
@@ -123,7 +137,8 @@ class Cataloged:
     """A catalog over offering servers."""
 
     def __init__(self, servers: dict[str, Any], time: LoopTime, **more: Any) -> None:
-        specs = [spec(name) for name in servers]
+        sharing = more.pop("sharing", Sharing.PRINCIPAL)
+        specs = [spec(name, sharing=sharing) for name in servers]
         self.names = tuple(servers)
         endpoints = more.pop("endpoints", None) or [EndpointSpec("/mcp", self.names)]
         options = {key: more.pop(key) for key in ("one_principal",) if key in more}
@@ -159,6 +174,11 @@ class Cataloged:
     def shown(self, kind: Kind) -> set[str]:
         """Give what the first endpoint shows of a kind."""
         return set(self.endpoint.view.of(kind))
+
+    def offered(self, offer: Offer) -> list[str]:
+        """Give the tools that a client is shown that offers something."""
+        listed = json.loads(self.endpoint.list(Kind.TOOL, USER, None, modern=False, offer=offer))
+        return [each["name"] for each in listed["tools"]]
 
     def result(
         self, kind: Kind, who: Principal = USER, *, modern: bool = True, cursor: str | None = None

@@ -361,11 +361,11 @@ def test_a_list_is_public_only_where_every_server_says_so_and_all_roles_see_the_
 def test_how_long_a_list_holds_is_said_anew_each_time_and_not_at_all_where_something_is_missing() -> None:
     made = endpoint(part("one", tools=["t"]))
     for left in (5000, 4000, 0):
-        made.holds = {TOOL: left}.__getitem__
+        made.holds = lambda _label, _kind, left=left: left
         assert listed(made, TOOL)["ttlMs"] == left
         assert "ttlMs" not in listed(made, TOOL, modern=False)
     broken = endpoint(part("one", tools=["t"], unavailable="exited"))
-    broken.holds = lambda _: 5000
+    broken.holds = lambda _label, _kind: 5000
     assert listed(broken, TOOL)["ttlMs"] == 0
 
 
