@@ -1,0 +1,62 @@
+"""Legacy calls under way, for a `notifications/cancelled` to find: here, or at a gateway that shares the state.
+
+A notification of a session cancels that session's calls only. Modern clients cancel by closing the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from tidegate.gateway.call import Call
+from tidegate.gateway.mail import Mail
+
+_CANCEL = "call/cancel"
+_LONGEST_ID = 256
+"""Bytes of a request id that are taken (`protocol.codec`)."""
+
+_Key = tuple[str, bytes]
+
+
+class Running:
+    """The calls of legacy sessions by session and request id."""
+
+    def __init__(self, mail: Mail | None = None) -> None:
+        """`mail` is the way to the gateways that share the state store, where there are any."""
+        self._calls: dict[_Key, asyncio.Task[None]] = {}
+        self._mail = mail
+        if mail is not None:
+            mail.on(_CANCEL, self._hear)
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def begin(self, call: Call) -> None:
+        """Let a call be found, also while it waits for a workload."""
+        if call.session is not None and call.task is not None:
+            self._calls[call.session.key, bytes(call.inbound.message.id or b"")] = call.task
+
+    def end(self, call: Call) -> None:
+        """Let it be found no more."""
+        if call.session is not None:
+            key = call.session.key, bytes(call.inbound.message.id or b"")
+            if self._calls.get(key) is call.task:  # an id may be in use twice
+                self._calls.pop(key, None)
+
+    def cancel(self, notification: Call) -> None:
+        """Cancel the call that a client's `notifications/cancelled` names, wherever it is."""
+        session, named = notification.session, notification.inbound.message.params.get("requestId")
+        if session is None or named is None or len(named) > _LONGEST_ID:
+            return
+        key = session.key, bytes(named)
+        if not self._cancel(key) and self._mail is not None:
+            self._mail.post_all(_CANCEL, msgspec.msgpack.encode(key))
+
+    def _cancel(self, key: _Key) -> bool:
+        task = self._calls.get(key)
+        return task is not None and task.cancel()
+
+    async def _hear(self, sender: str, letter: bytes) -> bytes:
+        self._cancel(msgspec.msgpack.decode(letter, type=_Key))
+        return b""
