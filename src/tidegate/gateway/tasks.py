@@ -101,6 +101,13 @@ class _Shown:
     """Key of the legacy session that was told of it last."""
 
 
+Made = Callable[[Call, Handle, str, "float | None"], None]
+"""Learns that a call became a task: its handle, how that is shown, and for how many seconds the task is kept."""
+
+
+def _nothing(call: Call, handle: Handle, text: str, kept: float | None) -> None: ...
+
+
 _Place = tuple[str, str, str, str]
 """Server, sharing key, workload, the server's id."""
 
@@ -111,6 +118,7 @@ class Tasks:
     def __init__(self, seal: Seal, clock: Callable[[], float]) -> None:
         """`clock` gives seconds and never goes back."""
         self.questions = TaskQuestions()
+        self.made: Made = _nothing
         self._seal = seal
         self._clock = clock
         self._known: OrderedDict[_Place, dict[tuple[str, str], _Shown]] = OrderedDict()
@@ -167,15 +175,16 @@ class Tasks:
         """Give the params of a `tools/call` as a server of an era gets them, as far as `task` goes.
 
         Raises:
-            MethodNotFound: the client asks for a task that the tool cannot become (2025-11-25,
-                basic/utilities/tasks, Tool-Level Negotiation).
+            MethodNotFound: the client asks for a task, which this endpoint has, but not of this tool (2025-11-25,
+                basic/utilities/tasks, Tool-Level Negotiation). Where it has none, asking is of no effect.
         """
         if "task" not in params:
             return params
         if not call.inbound.modern and tasks.augmented(params):
-            if era == "modern" or not possible(spec):
+            if era == "legacy" and possible(spec):
+                return params
+            if "tasks" in call.endpoint.capabilities(call.principal, modern=False):
                 raise MethodNotFound("this tool cannot be called as a task")
-            return params
         return {name: value for name, value in params.items() if name != "task"}
 
     # -- results ------------------------------------------------------------------------------
@@ -208,7 +217,7 @@ class Tasks:
         renamed = tasks.in_result(method, result, self._renaming(call, origin), inlined)
         if method == "tasks/result" and inlined is not None:
             renamed = inlined(renamed)
-        self._note(method, origin, fields)
+        self._note(call, method, origin, fields)
         return renamed
 
     def asked(self, call: Call, origin: Origin | None, asked: Asked) -> Asked:
@@ -333,10 +342,15 @@ class Tasks:
         bound = _bound(call.principal, call.endpoint)
         return self._seal.seal("task", msgspec.msgpack.encode(handle), bound=bound)
 
-    def _note(self, method: str, origin: Origin, fields: Object) -> None:
+    def _note(self, call: Call, method: str, origin: Origin, fields: Object) -> None:
         task = tasks.created(fields) if method == "tools/call" else tasks.named(fields)
-        if task and method:
-            self._progress(_place(origin, task), fields)
+        if not task or not method:
+            return
+        place = _place(origin, task)
+        self._progress(place, fields)
+        shown = self._known.get(place, {}).get((call.principal.key, call.endpoint.path))
+        if method == "tools/call" and shown is not None:
+            self.made(call, shown.handle, shown.text, tasks.state(fields)[1])
 
     def _progress(self, place: _Place, fields: Object) -> None:
         server, sharing, _, task = place

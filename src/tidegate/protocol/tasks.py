@@ -22,7 +22,7 @@ LONGEST = 256
 TERMINAL = frozenset({"completed", "failed", "cancelled"})
 MODERN_METHODS = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
 LEGACY_METHODS = frozenset({"tasks/get", "tasks/result", "tasks/cancel"})
-"""Without `tasks/list`: the ids of a server that many use are not one client's to see."""
+"""Those about one task."""
 NOTICES = frozenset({"notifications/tasks", "notifications/tasks/status"})
 REQUIRED: dict[str, object] = {"extensions": {EXTENSION: {}}}
 """`data.requiredCapabilities` where the extension is needed and was not declared."""

@@ -13,6 +13,7 @@ from msgspec import Raw
 
 from tests.unit.fleet.setting import spec
 from tidegate.access.authorize import Authorizer
+from tidegate.channels.channel import Outbound, Reply
 from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
 from tidegate.domain.errors import ChannelFailure, Refusal, ServerUnavailable, Unauthenticated
 from tidegate.domain.principal import Principal
@@ -26,6 +27,7 @@ from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.seal import Seal
 from tidegate.gateway.sessions import Session, Sessions
 from tidegate.gateway.subscriptions import Subscriptions
+from tidegate.gateway.task_list import TaskList
 from tidegate.gateway.tasks import Tasks
 from tidegate.gateway.view import View
 from tidegate.ports.identity import Credentials, Vouched
@@ -38,7 +40,7 @@ Json = dict[str, Any]
 KEY = bytes(range(32))
 CAPABILITIES = (
     b'{"tools":{"listChanged":true},"resources":{"subscribe":true,"listChanged":true},'
-    b'"extensions":{"io.modelcontextprotocol/tasks":{}}}'
+    b'"extensions":{"io.modelcontextprotocol/tasks":{}},"tasks":{"requests":{"tools":{"call":{}}}}}'
 )
 ROLES = (Rule(Effect.DENY, frozenset({"barred"})), Rule(Effect.ALLOW, frozenset({"user"})))
 
@@ -56,6 +58,9 @@ class WatchChannel:
         self.asked: list[tuple[set[str], set[str]]] = []
         """What was asked for, each time."""
         self.refuses: set[str] = set()
+        self.questions: list[Outbound] = []
+        self.answers: dict[str, Json | ChannelFailure] = {}
+        """By task: how it is."""
         self.failing: ChannelFailure | None = None
         self.silent = asyncio.Event()
         self.silent.set()
@@ -64,6 +69,16 @@ class WatchChannel:
     def watched(self) -> set[str]:
         """What it tells of now."""
         return set() if not self.asked else set().union(*self.asked[-1]) - self.refuses
+
+    async def ask(self, outbound: Outbound) -> Reply:
+        """As `Channel.ask`."""
+        self.questions.append(outbound)
+        answer = self.answers.get(json.loads(bytes(outbound.params["taskId"])))
+        if isinstance(answer, ChannelFailure):
+            raise answer
+        if answer is None:
+            return Reply(None, Raw(b'{"code":-32602,"message":"no such task"}'))
+        return Reply(Raw(json.dumps(answer).encode()), None)
 
     async def watch(self, uris: frozenset[str], tasks: frozenset[str]) -> None:
         """As `Channel.watch`."""
@@ -179,6 +194,7 @@ class Ears:
         self.streams = FakeStreams()
         self.sessions = Sessions({KEY[:4]: KEY}, KEY[:4], self.state, self.now)
         self.tasks = Tasks(Seal({KEY[:4]: KEY}, KEY[:4], self.now), self.time)
+        self.list = TaskList(cast("Any", self.fleet), self.state, self.tasks, self.now)
         self.revoked: set[str] = set()
         self.subscriptions = Subscriptions(
             cast("Any", self.fleet), self.state, self.tasks, self.streams, self.endpoints,

@@ -24,8 +24,10 @@ from tidegate.domain.errors import (
 from tidegate.domain.principal import Principal
 from tidegate.domain.server import Remote, ServerSpec, Sharing
 from tidegate.gateway.call import Call
+from tidegate.gateway.definitions import Definitions
 from tidegate.gateway.inquiries import ASKED_BY
 from tidegate.gateway.tasks import LIFETIME, LONGEST_HANDLE, Handle, Origin
+from tidegate.gateway.view import View
 from tidegate.protocol import tasks as wire
 from tidegate.protocol.capabilities import Offer
 from tidegate.protocol.codec import Object, decode_object, decode_value, encode
@@ -407,6 +409,13 @@ async def test_a_legacy_client_asks_for_a_task_where_its_server_may_have_them(ea
         with pytest.raises(MethodNotFound) as caught:
             ears.tasks.augment(call, declared, era, whole)
         assert caught.value.code == -32601
+
+
+async def test_asking_for_a_task_is_of_no_effect_where_the_endpoint_declares_none(ears: Ears) -> None:
+    without = {"one": Definitions(capabilities=decode_object(b'{"tools":{}}'))}
+    ears.endpoints["/mcp"].show(View(ears.endpoints["/mcp"].spec, definitions=without))
+    call = await legacy_call(ears, "tools/call", task={})
+    assert ears.tasks.augment(call, ears.specs[0], "modern", params(task={})).keys() == {"name"}
 
 
 async def test_a_call_that_asks_for_no_task_stays_as_it_is(ears: Ears) -> None:
