@@ -11,6 +11,7 @@ from tests.unit.gateway.offering import Offering
 from tests.unit.gateway.setting import OPEN, GatewaySetting, Told
 from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
 from tidegate.protocol import revisions
+from tidegate.testing.fake_runtime import Pipes
 from tidegate.testing.scripted import until
 
 Json = dict[str, Any]
@@ -22,15 +23,20 @@ async def opened(gateway: OPEN, server: Offering, **more: Any) -> GatewaySetting
     return await gateway(spec("one"), servers={"one": server}, wait=["one__t"], **more)
 
 
-async def read(made: GatewaySetting, uri: str) -> Told:
-    """Read a resource as a modern client."""
-    meta = {revisions.META_VERSION: revisions.MODERN, revisions.META_CAPABILITIES: {}}
+async def read(made: GatewaySetting, uri: str, **params: Any) -> Told:
+    """Read a resource as a modern client that has roots."""
+    meta = {revisions.META_VERSION: revisions.MODERN, revisions.META_CAPABILITIES: {"roots": {}}}
     headers = {
         b"mcp-protocol-version": revisions.MODERN.encode(),
         b"mcp-method": b"resources/read",
         b"mcp-name": uri.encode(),
     }
-    body = {"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": {"uri": uri, "_meta": meta}}
+    body = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "resources/read",
+        "params": {"uri": uri, "_meta": meta, **params},
+    }
     return await made.send(made.call(headers, body, "ann"))
 
 
@@ -79,6 +85,35 @@ async def test_a_resource_that_its_server_does_not_have_is_32602_with_its_uri(
     assert told.error["code"] == -32602
     if not modern:
         assert told.error["data"] == {"uri": "a://one__gone"}
+
+
+class Curious(Offering):
+    """Asks for roots before it lets `a://x` be read; what it gives holds for a minute, for all."""
+
+    def _answer(self, pipes: Pipes, message: Json) -> None:
+        if message["method"] == "resources/read":
+            params = message["params"]
+            result: Json = {"resultType": "complete", "contents": [], "ttlMs": 60_000, "cacheScope": "public"}
+            if params["uri"] == "a://x" and "inputResponses" not in params:
+                result = {"resultType": "input_required", "inputRequests": {"r": {"method": "roots/list"}}}
+            self._say(pipes, {"jsonrpc": "2.0", "id": message["id"], "result": result})
+        else:
+            super()._answer(pipes, message)
+
+
+async def test_the_result_of_a_retry_is_not_kept_and_another_is(gateway: OPEN) -> None:
+    server = Curious(ALL, modern=True, tools=["t"], resources=["a://x", "a://y"])
+    made = await opened(gateway, server)
+    asked = (await read(made, "a://one__x")).result
+    assert asked["resultType"] == "input_required"
+    again: Json = {"inputResponses": {"r": {"roots": []}}}
+    again |= {"requestState": asked["requestState"]} if "requestState" in asked else {}
+    assert (await read(made, "a://one__x", **again)).result["resultType"] == "complete"
+    assert (await read(made, "a://one__x")).result["resultType"] == "input_required"
+    before = server.count("resources/read")
+    for _ in range(2):
+        assert (await read(made, "a://one__y")).result["resultType"] == "complete"
+    assert server.count("resources/read") == before + 1
 
 
 @pytest.mark.parametrize("uri", ["a://nobody__x", "nonsense", "", "a://one__x\n", "a:" + "x" * 5000])

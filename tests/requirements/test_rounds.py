@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.fleet.setting import spec
-from tests.unit.gateway.asking import AskingServer
+from tests.unit.gateway.asking import FORM, AskingServer
 from tests.unit.gateway.offering import Offering
 from tests.unit.gateway.setting import OPEN, GatewaySetting
 from tests.unit.gateway.test_questions_of_servers import EVERYTHING, expected, opened, person, retry
@@ -87,6 +87,25 @@ async def test_a_modern_client_is_sent_no_request_whatever_its_server_asks(gatew
         assert told.result["resultType"] == "input_required"
         again = await ask_modern(made, kind, **retry(told))
         assert (told.notified, again.notified) == ([], [])
+
+
+class Fickle(AskingServer):
+    """Gives its question up, and answers the call."""
+
+    async def _call_legacy(self, pipes: Any, params: Json, waiting: Any) -> Json:
+        for message in (
+            {"id": "q", "method": "elicitation/create", "params": FORM},
+            {"method": "notifications/cancelled", "params": {"requestId": "q"}},
+        ):
+            self._say(pipes, {"jsonrpc": "2.0", **message})
+        return {"result": {"content": []}}
+
+
+async def test_a_modern_client_is_told_of_no_cancellation_of_what_it_never_got(gateway: OPEN) -> None:
+    made = await gateway(spec("one"), servers={"one": Fickle()}, wait=["one__form"])
+    told = await ask_modern(made, "form")
+    assert told.result["resultType"] in ("complete", "input_required")
+    assert told.notified == []
 
 
 @pytest.mark.parametrize("wanted", [None, "info", "error"])

@@ -114,6 +114,28 @@ async def test_a_legacy_answer_is_one_json_object_or_a_stream(listen: Listen) ->
     assert isinstance(json.loads(got.body), dict)
 
 
+async def test_one_path_takes_post_and_get(listen: Listen) -> None:
+    edge = await listen()
+    session = (await edge.gateway.client()).session
+    for accepted, status, content in (
+        ("text/event-stream", 200, "text/event-stream"),
+        ("application/json", 406, "application/json"),
+    ):
+        wire = await edge.connect()
+        lines = [
+            "GET /mcp HTTP/1.1",
+            "Host: 127.0.0.1",
+            "Authorization: ann",
+            f"Accept: {accepted}",
+            f"Mcp-Session-Id: {session}",
+            "MCP-Protocol-Version: 2025-11-25",
+        ]
+        await wire.send("\r\n".join([*lines, "", ""]).encode())
+        got = await wire.head()
+        assert (got.status, got.headers["content-type"].partition(";")[0]) == (status, content)
+        await wire.close()
+
+
 async def test_a_legacy_ping_is_answered_with_an_empty_result(gateway: OPEN) -> None:
     client = await (await gateway()).client()
     assert (await client.ask("ping")).result == {}
