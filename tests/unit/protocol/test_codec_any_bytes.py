@@ -27,8 +27,10 @@ BOUNDED = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 KEYS = st.sampled_from(
-    ["jsonrpc", "id", "method", "params", "result", "error", "_meta", "name", "arguments", "Name", "paramſ", "a"]
-) | st.text(max_size=4)  # fmt: skip
+    ["jsonrpc", "id", "method", "params", "result", "error", "_meta", "name", "arguments", "Name", "paramſ", "a",
+     "uri", "taskId", "content", "", 'q"\\/', "ä\u2028", "\x7f"]
+)  # fmt: skip
+WORDS = st.sampled_from(["", "x", "2.0", "a://b", 'q"\\/', "ä", "\u2028\x7f", "\U0001f600", "\ud800", "-0"])
 
 
 @st.composite
@@ -53,7 +55,7 @@ def texts(draw: st.DrawFn) -> bytes:
         if kind in "al":
             return "[" + ",".join(value(depth - 1) for _ in range(draw(st.integers(0, 3)))) + blank() + "]"
         if kind == "s":
-            return word(draw(st.text(max_size=5)))
+            return word(draw(WORDS))
         return draw(
             st.sampled_from(["0", "-0", "1.50", "1E+2", "9" * 30, "true", "null", "1e999", "01", "1.", "tru"])
         )
@@ -80,11 +82,11 @@ def test_any_bytes_are_read_as_they_must_be(reader: str, data: bytes) -> None:
     READERS[reader](data)
 
 
-@pytest.mark.parametrize("reader", ["message", "server", "batch", "introduction", "result", "params"])
 @BOUNDED
 @given(data=texts())
-def test_any_text_like_json_is_read_as_another_reader_reads_it(reader: str, data: bytes) -> None:
-    READERS[reader](data)
+def test_any_text_like_json_is_read_as_another_reader_reads_it(data: bytes) -> None:
+    for reader in ("message", "server", "batch", "introduction", "result", "params"):
+        READERS[reader](data)
 
 
 BEYOND_ASCII = pytest.mark.xfail(
