@@ -23,6 +23,7 @@ def test_a_table_says_of_each_run_how_it_ended() -> None:
         Outcome("a", [{"id": "x", "status": "SUCCESS"}, {"id": "y", "status": "WARNING"}]),
         Outcome("b", [{"id": "x", "status": "SUCCESS"}, {"id": "y", "status": "FAILURE"}]),
         Outcome("c", [{"id": "x", "status": "SKIPPED"}]),
+        Outcome("c", [{"id": "x", "status": "INFO"}]),
         Outcome("d", []),
         Outcome("e", [{"id": "x", "status": "SUCCESS"}], status=1),
     ]
@@ -30,6 +31,7 @@ def test_a_table_says_of_each_run_how_it_ended() -> None:
         "passed (1), 1 warned",
         "**failed** (1 of 2)",
         "skipped by the suite",
+        "nothing to check",
         "**failed** (0 of 1)",
         "**failed** (1 of 1)",
     ]
