@@ -59,15 +59,19 @@ class Watcher(Protocol):
 
 
 class Lease:
-    """The right to one place on a channel, for one call. Released once."""
+    """The right to one place on a channel, for one call. Released once.
 
-    __slots__ = ("_party", "_pool", "_turns", "channel", "workload")
+    One without a holder is the gateway's own, to watch for changes: it takes no turn, and nobody waits for it.
+    """
+
+    __slots__ = ("_held", "_party", "_pool", "_turns", "channel", "workload")
 
     def __init__(
         self,
         workload: Workload,
         channel: Channel,
         pool: Pool,
+        held: bool,
         turns: Turns | None,
         party: Party | None = None,
     ) -> None:
@@ -75,8 +79,11 @@ class Lease:
         self.workload = workload
         self.channel = channel
         self._pool = pool
+        self._held = held
         self._turns = turns
         self._party = party
+        if not held:
+            workload.own += 1
         if party is not None:
             workload.callers.append(party)
         workload.in_flight += 1
@@ -95,7 +102,9 @@ class Lease:
         workload.last_used = self._pool.clock()
         if self._party is not None:
             workload.callers.remove(self._party)
-        if self._turns is not None:
+        if not self._held:
+            workload.own -= 1
+        elif self._turns is not None:
             self._turns.leave()
         elif workload.turns is not None:
             workload.turns.other_left()
@@ -168,10 +177,10 @@ class Pool:
         workload = self.workloads.get(sharing)
         if workload is None or workload.channel is None or self.losses.concern(sharing, asker):
             return None
-        turns = workload.turns
+        turns = workload.turns if holder else None
         if turns is not None and not turns.enter(holder):
             return None
-        return Lease(workload, workload.channel, self, turns)
+        return Lease(workload, workload.channel, self, holder != "", turns)
 
     async def lease(
         self,
@@ -201,13 +210,13 @@ class Pool:
         turns: Turns | None = None
         ends = self.clock() + timeout
         try:
-            while workload.turns is not turns or workload.channel is None:
-                if workload.turns is not turns:
+            while (holder and workload.turns is not turns) or workload.channel is None:
+                if holder and workload.turns is not turns:
                     turns = await self._take_turn(workload, holder, ends)
                 else:
                     await self._wait_ready(workload, party, ends)
             self._tell_loss(sharing, asker)
-            return Lease(workload, workload.channel, self, turns, party)
+            return Lease(workload, workload.channel, self, holder != "", turns, party)
         except BaseException:
             if turns is not None:
                 turns.leave()
@@ -236,7 +245,7 @@ class Pool:
         self.exclusive = True
         for workload in self.workloads.values():
             if workload.turns is None:
-                workload.turns = Turns(workload.in_flight, self.clock)
+                workload.turns = Turns(workload.in_flight - workload.own, self.clock)
 
     def discard(self, workload: Workload) -> None:
         """End a workload in the background."""

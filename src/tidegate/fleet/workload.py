@@ -124,6 +124,8 @@ class Workload:
         self.channel: Channel | None = None
         self.facts: Mapping[str, str] = {}
         self.in_flight = 0
+        self.own = 0
+        """How many of those are the gateway's own."""
         self.calls = 0
         self.restarts = 0
         self.ready_since: float | None = None

@@ -238,6 +238,25 @@ async def test_calls_under_way_when_turns_begin_are_let_end_first(fleet: Open, t
     (await waiting).release()
 
 
+async def test_what_the_gateway_itself_does_takes_no_turn_and_keeps_nobody_waiting(
+    fleet: Open, time: LoopTime
+) -> None:
+    setting = await fleet(spec("one"))
+    sharing = f"{A}+form"
+    before = await setting.fleet.lease("one", sharing, None, 30.0, offer=FORM)
+    await contended(setting, time)
+    one, two = Client("h1"), Client("h2")
+    held = await lease(setting, one)
+    own = setting.fleet.lease_now("one", sharing, None)
+    assert own is not None
+    held.release()
+    (await lease(setting, two)).release()
+    own.release()
+    before.release()
+    (await lease(setting, one)).release()
+    assert before.workload.in_flight == 0
+
+
 async def test_a_workload_that_dies_in_a_turn_is_waited_for_by_the_next(fleet: Open, time: LoopTime) -> None:
     setting = await fleet(spec("one", stateless=True))
     await contended(setting, time)
