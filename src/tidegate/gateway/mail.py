@@ -20,10 +20,10 @@ from tidegate.telemetry import log
 
 LARGEST = 1024 * 1024 - 4096
 """Bytes of a letter: a value of the state store, less what is written on it."""
-HEARTBEAT = 5.0
+HEARTBEAT = 1.0
 """Seconds between two signs of life."""
-ALIVE = 15.0
-"""Seconds without one after which a gateway counts as gone."""
+ALIVE = 5.0
+"""Seconds without one after which a gateway counts as gone: clients of one that was killed wait so long."""
 _KEPT = 60.0
 """Seconds a letter is kept for a gateway that does not take it."""
 _OUTBOX = 1024
@@ -96,12 +96,19 @@ class Mail:
         try:
             if not self._send(boot, _Letter(kind, number, wanted=True, payload=payload)):
                 raise GatewayUnreachable("too much waits to be sent to other gateways already")
-            async with asyncio.timeout(timeout):
-                return await answered
-        except TimeoutError as error:
-            raise GatewayUnreachable(f"the gateway {boot[:20]!r} did not answer in {timeout:g} s") from error
+            return await self._wait(boot, answered, timeout)
         finally:
             del self._waiting[number]
+
+    async def _wait(self, boot: str, answered: asyncio.Future[bytes], timeout: float) -> bytes:
+        while timeout > 0:
+            await asyncio.wait([answered], timeout=min(timeout, HEARTBEAT))
+            if answered.done():
+                return answered.result()
+            timeout -= HEARTBEAT
+            if not await self.alive(boot):
+                raise GatewayUnreachable(f"the gateway {boot[:20]!r} has ended without an answer")
+        raise GatewayUnreachable(f"the gateway {boot[:20]!r} did not answer in time")
 
     async def request_all(self, kind: str, payload: bytes, timeout: float) -> dict[str, bytes]:
         """Ask every other gateway at once; give the answers that came in time, by boot."""

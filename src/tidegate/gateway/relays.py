@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from tidegate.domain.errors import GatewayUnreachable, StateError
+from tidegate.domain.errors import GatewayUnreachable, StateError, StateRefused
 from tidegate.gateway.event_ids import EventId
 from tidegate.gateway.mail import Mail
 from tidegate.gateway.stream import Writer
@@ -23,6 +23,7 @@ LENT = 256
 _RESUME, _EVENTS = "stream/resume", "stream/events"
 _FIND = 5.0
 """Seconds that the gateway of a stream has to say whether it has it."""
+_TRIES = 3
 _TAKEN = 40.0
 """Seconds that the other gateway has to pass a burst on; a client that reads nothing is cut before."""
 _SILENCE = 40.0
@@ -92,15 +93,16 @@ class Relays:
         mail.on(_EVENTS, self._take)
 
     async def follow(self, session: str, event: EventId, writer: Writer, may: May) -> bool:
-        """Pass on a stream of another gateway until it is over. False, with nothing written, where there is none."""
+        """Pass on a stream of another gateway until it is over. False, with nothing written, where there is none.
+
+        Raises:
+            StateRefused: that gateway lives and does not say whether it has it.
+        """
         number = next(self._numbers)
         relay = self._relays[number] = _Relay(event.boot, writer, may, self._clock())
         try:
             asked = msgspec.msgpack.encode((session, event, number))
-            try:
-                if await self._mail.request(event.boot, _RESUME, asked, _FIND) != _YES:
-                    return False
-            except (GatewayUnreachable, StateError):
+            if not await self._find(event.boot, asked):
                 return False
             writer.begin()
             await self._wait(relay)
@@ -108,6 +110,18 @@ class Relays:
             del self._relays[number]
         writer.end()  # where the other gateway is gone, the client comes back and is told so
         return True
+
+    async def _find(self, boot: str, asked: bytes) -> bool:
+        try:
+            for _ in range(_TRIES):
+                try:
+                    return await self._mail.request(boot, _RESUME, asked, _FIND) == _YES
+                except GatewayUnreachable:
+                    if not await self._mail.alive(boot):
+                        return False
+        except StateError as error:
+            raise StateRefused(f"the stream cannot be looked for: {error}") from error
+        raise StateRefused("the gateway that has the stream does not answer; try again")
 
     async def close(self) -> None:
         """Lend nothing any more."""

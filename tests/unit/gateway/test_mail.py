@@ -128,14 +128,28 @@ async def test_a_gateway_is_known_to_be_gone_at_once_when_it_stops_and_soon_when
         await one.request("killed", "echo", b"", 5)
 
 
-async def test_a_request_that_is_not_answered_fails_in_time(
+async def test_a_request_that_is_not_answered_fails_in_time(opened: Open, time: LoopTime) -> None:
+    one, silent = opened("one"), opened("silent")
+    silent.on("never", never)
+    await silent.announce()
+    asking = asyncio.create_task(one.request("silent", "never", b"", 30))
+    assert 29 < await time.until(asking.done, 32) < 31.5
+    assert isinstance(asking.exception(), GatewayUnreachable)
+
+
+async def test_a_request_to_a_gateway_that_dies_meanwhile_waits_no_longer(
     opened: Open, state: MemoryState, time: LoopTime
 ) -> None:
     one = opened("one")
-    await Mail(state, "silent").announce()
-    asking = asyncio.create_task(one.request("silent", "echo", b"", 3))
-    await time.until(asking.done, 5)
+    await Mail(state, "killed").announce()
+    asking = asyncio.create_task(one.request("killed", "echo", b"", 60))
+    assert await time.until(asking.done, 60) < ALIVE + 2
     assert isinstance(asking.exception(), GatewayUnreachable)
+
+
+async def never(sender: str, payload: bytes) -> bytes:
+    await asyncio.Event().wait()
+    return b""
 
 
 @pytest.mark.parametrize(
