@@ -53,7 +53,7 @@ from tidegate.ports.runtime import Runtime
 from tidegate.ports.state import State
 from tidegate.protocol.client import introduce
 from tidegate.settings import Settings
-from tidegate.state_directory import StateDirectory
+from tidegate.state_directory import SharedDirectory, StateDirectory
 from tidegate.telemetry import Metrics, configure_logs, log
 
 _COLLECT = 10_000
@@ -120,7 +120,13 @@ class Plant:
     """What outlives a reload."""
 
     directory: StateDirectory
+    own: State
+    """The gateway's own: what it knows of its workloads and of servers."""
     state: State
+    """What clients' sessions rest on; shared with other gateways where the settings say so."""
+    keys: Mapping[bytes, bytes]
+    """What clients carry is sealed with these, by their ids."""
+    key_id: bytes
     journal: Journal
     runtimes: Mapping[str, Runtime]
     servers: Sequence[ServerSpec]
@@ -154,7 +160,16 @@ async def open_plant(settings: Settings, stack: AsyncExitStack) -> Plant:
     """Open what outlives a reload; `stack` closes it in reverse."""
     directory = stack.enter_context(StateDirectory.open(settings.state))
     around = surroundings(settings, directory)
-    state = await stack.enter_async_context(SQLITE.open(SqliteSettings(), around))
+    own = await stack.enter_async_context(SQLITE.open(SqliteSettings(), around))
+    boot = base64.b32encode(secrets.token_bytes(5)).decode().lower()
+    state, key, mail = own, directory.key("session"), None
+    if settings.shared is not None:
+        shared = await asyncio.to_thread(SharedDirectory.open, settings.shared)
+        state = await stack.enter_async_context(
+            SQLITE.open(SqliteSettings(), replace(around, state_dir=shared.path))
+        )
+        key, mail = shared.key("session"), Mail(state, boot)
+    key_id = hashlib.sha256(key).digest()[:4]
     journal = await asyncio.to_thread(
         Journal.open,
         directory.journal,
@@ -175,14 +190,14 @@ async def open_plant(settings: Settings, stack: AsyncExitStack) -> Plant:
     }
     metrics = Metrics()
     fleet = Fleet(
-        runtimes, state, journal, metrics,
+        runtimes, own, journal, metrics,
         instance=directory.instance, starts=settings.limits.starts, caps=_caps(settings), new_id=_workload_id, now=time.time,
     )  # fmt: skip
     limits = CallLimits(in_all=settings.limits.calls_in_flight, each=settings.limits.calls_per_principal)
-    boot = base64.b32encode(secrets.token_bytes(5)).decode().lower()
     return Plant(
-        directory, state, journal, runtimes, servers, fleet, metrics, limits, boot, _call_ids(boot), None
-    )
+        directory, own, state, {key_id: key}, key_id, journal, runtimes, servers, fleet, metrics, limits, boot,
+        _call_ids(boot), mail,
+    )  # fmt: skip
 
 
 async def _start(
@@ -191,7 +206,7 @@ async def _start(
     _declare(settings, plant)
     endpoints = [Endpoint(spec, Authorizer(spec)) for spec in settings.endpoints]
     one = settings.auth.type == "local"
-    catalog = Catalog(plant.fleet, DefinitionStore(plant.state), endpoints, one_principal=one)
+    catalog = Catalog(plant.fleet, DefinitionStore(plant.own), endpoints, one_principal=one)
     path = await _path(settings, plant, catalog, stack)
     pipeline = path.pipeline
     await catalog.open(plant.servers)
@@ -264,8 +279,6 @@ async def _open_control(
 
 
 async def _path(settings: Settings, plant: Plant, catalog: Catalog, stack: AsyncExitStack) -> Path:
-    key = plant.directory.key("session")
-    key_id = hashlib.sha256(key).digest()[:4]
     identity: Identity
     if settings.auth.type == "keys":
         identity = KeyIdentity(KeyStore(plant.state))
@@ -281,14 +294,17 @@ async def _path(settings: Settings, plant: Plant, catalog: Catalog, stack: Async
             Authenticator([identity], time.time),
             plant.limits,
             plant.metrics,
-            {key_id: key},
-            key_id,
+            plant.keys,
+            plant.key_id,
             time.time,
             plant.boot,
             plant.new_id,
             plant.mail,
         )
     )
+    if plant.mail is not None:
+        await plant.mail.announce()
+        _watch(stack, plant.mail.run(), "mail")
     await path.subscriptions.open()
     for name, work in path.background().items():
         _watch(stack, work, name)

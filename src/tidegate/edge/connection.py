@@ -218,6 +218,11 @@ class Connection(asyncio.Protocol):
             self._server.site.malformed(self.peer, "too many headers")
             return
         name = name.lower()
+        if value[-1:] in (
+            b" ",
+            b"\t",
+        ):  # no part of the value (RFC 9110, 5.5); the parser takes off leading ones
+            value = value.rstrip(b" \t")
         headers = self._headers
         if name in headers:
             self._repeated.add(name)

@@ -25,6 +25,7 @@ from tidegate.gateway.relays import Relays
 from tidegate.gateway.replies import Replies
 from tidegate.gateway.rounds import Rounds
 from tidegate.gateway.routes import Routes
+from tidegate.gateway.running import Running
 from tidegate.gateway.seal import Seal
 from tidegate.gateway.sessions import Sessions
 from tidegate.gateway.streams import Streams
@@ -111,15 +112,27 @@ def build(given: Given) -> Path:
     replies = Replies(rounds, tasks)
     cache = ReadCache(clock)
     forward = Forward(
-        Routes(tasks), tasks, rounds, parked, inquiries, replies, cache, fleet, journal, metrics, clock
+        Routes(tasks),
+        tasks,
+        rounds,
+        parked,
+        inquiries,
+        replies,
+        cache,
+        streams,
+        fleet,
+        journal,
+        metrics,
+        clock,
     )
     subscriptions = Subscriptions(
         fleet, given.state, tasks, streams, given.catalog.endpoints, sharing=forward.sharing, now=given.now
     )
     local = LocalAnswers(sessions, journal, metrics, subscriptions.methods)
     pipeline = Pipeline(
-        given.authenticator, sessions, local, forward, questions, streams, journal, given.limits, metrics
-    )
+        given.authenticator, sessions, local, forward, questions, streams, journal, given.limits, metrics,
+        Running(given.mail),
+    )  # fmt: skip
     streams.missed = subscriptions.missed
     subscriptions.look_again = pipeline.look_again
 

@@ -25,6 +25,8 @@ __all__ = ["LISTS_SIZE", "PAGE", "Catalog", "Endpoint", "Entry"]
 
 _LABELS = 16
 """Views of one endpoint for clients that offer servers something."""
+_COMING = frozenset({"waiting", "preparing", "starting", "ready"})
+"""States of a server that tells what it offers now or soon."""
 _SETTLE = 0.05
 """Seconds to wait for further changes before views are built anew."""
 
@@ -55,12 +57,14 @@ class Catalog:
         self._store = store
         self._listers: dict[str, Lister] = {}
         self._dirty = asyncio.Event()
+        self._building = False
         self._tasks: list[asyncio.Task[None]] = []
         self._said: set[str] = set()
         fleet.events = self
         for endpoint in endpoints:
             endpoint.asked = partial(self._asked, endpoint)
             endpoint.holds = partial(self._holds, endpoint)
+            endpoint.pending = partial(self._pending, endpoint)
 
     @property
     def definitions(self) -> Mapping[str, Definitions]:
@@ -128,6 +132,21 @@ class Catalog:
         listers = [self._listers.get(server) for server in endpoint.spec.servers]
         return min((0 if lister is None else lister.holds(kind, label) for lister in listers), default=0)
 
+    def _pending(self, endpoint: Endpoint, label: str) -> bool:
+        return any(self._is_read(server, label) for server in endpoint.spec.servers)
+
+    def _is_read(self, server: str, label: str) -> bool:
+        """Tell whether something of a server is being read, or will be as soon as it is up."""
+        pool, lister = self._fleet.pools.get(server), self._listers.get(server)
+        if pool is None or lister is None:
+            return False
+        state, known = pool.state()[0], lister.definitions
+        if state not in _COMING and (state != "stopped" or known is not None):
+            return False
+        if known is None or any(kind not in known.lists and kind not in lister.unread for kind in LISTED):
+            return True
+        return lister.offers.is_learning(label) or self._building or self._dirty.is_set()
+
     # -- supervisor ---------------------------------------------------------------------------
 
     async def _build_when_dirty(self) -> None:
@@ -135,10 +154,14 @@ class Catalog:
             await self._dirty.wait()
             await asyncio.sleep(_SETTLE)
             self._dirty.clear()
+            self._building = True
             try:
                 await self._build()
             except Exception as error:  # noqa: BLE001 - a supervisor: the views before stay
                 log().error("supervisor.failed", task="catalog builder", exc_info=error)
+            self._building = False
+            for endpoint in self.endpoints.values():
+                endpoint.renewed()
 
     async def _build(self) -> None:
         for endpoint in self.endpoints.values():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from functools import partial
 
 from tidegate.access.authorize import Authorizer
@@ -36,6 +38,9 @@ class Endpoint:
         """Told whenever a list is asked for, with the label of what the client offers."""
         self.holds: Callable[[str, Kind], int] = lambda _, __: 0
         """Gives for how many milliseconds a list holds for clients of a label."""
+        self.pending: Callable[[str], bool] = lambda _: False
+        """Tells whether something is being read that clients of a label would be shown."""
+        self._renewed = asyncio.Event()
         self._shown = Shown(View(spec), authorizer)
         self._wider: dict[str, Shown] = {}
         """By label: for clients to whom some legacy server lists something else, since they offer it more."""
@@ -63,6 +68,25 @@ class Endpoint:
         self._shown = Shown(view, self.authorizer)
         self._wider = {label: Shown(each, self.authorizer) for label, each in (wider or {}).items()}
         self._found.clear()
+
+    def renewed(self) -> None:
+        """Have those look again who wait for something that is being read."""
+        self._renewed.set()
+        self._renewed = asyncio.Event()
+
+    async def settled(self, offer: Offer, timeout: float) -> None:
+        """Wait, at most `timeout` seconds, until what there is for a client is known as far as it can be now.
+
+        A legacy client is told once what there is: without this the first ones after the first start of a
+        server would be told of nothing that is only just being read.
+        """
+        label = offer.label
+        self.asked(label)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self.pending(label):
+                    await self._renewed.wait()
+                    self.asked(label)
 
     # -- names --------------------------------------------------------------------------------
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 
 from msgspec import Raw
 
 from tidegate.audit.journal import Journal
-from tidegate.channels.channel import Asked, Notify, Reply
+from tidegate.channels.channel import Asked, Notify, Outbound, Reply
 from tidegate.domain.errors import (
     CallFailed,
     CallTimedOut,
@@ -35,6 +36,7 @@ from tidegate.gateway.parked import Asking, Held, ParkedCalls, Patience
 from tidegate.gateway.replies import Replies
 from tidegate.gateway.rounds import Rounds
 from tidegate.gateway.routes import Route, Routes
+from tidegate.gateway.streams import Streams
 from tidegate.gateway.tasks import Tasks
 from tidegate.ports.recorder import Intent
 from tidegate.protocol import rounds as wire
@@ -63,6 +65,7 @@ class Forward:
         inquiries: Inquiries,
         replies: Replies,
         cache: ReadCache,
+        streams: Streams,
         fleet: Fleet,
         journal: Journal,
         metrics: Metrics,
@@ -77,6 +80,7 @@ class Forward:
         self._inquiries = inquiries
         self._replies = replies
         self._cache = cache
+        self._streams = streams
         self._fleet = fleet
         self._journal = journal
         self._metrics = metrics
@@ -103,6 +107,22 @@ class Forward:
         finally:
             if not call.held:
                 lease.release()
+            if call.session is not None and lease.channel.upstream.era == "legacy":
+                call.notify = partial(self._later, call.session.key)
+
+    def tell(self, call: Call) -> None:
+        """Pass a notification of a legacy client on to the legacy servers that it has workloads of."""
+        for server in call.endpoint.spec.servers:
+            pool = self._fleet.pools.get(server)
+            workload = None if pool is None else pool.workloads.get(self._shared(call, server))
+            if pool is None or workload is None or workload.channel is None or pool.era != "legacy":
+                continue
+            asked = self._inquiries.asked_by(call, server, pool.spec.timeouts.input)
+            workload.channel.tell(Outbound(call.method, call.params, holder=call.holder, asked=asked))
+
+    def _later(self, session: str, method: str, params: Object) -> None:
+        """Take what a server tells after the answer: it goes on the session's own stream, if there is one."""
+        self._streams.notify(session, method, params)
 
     def _fit(self, call: Call, route: Route, lease: Lease) -> None:
         """See that this workload can do it, where that is a matter of tasks."""

@@ -24,6 +24,8 @@ from tidegate.telemetry import Metrics, log
 
 ASKED_BY = "dev.tidegate/server"
 """Key in a question's `_meta`: which server asks, so that a client can say so (client/elicitation, UI)."""
+GIVEN_UP = "notifications/cancelled"
+"""What is asked with a question's own answer where its server gave it up."""
 _AT_ONE_TIME = 8
 """Questions of one call that wait for answers."""
 
@@ -62,7 +64,7 @@ class Inquiries:
         self._questions = questions
         self._journal = journal
         self._metrics = metrics
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], ServerAnswer] = {}
         self._open: dict[str, int] = {}
         """How many questions of a call wait, by call id."""
 
@@ -116,16 +118,25 @@ class Inquiries:
         """Give what takes a legacy server's questions while it works on a legacy client's call."""
 
         def asked(method: str, params: Object, answer: ServerAnswer) -> bool:
+            if method == GIVEN_UP:
+                self._give_up(answer)
+                return True
             if method not in capabilities.QUESTIONS or self._open.get(call.id, 0) >= _AT_ONE_TIME:
                 return False
             self._open[call.id] = self._open.get(call.id, 0) + 1
             work = self._pass_on(call, server, (method, params, answer), timeout)
             task = asyncio.create_task(work, name=f"question of {server}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[task] = answer
+            task.add_done_callback(self._tasks.pop)
             return True
 
         return asked
+
+    def _give_up(self, answer: ServerAnswer) -> None:
+        """Stop asking what its server wants to know no more; the client is told so."""
+        for task, wanted in self._tasks.items():
+            if wanted is answer:
+                task.cancel()
 
     async def _pass_on(
         self, call: Call, server: str, question: tuple[str, Object, ServerAnswer], timeout: float

@@ -207,6 +207,10 @@ class Lister:
             self.definitions = definitions
             self._changed()
 
+    def renew(self) -> None:
+        """Have those look again who wait for what is being read."""
+        self._changed()
+
     async def save(self) -> None:
         """Keep what is known for the next gateway."""
         if self.definitions is not None:

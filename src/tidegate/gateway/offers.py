@@ -48,6 +48,10 @@ class Known(Protocol):
         """Have other definitions shown."""
         ...
 
+    def renew(self) -> None:
+        """Have those look again who wait for what is being read."""
+        ...
+
     async def save(self) -> None:
         """Keep what is known for the next gateway."""
         ...
@@ -77,6 +81,10 @@ class Offers:
         if self.lacks(label) and self._time() - self._tried.get(label, -AGAIN) >= AGAIN:
             self._want(label)
 
+    def is_learning(self, label: str) -> bool:
+        """Tell whether it is being learned now."""
+        return label in self._wanted and self.lacks(label)
+
     def changed(self, label: str) -> None:
         """Learn that a workload of a label told of a change: it is asked itself, where it may answer for others."""
         definitions = self._known.definitions
@@ -103,6 +111,7 @@ class Offers:
                 except Exception as error:  # noqa: BLE001 - a supervisor: one server's oddity must not stop it for good
                     log().error("supervisor.failed", server=self._known.spec.name, exc_info=error)
                 self._wanted.pop(label, None)
+                self._known.renew()  # those who wait for it need not wait any longer
                 await asyncio.sleep(_REST)  # notices in the meantime become one
 
     def _is_due(self, label: str) -> bool:

@@ -47,7 +47,7 @@ class Outbounds:
         if modern:
             outbound.capabilities = self._told_of(call, upstream)
             outbound.log_level = _level(call, upstream)
-        elif asked is not None:
+        else:  # on a pipe nothing says whose a question or a log message is
             outbound.holder, outbound.asked = call.holder, asked
         return outbound
 

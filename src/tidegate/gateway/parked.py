@@ -18,7 +18,7 @@ from tidegate.channels.channel import Asked, Reply
 from tidegate.domain.errors import JournalUnavailable, Overloaded, Refusal, StateInvalid
 from tidegate.fleet.pool import Lease
 from tidegate.gateway.call import Call
-from tidegate.gateway.inquiries import Inquiries, dressed
+from tidegate.gateway.inquiries import GIVEN_UP, Inquiries, dressed
 from tidegate.protocol.codec import Object
 from tidegate.protocol.rounds import MOST, Wanted, ask
 from tidegate.telemetry import log
@@ -71,7 +71,10 @@ class Held:
         self._inquiries = inquiries
 
     def asked(self, method: str, params: Object, answer: ServerAnswer) -> bool:
-        """Take a question of the server."""
+        """Take a question of the server, or that it gave one up."""
+        if method == GIVEN_UP:
+            self.questions = {key: each for key, each in self.questions.items() if each.answer is not answer}
+            return True
         if len(self.questions) >= MOST:
             return False
         try:

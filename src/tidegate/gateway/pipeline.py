@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from tidegate.access.authenticate import Authenticator
 from tidegate.access.limits import CallLimits
 from tidegate.audit.journal import Journal
@@ -20,6 +18,7 @@ from tidegate.gateway.call import ACCEPTED, Answer, Call, refused
 from tidegate.gateway.forward import Forward
 from tidegate.gateway.local import LocalAnswers
 from tidegate.gateway.questions import Questions
+from tidegate.gateway.running import Running
 from tidegate.gateway.sessions import Sessions
 from tidegate.gateway.stream import Writer
 from tidegate.gateway.streams import Streams
@@ -42,6 +41,7 @@ class Pipeline:
         journal: Journal,
         limits: CallLimits,
         metrics: Metrics,
+        running: Running,
     ) -> None:
         self.draining = False
         self._authenticator = authenticator
@@ -53,8 +53,7 @@ class Pipeline:
         self._journal = journal
         self._limits = limits
         self._metrics = metrics
-        self._running: dict[tuple[str, bytes], asyncio.Task[object]] = {}
-        """Legacy calls that a `notifications/cancelled` may name: (session, request id)."""
+        self._running = running
         forward.look_again = self.look_again
 
     async def handle(self, call: Call) -> Answer:
@@ -70,11 +69,11 @@ class Pipeline:
                 return await self._local.answer(call)
             route = self._forward.routes.find(call)
             self._limits.enter(call.principal)
-            self._begin(call)
+            self._running.begin(call)
             try:
                 return await self._forward.handle(call, route)
             finally:
-                self._end(call)
+                self._running.end(call)
                 self._limits.leave(call.principal)
         except Refusal as refusal:
             return self.refuse(call, refusal)
@@ -193,19 +192,7 @@ class Pipeline:
         if message.method is None:
             self._questions.answered(call)
         elif message.method == "notifications/cancelled" and call.session is not None:
-            named = message.params.get("requestId")
-            running = self._running.get((call.session.key, bytes(named or b"")))
-            if running is not None:
-                running.cancel()
+            self._running.cancel(call)
+        elif message.method == "notifications/roots/list_changed" and call.session is not None:
+            self._forward.tell(call)
         return ACCEPTED
-
-    def _begin(self, call: Call) -> None:
-        """Let a `notifications/cancelled` find the call, also while it waits for a workload."""
-        if call.session is not None and call.task is not None:
-            self._running[call.session.key, bytes(call.inbound.message.id or b"")] = call.task
-
-    def _end(self, call: Call) -> None:
-        if call.session is not None:
-            key = call.session.key, bytes(call.inbound.message.id or b"")
-            if self._running.get(key) is call.task:  # an id may be in use twice
-                self._running.pop(key, None)

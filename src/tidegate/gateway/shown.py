@@ -16,6 +16,10 @@ from tidegate.protocol.capabilities import UI_EXTENSION
 _ROLES_KEPT = 256
 
 
+_CARRIED = frozenset({UI_EXTENSION, offering.TASKS_EXTENSION})
+"""Extensions that have no methods of their own, or such that are routed by what they name."""
+
+
 class Shown:
     """A view under an endpoint's rules. What is kept here goes with the view."""
 
@@ -68,14 +72,19 @@ class Shown:
         return found
 
     def extension_server(self, principal: Principal, extensions: Collection[str]) -> str | None:
-        """Give the server whose extension's methods a client means that has `extensions`, where it is one only."""
-        shared = set(extensions) - {UI_EXTENSION, offering.TASKS_EXTENSION}
+        """Give the server whose extension's methods a client means, where it is one only.
+
+        One whose extensions the client has too, else one that has any: what it makes of a client that did not
+        declare its extension is for the server to say.
+        """
         known = self._known_to(principal)
-        having = [
-            name
+        own = {
+            name: set(definitions.part("extensions")) - _CARRIED
             for name, definitions in self.view.definitions.items()
-            if name in known and not shared.isdisjoint(definitions.part("extensions"))
-        ]
+            if name in known
+        }
+        shared = [name for name, found in own.items() if not found.isdisjoint(extensions)]
+        having = shared or [name for name, found in own.items() if found]
         return having[0] if len(having) == 1 else None
 
     def _page(self, kind: Kind, principal: Principal, offset: int, modern: bool) -> bytes:

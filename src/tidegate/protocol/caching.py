@@ -22,7 +22,7 @@ def seconds(result: Object) -> float:
     if (decode_text(result.get("resultType")) or "complete") != "complete" or _TTL not in result:
         return 0.0
     found = _milliseconds(result[_TTL])
-    return 0.0 if found is None else min(max(found, 0) / 1000, LONGEST)
+    return 0.0 if found is None else min(max(found, 0), int(LONGEST * 1000)) / 1000
 
 
 def is_public(result: Object) -> bool:

@@ -6,7 +6,6 @@ MCP 2026-07-28 basic/transports/streamable-http.mdx and 2025-11-25 basic/transpo
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 
 from msgspec import Raw, Struct, field
@@ -90,7 +89,7 @@ def _read_modern(message: Message, headers: Headers, header: bytes | None, versi
     if revision != revisions.MODERN:
         raise UnsupportedVersion(
             f"protocol version {revision[:40]!r} is not supported",
-            data={"supported": list(revisions.SUPPORTED), "requested": revision[:40]},
+            data={"supported": [revisions.MODERN], "requested": revision[:40]},
         )
     if message.is_request:
         _check_meta(message)
@@ -139,7 +138,7 @@ def decode_header(value: bytes) -> str | None:
         return text
     try:
         return base64.b64decode(text[9:-2], validate=True).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # of base64 or of UTF-8
         return None
 
 

@@ -89,17 +89,7 @@ def test_any_text_like_json_is_read_as_another_reader_reads_it(data: bytes) -> N
         READERS[reader](data)
 
 
-BEYOND_ASCII = pytest.mark.xfail(
-    raises=ValueError,
-    strict=False,
-    reason="decode_header raises ValueError for base64 with bytes beyond ASCII",
-)
-
-
-@pytest.mark.parametrize(
-    "reader",
-    [pytest.param(each, marks=BEYOND_ASCII if each == "header" else ()) for each in READERS],
-)
+@pytest.mark.parametrize("reader", list(READERS))
 def test_kept_inputs_that_were_damaged_are_read_as_they_must_be(reader: str) -> None:
     chance = random.Random(reader)
     whole = inputs(reader)
