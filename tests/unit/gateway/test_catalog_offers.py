@@ -50,9 +50,8 @@ def asking(modern: bool = False) -> Offering:
 
 async def learned(made: Cataloged, offer: Offer = FORM) -> None:
     """Wait until what clients of an offer are shown is known."""
-    made.offered(offer)
-    await until(lambda: offer.label in made.catalog.definitions["one"].offers)
-    await made.time.advance(1)
+    await made.endpoint.settled(offer, 30.0)
+    assert offer.label in made.catalog.definitions["one"].offers
 
 
 async def test_a_client_is_shown_what_there_is_for_what_it_offers_and_no_other_is(catalog: OPEN) -> None:
@@ -175,3 +174,48 @@ async def test_clients_that_offer_all_sorts_of_things_cost_a_bounded_number_of_s
     made.offered(Offer(63))
     await made.time.advance(AGAIN)
     assert len(server.told) == MOST + 1
+
+
+async def test_a_first_client_can_wait_until_what_there_is_for_it_is_known(catalog: OPEN) -> None:
+    made = await catalog(asking(), begin=False)
+    assert made.offered(FORM) == []
+    await made.begin()
+    await made.endpoint.settled(FORM, 10.0)
+    assert made.offered(FORM) == ["one__plain", "one__varies", "one__asks"]
+    before = made.time()
+    await made.endpoint.settled(FORM, 1000.0)
+    assert made.time() - before < 1
+
+
+@pytest.mark.parametrize("how", ["mute", "gone", "refused"])
+async def test_nobody_waits_longer_than_said_for_what_does_not_come(catalog: OPEN, how: str) -> None:
+    server = asking()
+    made = await catalog(server, begin=False)
+    if how == "mute":
+        server.mute = {"tools/list"}
+    elif how == "gone":
+        made.fleet.runtime.unavailable = "the engine does not answer"
+    else:
+        server.errors = {"tools/list": -32603}
+    await made.begin()
+    await made.time.settle()
+    waiting = asyncio.create_task(made.endpoint.settled(FORM, 5.0))
+    await made.time.advance(5.5)
+    await waiting
+    assert made.offered(FORM) == []
+    made.fleet.runtime.unavailable = None
+
+
+async def test_nobody_waits_for_a_server_that_offers_nothing_else_or_cannot_be_learned_of(
+    catalog: OPEN,
+) -> None:
+    server = asking()
+    made = await catalog(server)
+    server.errors = {"tools/list": -32603}
+    waiting = asyncio.create_task(made.endpoint.settled(FORM, 1000.0))
+    await made.time.advance(5)
+    assert waiting.done()
+    server.errors, server.for_forms = {}, None
+    waiting = asyncio.create_task(made.endpoint.settled(URL, 1000.0))
+    await made.time.advance(5)
+    assert waiting.done()
