@@ -173,7 +173,7 @@ def test_small_capabilities_stay_whole_and_large_ones_keep_their_names() -> None
 @given(st.dictionaries(st.text(max_size=30), st.text(max_size=200), min_size=3, max_size=20))
 def test_what_a_client_offers_servers_survives_the_cut(more: dict[str, str]) -> None:
     offered: dict[str, object] = dict(declare(ALL))
-    extensions = {**more, UI_EXTENSION: {"mimeTypes": [UI_TYPE], **more}}
+    extensions = {**more, UI_EXTENSION: {**more, "mimeTypes": [UI_TYPE]}}
     whole = {**more, **offered, "extensions": extensions, "padding": "p" * 400}
     cut = shorten(json.dumps(whole).encode())
     assert len(cut) <= 320
