@@ -13,7 +13,7 @@ import binascii
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -48,12 +48,23 @@ _LOOK = 300.0
 """Seconds between two looks at which sessions are idle, and whose data is to be kept on."""
 _CLIENT = 120
 """Bytes of the client's name that are sealed in. With 200 of the path and its capabilities it fits `LONGEST`."""
-_ENDED, _DATA = "session/ended/", "session/data/"
+_KEPT = "session/"
+"""Where what is kept of each session stands, by its key."""
+_END = "session/end"
+_TRIES = 8
 _TELL = 2.0
 """Seconds that other gateways have to say that they know of a session's end."""
 
 Ended = Callable[[str, str], None]
 """Told of a session that was ended, here or by another gateway: its key, and its principal's."""
+
+
+class _Kept(msgspec.Struct, array_like=True, frozen=True):
+    """What the state store has of a session."""
+
+    data: dict[str, bytes]
+    ended: str = ""
+    """The key of its principal, where it was ended."""
 
 
 class _Sealed(msgspec.Struct, array_like=True, frozen=True):
@@ -122,7 +133,7 @@ class Sessions:
         self._refreshed: dict[str, float] = {}
         """When the data of each opened session that has any was last put, by its key."""
         if mail is not None:
-            mail.on(_ENDED, self._hear)
+            mail.on(_END, self._hear_end)
 
     def create(
         self, principal: Principal, endpoint: str, revision: str, client: str, capabilities: bytes
@@ -177,13 +188,11 @@ class Sessions:
 
     async def end(self, session_id: str, session: Session) -> None:
         """End a session for good, here and at every gateway that shares the state store."""
-        await self._state.put(_ENDED + session.key, session.principal.encode(), expires=LIFETIME)
+        await self._put(session.key, _Kept({}, session.principal), LIFETIME)
         self._forget(session.key, session.principal)  # whoever opens it from here on reads that it ended
-        for key, _ in await self._state.scan(f"{_DATA}{session.key}/"):
-            await self._state.put(key, None)
         if self._mail is not None:
             told = msgspec.msgpack.encode((session.key, session.principal))
-            await self._mail.request_all(_ENDED, told, _TELL)
+            await self._mail.request_all(_END, told, _TELL)
 
     async def remember(self, session: Session, name: str, value: bytes | None) -> None:
         """Keep something of a session, under a name of [a-z_]; None drops it. Read it as `session.data[name]`.
@@ -191,24 +200,31 @@ class Sessions:
         Kept while the session is used, and for a day.
 
         Raises:
+            SessionUnknown: the session was ended.
             StateError: it cannot be kept, or is larger than `LARGEST_DATA`.
         """
         if value is not None and len(value) > LARGEST_DATA:
             raise StateError(f"{name} of a session has {len(value)} bytes; at most {LARGEST_DATA} are kept")
-        now = self._clock()
-        await self._state.put(f"{_DATA}{session.key}/{name}", value, expires=self._rest(session, now))
-        if value is None:
-            session.data.pop(name, None)
-        else:
-            session.data[name] = value
-            self._refreshed[session.key] = now
+        key = _KEPT + session.key
+        for _ in range(_TRIES):
+            before = await self._state.get(key)
+            kept = _Kept({}) if before is None else _decode(before)
+            if kept.ended:
+                raise SessionUnknown(_UNKNOWN)
+            data = {each: found for each, found in {**kept.data, name: value}.items() if found is not None}
+            after = msgspec.msgpack.encode(_Kept(data)) if data else None
+            now = self._clock()
+            if await self._state.compare_and_set(key, before, after, expires=self._rest(session, now)):
+                self._take(session, data)
+                self._refreshed[session.key] = now
+                return
+        raise StateError("what is kept of a session keeps changing")
 
     async def run(self) -> None:
         """Hear what other gateways change, and let go of what is idle. Never ends by itself."""
-        ended, data = self._state.watch(_ENDED), self._state.watch(_DATA)
+        changes = self._state.watch(_KEPT)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow(ended, self._hear_end), name="sessions ended")
-            group.create_task(self._follow(data, self._hear_data), name="sessions data")
+            group.create_task(self._follow(changes), name="sessions followed")
             while True:
                 await asyncio.sleep(_LOOK)
                 try:
@@ -222,7 +238,9 @@ class Sessions:
         for session in [each for each in self._opened.values() if each.key in self._refreshed]:
             if session.seen > self._refreshed[session.key]:
                 self._refreshed[session.key] = now
-                for key, value in await self._state.scan(f"{_DATA}{session.key}/"):
+                key = _KEPT + session.key
+                value = await self._state.get(key)
+                if value is not None:
                     # Where another gateway changes it meanwhile, that one puts it with a new end itself.
                     await self._state.compare_and_set(key, value, value, expires=self._rest(session, now))
         for session_id, session in [each for each in self._opened.items() if now - each[1].seen > _UNSEEN]:
@@ -230,14 +248,15 @@ class Sessions:
 
     async def _read(self, session: Session) -> None:
         try:
-            for key, value in await self._state.scan(f"{_DATA}{session.key}/"):
-                session.data[key.rpartition("/")[2]] = value
-            ended = await self._state.get(_ENDED + session.key) is not None
+            value = await self._state.get(_KEPT + session.key)
+            kept = None if value is None else _decode(value)
         except StateError as error:
             log().error("state.failed", reason=str(error))
             raise SessionUnknown(_UNKNOWN) from error
-        if ended:
-            raise SessionUnknown(_UNKNOWN)
+        if kept is not None:
+            if kept.ended:
+                raise SessionUnknown(_UNKNOWN)
+            session.data.update(kept.data)
 
     def _rest(self, session: Session, now: float) -> float:
         return max(1.0, min(IDLE, session.made + LIFETIME - now))
@@ -263,34 +282,33 @@ class Sessions:
         for told in self.when_ended:
             told(key, principal)
 
-    async def _follow(self, changes: AsyncIterator[str], hear: Callable[[str], Awaitable[None]]) -> None:
+    async def _put(self, key: str, kept: _Kept, expires: float) -> None:
+        await self._state.put(_KEPT + key, msgspec.msgpack.encode(kept), expires=expires)
+
+    async def _follow(self, changes: AsyncIterator[str]) -> None:
         async for key in changes:
             try:
-                await hear(key)
+                await self._hear(key.removeprefix(_KEPT))
             except StateError as error:
                 log().error("state.failed", reason=str(error))
 
-    async def _hear_end(self, key: str) -> None:
-        principal = await self._state.get(key)
-        if principal is not None:
-            self._forget(key.removeprefix(_ENDED), principal.decode())
+    async def _hear(self, key: str) -> None:
+        """Learn what became of a session, here or at another gateway."""
+        value = await self._state.get(_KEPT + key)
+        kept = _Kept({}) if value is None else _decode(value)
+        session = self._opened.get(self._ids.get(key, ""))
+        if kept.ended:
+            self._forget(key, kept.ended)
+        elif session is not None:
+            self._take(session, kept.data)
 
-    async def _hear_data(self, which: str) -> None:
-        key, _, name = which.removeprefix(_DATA).partition("/")
-        session_id = self._ids.get(key)
-        if session_id is None:
-            return
-        value = await self._state.get(which)
-        session = self._opened.get(session_id)
-        if session is None:
-            return
-        if value is None:
-            session.data.pop(name, None)
-        else:
-            session.data[name] = value
-            self._refreshed.setdefault(key, 0.0)
+    def _take(self, session: Session, data: dict[str, bytes]) -> None:
+        session.data.clear()
+        session.data.update(data)
+        if data:
+            self._refreshed.setdefault(session.key, 0.0)
 
-    async def _hear(self, sender: str, told: bytes) -> bytes:
+    async def _hear_end(self, sender: str, told: bytes) -> bytes:
         """Learn from another gateway that a session was ended."""
         key, principal = msgspec.msgpack.decode(told, type=tuple[str, str])
         self._forget(key, principal)
@@ -313,6 +331,13 @@ class Sessions:
             key, sealed.revision, sealed.principal, sealed.endpoint, sealed.client,
             read_declared(sealed.capabilities), sealed.made, Asker(key, sealed.made),
         )  # fmt: skip
+
+
+def _decode(value: bytes) -> _Kept:
+    try:
+        return msgspec.msgpack.decode(value, type=_Kept)
+    except msgspec.DecodeError as error:
+        raise StateError("what is kept of a session is damaged") from error
 
 
 def _encode(data: bytes) -> str:

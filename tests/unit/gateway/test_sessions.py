@@ -248,6 +248,19 @@ async def test_what_is_kept_of_a_session_is_there_for_every_gateway_and_after_a_
     assert (await sessions(state).open(session_id, ONE, "/mcp")).data == {}
 
 
+async def test_two_gateways_keep_things_of_one_session_at_once() -> None:
+    state = MemoryState()
+    gateways, session_id = [sessions(state), sessions(state)], create(sessions())
+    opened = [await each.open(session_id, ONE, "/mcp") for each in gateways]
+    changes = [
+        each.remember(session, f"{name}_{number}", b"x")
+        for number in range(4)
+        for each, session, name in zip(gateways, opened, "ab", strict=True)
+    ]
+    await asyncio.gather(*changes)
+    assert len((await sessions(state).open(session_id, ONE, "/mcp")).data) == 8
+
+
 async def test_what_is_kept_of_a_session_is_bounded() -> None:
     kept = sessions()
     session = await kept.open(create(kept), ONE, "/mcp")
@@ -278,7 +291,9 @@ async def test_the_end_of_a_session_takes_what_was_kept_of_it_and_is_told() -> N
     session = await kept.open(session_id := create(kept), ONE, "/mcp")
     await kept.remember(session, "log_level", b"info")
     await kept.end(session_id, session)
-    assert await state.scan("session/data/") == []
+    assert b"info" not in b"".join(value for _, value in await state.scan(""))
+    with pytest.raises(SessionUnknown):
+        await kept.remember(session, "log_level", b"debug")
     assert told == [(session.key, ONE.key)]
 
 
