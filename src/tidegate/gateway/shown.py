@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from tidegate.access.authorize import ROLES, Authorizer
 from tidegate.domain.principal import Principal
@@ -14,6 +14,7 @@ from tidegate.gateway.view import SERVERS, View, instructions
 from tidegate.protocol.capabilities import UI_EXTENSION
 
 _ROLES_KEPT = 256
+_ALLOWED_KEPT = 16
 
 
 _CARRIED = frozenset({UI_EXTENSION, offering.TASKS_EXTENSION})
@@ -27,6 +28,7 @@ class Shown:
         self.view = view
         self._authorizer = authorizer
         self._pages = Pages()
+        self._allowed: dict[tuple[frozenset[str], Kind], Sequence[bytes]] = {}
         self._known: dict[frozenset[str], frozenset[str]] = {}
         self._offered: dict[tuple[frozenset[str], bool], dict[str, object]] = {}
 
@@ -88,9 +90,7 @@ class Shown:
         return having[0] if len(having) == 1 else None
 
     def _page(self, kind: Kind, principal: Principal, offset: int, modern: bool) -> bytes:
-        decide = self._authorizer.decide
-        entries = self.view.of(kind).values()
-        allowed = [entry.encoded for entry in entries if decide(principal, entry.target).allowed]
+        allowed = self._allowed_to(kind, principal)
         rest: dict[str, object] = {}
         missing = self._missing(kind, principal)
         if missing:
@@ -100,6 +100,19 @@ class Shown:
         public = kind in self.view.public and self._authorizer.same_for_all and principal.roles & ROLES
         rest |= {"resultType": "complete", "cacheScope": "public" if public else "private"}
         return lists.page(kind, allowed, offset, rest)
+
+    def _allowed_to(self, kind: Kind, principal: Principal) -> Sequence[bytes]:
+        """Give what a principal is shown of a kind; one page is seldom asked for alone."""
+        key = principal.roles, kind
+        found = self._allowed.get(key)
+        if found is None:
+            if len(self._allowed) >= _ALLOWED_KEPT:
+                self._allowed.clear()
+            decide, entries = self._authorizer.decide, self.view.of(kind).values()
+            found = self._allowed[key] = [
+                entry.encoded for entry in entries if decide(principal, entry.target).allowed
+            ]
+        return found
 
     def _missing(self, kind: Kind, principal: Principal) -> dict[str, object]:
         missing = self.view.missing.get(kind)
