@@ -7,7 +7,7 @@ from typing import Protocol
 
 from tidegate.domain.principal import Principal
 from tidegate.gateway.endpoint import Endpoint
-from tidegate.gateway.tasks import Handle
+from tidegate.gateway.handles import Handle
 from tidegate.protocol.codec import Object
 
 Place = tuple[str, str]

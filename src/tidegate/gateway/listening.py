@@ -13,9 +13,10 @@ from tidegate.domain.target import Kind
 from tidegate.domain.workload import Upstream
 from tidegate.gateway.call import Call
 from tidegate.gateway.endpoint import Endpoint
+from tidegate.gateway.handles import Handle, has, may_use, possible
 from tidegate.gateway.interests import Interests, Place
 from tidegate.gateway.listeners import Listener
-from tidegate.gateway.tasks import Handle, Tasks, has, may_use, possible
+from tidegate.gateway.tasks import Tasks
 from tidegate.gateway.view import Entry
 from tidegate.gateway.watches import Watches, Workloads
 from tidegate.protocol.codec import Object, decode_object

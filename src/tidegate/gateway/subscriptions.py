@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 
 from msgspec import Raw
 
@@ -24,18 +25,20 @@ from tidegate.domain.target import Kind
 from tidegate.fleet.workload import Workload
 from tidegate.gateway.call import Answer, Call
 from tidegate.gateway.endpoint import Endpoint
+from tidegate.gateway.handles import Handle, has, may_use, possible
 from tidegate.gateway.interests import Interests, Place
 from tidegate.gateway.listeners import Listener, Listeners
 from tidegate.gateway.listening import Listening, Sharing, may_read, tells_of_resources
 from tidegate.gateway.subscribed import SessionHearer, SessionStreams, Subscribed, Topic
-from tidegate.gateway.tasks import Handle, Tasks, has, may_use, possible, require_extension
+from tidegate.gateway.tasks import Tasks, require_extension
 from tidegate.gateway.watches import Watches, Workloads
 from tidegate.ports.state import State
 from tidegate.protocol import subscriptions, tasks
 from tidegate.protocol.codec import Object, decode_text, encode, encode_result
+from tidegate.protocol.subscriptions import unstamped
 from tidegate.telemetry import log
 
-_TASK = "notifications/tasks"
+_TASK, _STATUS = "notifications/tasks", "notifications/tasks/status"
 LOOK_AGAIN = 30.0
 """Seconds after which it is looked whether who listens still may."""
 
@@ -69,6 +72,7 @@ class Subscriptions:
         self.listeners = Listeners()
         self._fleet = fleet
         self._tasks = tasks
+        tasks.early = self._tell_status
         self._streams = streams
         self._sharing = sharing
         self._interests = Interests()
@@ -142,7 +146,8 @@ class Subscriptions:
         for topic in () if hearer is None else hearer.topics:
             if topic.shown == shown:
                 await self._subscribed.remove(call.session.key, topic)
-                self._watches.touch(topic.place)
+                with suppress(ChannelFailure):  # nobody is told in any case
+                    await self._watches.settle(topic.place)
         return _empty(call)
 
     def end_session(self, key: str, principal: str = "") -> None:
@@ -211,10 +216,9 @@ class Subscriptions:
             self._updated((server, workload.sharing), params)
         elif method == _TASK:
             self._task_changed((server, workload.sharing), workload, params)
-        elif method == "notifications/tasks/status":
+        elif method == _STATUS:
             for session, text in self._tasks.statuses(workload, params):
-                told = tasks.in_params(method, params, lambda _, text=text: text)
-                self._streams.notify(session, method, told)
+                self._tell_status(session, text, params)
 
     def changed(self, endpoint: str, kind: Kind) -> None:
         """Tell that an endpoint's list of a kind is another one."""
@@ -321,6 +325,10 @@ class Subscriptions:
                 continue
             if may_use(hearer.principal, hearer.endpoint, handle):
                 self._tell_of_task(hearer, handle, text, params)
+
+    def _tell_status(self, session: str, text: str, params: Object) -> None:
+        told = tasks.in_params(_STATUS, unstamped(params), lambda _: text)
+        self._streams.notify(session, _STATUS, told)
 
     def _tell_of_task(self, listener: Listener, handle: Handle, text: str, params: Object) -> None:
         try:

@@ -17,7 +17,8 @@ from msgspec import Raw
 from tidegate.channels.channel import Outbound
 from tidegate.domain.errors import ChannelFailure, InvalidParams, MethodNotFound, ParseFailure, StateError
 from tidegate.gateway.call import Answer, Call
-from tidegate.gateway.tasks import LIFETIME, Handle, Tasks, has, may_use
+from tidegate.gateway.handles import Handle, has, may_use
+from tidegate.gateway.tasks import LIFETIME, Tasks
 from tidegate.gateway.watches import Workloads
 from tidegate.ports.state import State
 from tidegate.protocol import tasks as wire

@@ -25,16 +25,14 @@ from tidegate.domain.errors import (
     UpstreamProtocolError,
 )
 from tidegate.domain.principal import Principal
-from tidegate.domain.server import Remote, ServerSpec, Sharing
-from tidegate.domain.target import Kind, Target
+from tidegate.domain.server import ServerSpec
 from tidegate.fleet.workload import Workload
 from tidegate.gateway.call import Call
 from tidegate.gateway.endpoint import Endpoint
+from tidegate.gateway.handles import Handle, Origin, has, may_use, possible
 from tidegate.gateway.seal import Seal, SealBroken
 from tidegate.gateway.task_questions import TaskQuestions
-from tidegate.gateway.view import is_chosen
-from tidegate.protocol import capabilities, tasks
-from tidegate.protocol.capabilities import Offer
+from tidegate.protocol import tasks
 from tidegate.protocol.codec import Object, decode_object, encode
 
 LONGEST_HANDLE = 4096
@@ -45,48 +43,10 @@ HELD = 3600.0
 """Seconds since it was last heard of for which a task that goes on keeps its workload from being ended as idle."""
 _KNOWN = 10_000
 """Tasks that are kept in mind, so that one is always shown under one handle; the longest unused go first."""
+_EARLY, _EARLY_SIZE = 256, 16 * 1024
+"""Notices of tasks that are not known yet, and bytes of one: a server that makes them up must not fill the memory."""
 _SHOWN_TO = 8
 """Principals and endpoints that one task is shown to: a server that gives many one id is at fault."""
-
-
-class Origin(msgspec.Struct, frozen=True):
-    """Where a task is made, and by which tool."""
-
-    server: str
-    sharing: str
-    """Key of the workload in its pool."""
-    workload: str
-    """Id of the workload: another one after it would know nothing of the task, or call its own by the same id."""
-    tool: str
-    """The server's own name of it."""
-
-
-class Handle(msgspec.Struct, frozen=True, array_like=True):
-    """What a handle says."""
-
-    modern: bool
-    """Whether it is a task of the extension; else one of 2025-11-25."""
-    server: str
-    sharing: str
-    workload: str
-    tool: str
-    task: str
-    """The server's own id."""
-
-    @property
-    def origin(self) -> Origin:
-        """Where the task is."""
-        return Origin(self.server, self.sharing, self.workload, self.tool)
-
-    @property
-    def offer(self) -> Offer:
-        """What the workload was offered, as its key says."""
-        return capabilities.parse(self.sharing.partition("+")[2] or "none")
-
-    @property
-    def target(self) -> Target:
-        """What using it is authorised as."""
-        return Target(self.server, Kind.TOOL, self.tool)
 
 
 @dataclass(slots=True)
@@ -105,6 +65,13 @@ Made = Callable[[Call, Handle, str, "float | None"], None]
 """Learns that a call became a task: its handle, how that is shown, and for how many seconds the task is kept."""
 
 
+Early = Callable[[str, str, Object], None]
+"""Tells a session (key, handle, params) what its server told of a task before it answered that there is one."""
+
+
+def _nobody(session: str, text: str, params: Object) -> None: ...
+
+
 def _nothing(call: Call, handle: Handle, text: str, kept: float | None) -> None: ...
 
 
@@ -119,9 +86,11 @@ class Tasks:
         """`clock` gives seconds and never goes back."""
         self.questions = TaskQuestions()
         self.made: Made = _nothing
+        self.early: Early = _nobody
         self._seal = seal
         self._clock = clock
         self._known: OrderedDict[_Place, dict[tuple[str, str], _Shown]] = OrderedDict()
+        self._early: OrderedDict[_Place, Object] = OrderedDict()
         self._going_on: dict[tuple[str, str], dict[str, float]] = {}
         """By server and sharing key: until when each task holds its workload."""
 
@@ -271,6 +240,9 @@ class Tasks:
         if task is None:
             return
         place = (workload.spec.name, workload.sharing, workload.identity.id, task)
+        if place not in self._known:
+            self._keep_early(place, params)
+            return
         self._progress(place, params)
         for shown in self._known.get(place, {}).values():
             if shown.session is not None and may_use(shown.principal, shown.endpoint, shown.handle):
@@ -349,8 +321,22 @@ class Tasks:
         place = _place(origin, task)
         self._progress(place, fields)
         shown = self._known.get(place, {}).get((call.principal.key, call.endpoint.path))
-        if method == "tools/call" and shown is not None:
-            self.made(call, shown.handle, shown.text, tasks.state(fields)[1])
+        if method != "tools/call" or shown is None:
+            return
+        self.made(call, shown.handle, shown.text, tasks.state(fields)[1])
+        early = self._early.pop(place, None)
+        if early is not None and shown.session is not None:
+            self._progress(place, early)
+            self.early(shown.session, shown.text, early)
+
+    def _keep_early(self, place: _Place, params: Object) -> None:
+        """Keep what a server told of a task that nobody knows of: its answer may come in the same breath."""
+        if sum(len(value) for value in params.values()) > _EARLY_SIZE:
+            return
+        self._early.pop(place, None)
+        self._early[place] = {key: Raw(bytes(value)) for key, value in params.items()}
+        if len(self._early) > _EARLY:
+            self._early.popitem(last=False)
 
     def _progress(self, place: _Place, fields: Object) -> None:
         server, sharing, _, task = place
@@ -384,26 +370,6 @@ def _became_task(call: Call, fields: Object) -> bool:
     if task == "":
         raise UpstreamProtocolError("a task came without an id")
     return task is not None
-
-
-def may_use(principal: Principal, endpoint: Endpoint, handle: Handle) -> bool:
-    """Tell whether a principal may now use the tool that made a task, at an endpoint."""
-    spec = endpoint.spec
-    if handle.server not in spec.servers or not is_chosen(spec, handle.server, Kind.TOOL, handle.tool):
-        return False
-    return endpoint.authorizer.decide(principal, handle.target).allowed
-
-
-def has(workload: Workload, handle: Handle) -> bool:
-    """Tell whether a workload can know of a task: only a server without a memory of its own keeps tasks elsewhere."""
-    spec = workload.spec
-    elsewhere = not spec.remembers or isinstance(spec.launch, Remote)
-    return elsewhere or workload.identity.id == handle.workload
-
-
-def possible(spec: ServerSpec) -> bool:
-    """Tell whether a server can have tasks: not where its workload ends with the call."""
-    return spec.sharing is not Sharing.CALL
 
 
 def _place(origin: Origin, task: str) -> _Place:

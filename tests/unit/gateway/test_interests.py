@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
+from tidegate.gateway.handles import Handle
 from tidegate.gateway.interests import Hearer, Interests
-from tidegate.gateway.tasks import Handle
 
 PLACE, OTHER = ("one", "shared"), ("two", "shared")
 

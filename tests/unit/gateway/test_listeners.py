@@ -31,9 +31,9 @@ from tidegate.domain.errors import (
 from tidegate.domain.principal import Principal
 from tidegate.domain.server import Sharing
 from tidegate.domain.target import Kind
+from tidegate.gateway.handles import Origin
 from tidegate.gateway.listeners import EACH
 from tidegate.gateway.subscriptions import LOOK_AGAIN
-from tidegate.gateway.tasks import Origin
 from tidegate.ports.identity import Vouched
 from tidegate.protocol.capabilities import Offer
 from tidegate.protocol.codec import Object, decode_object
@@ -365,3 +365,21 @@ async def test_a_task_of_2025_is_told_of_on_the_stream_of_the_session_that_has_i
     ears.fleet.start("one", "shared")
     tell_of_task(ears, "notifications/tasks/status")
     assert len(got) == 1
+
+
+async def test_a_notice_that_overtakes_the_answer_is_told_once_there_is_a_task(ears: Ears) -> None:
+    workload = ears.fleet.start("one", "shared")
+    session = await ears.session(ANN)
+    got = ears.streams.open(session.key)
+    tell_of_task(ears, "notifications/tasks/status", status="completed")
+    for number in range(300):
+        tell_of_task(
+            ears, "notifications/tasks/status", taskId=f"other{number % 200}", statusMessage="x" * 100
+        )
+    assert got == []
+    call = ears.legacy(ANN, session, "tools/call", name="one__slow", task={})
+    origin = Origin("one", "shared", workload.identity.id, "slow")
+    result = ears.tasks.out(call, origin, Raw(b'{"task":{"taskId":"t1","status":"working"}}'))
+    handle = json.loads(bytes(result))["task"]["taskId"]
+    assert got == [("notifications/tasks/status", {"taskId": handle, "status": "completed"})]
+    assert not ears.tasks.held("one", "shared")

@@ -12,8 +12,8 @@ from tests.unit.gateway.hearing import ROLES, Ears, Json, WatchChannel, principa
 from tidegate.domain.endpoint import EndpointSpec
 from tidegate.domain.errors import ChannelTimeout, InvalidParams, MethodNotFound
 from tidegate.domain.principal import Principal
+from tidegate.gateway.handles import Origin
 from tidegate.gateway.task_list import EACH, PAGE
-from tidegate.gateway.tasks import Origin
 
 ANN, BOB = principal("ann"), principal("bob")
 

@@ -25,8 +25,9 @@ from tidegate.domain.principal import Principal
 from tidegate.domain.server import Remote, ServerSpec, Sharing
 from tidegate.gateway.call import Call
 from tidegate.gateway.definitions import Definitions
+from tidegate.gateway.handles import Handle, Origin
 from tidegate.gateway.inquiries import ASKED_BY
-from tidegate.gateway.tasks import LIFETIME, LONGEST_HANDLE, Handle, Origin
+from tidegate.gateway.tasks import LIFETIME, LONGEST_HANDLE
 from tidegate.gateway.view import View
 from tidegate.protocol import tasks as wire
 from tidegate.protocol.capabilities import Offer
