@@ -13,6 +13,7 @@ from tidegate.fleet.fleet import Fleet
 from tidegate.fleet.workload import Workload
 from tidegate.gateway.cache import ReadCache
 from tidegate.gateway.catalog import Catalog
+from tidegate.gateway.elsewhere import Elsewhere
 from tidegate.gateway.event_ids import EventIds
 from tidegate.gateway.forward import Forward
 from tidegate.gateway.inquiries import Inquiries
@@ -124,6 +125,7 @@ def build(given: Given) -> Path:
         journal,
         metrics,
         clock,
+        None if given.mail is None else Elsewhere(parked, given.mail),
     )
     subscriptions = Subscriptions(
         fleet, given.state, tasks, streams, given.catalog.endpoints, sharing=forward.sharing, now=given.now

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from tidegate.audit.journal import Journal
 from tidegate.channels.channel import Asked, Notify, Outbound, Reply
@@ -30,10 +30,11 @@ from tidegate.fleet.fleet import Fleet
 from tidegate.fleet.pool import Lease
 from tidegate.gateway.cache import Place, ReadCache
 from tidegate.gateway.call import Answer, Call
+from tidegate.gateway.elsewhere import Elsewhere
 from tidegate.gateway.inquiries import Inquiries
 from tidegate.gateway.outbound import Outbounds
-from tidegate.gateway.parked import Asking, Held, ParkedCalls, Patience
-from tidegate.gateway.replies import Replies
+from tidegate.gateway.parked import Asking, ParkedCalls, Patience
+from tidegate.gateway.replies import Replies, Where
 from tidegate.gateway.rounds import Rounds
 from tidegate.gateway.routes import Route, Routes
 from tidegate.gateway.streams import Streams
@@ -47,6 +48,19 @@ from tidegate.telemetry import Metrics, log
 
 _OVERTIME = 30.0
 """Seconds for which a sealed state may be brought back later than its call waits."""
+
+
+class There(Struct):
+    """What is to be done at a server, and where."""
+
+    where: Where
+    work: Callable[[], Coroutine[object, object, Reply | Asking]]
+    lease: Lease | None = None
+    """The place that it is done on; None where another gateway has it."""
+
+
+_ELSEWHERE = Where("", "", "legacy")
+"""Only calls to legacy servers are parked."""
 
 
 async def _no_look(call: Call) -> None:
@@ -70,7 +84,9 @@ class Forward:
         journal: Journal,
         metrics: Metrics,
         clock: Callable[[], float],
+        elsewhere: Elsewhere | None = None,
     ) -> None:
+        """`elsewhere`: parked calls of the gateways that share the state store, where there are any."""
         self.routes = routes
         self.look_again: Callable[[Call], Awaitable[None]] = _no_look
         """Sees whether a call that had to wait may still go out."""
@@ -85,6 +101,7 @@ class Forward:
         self._journal = journal
         self._metrics = metrics
         self._clock = clock
+        self._elsewhere = elsewhere
         self._outbounds = Outbounds()
 
     async def handle(self, call: Call, route: Route) -> Answer:
@@ -102,8 +119,9 @@ class Forward:
         lease = self._lease_now(call, route) or await self._wait_for_lease(call, route)
         try:
             self._fit(call, route, lease)
-            intent = self._intent(call, route, lease)
-            return await self._send(call, route, intent, lease)
+            intent = self._intent(call, route, lease.workload.identity.id)
+            work = partial(self._read_or_exchange, call, route, intent, lease)
+            return await self._send(call, route, intent, There(_where(lease), work, lease))
         finally:
             if not call.held:
                 lease.release()
@@ -135,11 +153,18 @@ class Forward:
 
     async def _resume(self, call: Call, route: Route, name: str) -> Answer:
         """Go on with a call that is parked, as with any other: recorded before anything goes out."""
-        held = self._parked.find(name)
         answers = wire.responses(call.params)
-        intent = self._intent(call, route, held.lease)
+        if self._elsewhere is not None and self._elsewhere.holds(name):
+            timeout = self._spec(route).timeouts.call + _OVERTIME
+            there = partial(self._elsewhere.resume, call, name, answers, timeout)
+            intent = self._intent(call, route, "")
+            return await self._send(call, route, intent, There(_ELSEWHERE, there))
+        held = self._parked.find(name)
         call.held = True
-        return await self._send(call, route, intent, held.lease, (held, answers))
+        lease = held.lease
+        go_on = partial(self._parked.resume, call, held, answers, self._patience(call, route))
+        intent = self._intent(call, route, lease.workload.identity.id)
+        return await self._send(call, route, intent, There(_where(lease), go_on, lease))
 
     # -- a place --------------------------------------------------------------------------------
 
@@ -209,7 +234,7 @@ class Forward:
 
     # -- the record -----------------------------------------------------------------------------
 
-    def _intent(self, call: Call, route: Route, lease: Lease) -> Intent:
+    def _intent(self, call: Call, route: Route, workload: str) -> Intent:
         return self._journal.intent(
             call_id=call.id,
             principal=call.principal,
@@ -217,7 +242,7 @@ class Forward:
             target=route.entry.target,
             shown=route.entry.shown,
             decision=route.decision,
-            workload=lease.workload.identity.id,
+            workload=workload,
             arguments=route.recorded,
             client=call.client,
             revision=call.inbound.revision if call.session is None else call.session.revision,
@@ -227,27 +252,17 @@ class Forward:
             method=call.method,
         )
 
-    async def _send(
-        self,
-        call: Call,
-        route: Route,
-        intent: Intent,
-        lease: Lease,
-        resumed: tuple[Held, Object] | None = None,
-    ) -> Answer:
+    async def _send(self, call: Call, route: Route, intent: Intent, there: There) -> Answer:
         """Send a recorded call to its server, and record what came of it, whatever does."""
         outcome, code, size = Outcome.FAILED, None, 0
         try:
             await self._journal.durable(intent)
-            if resumed is None:
-                reply = await self._read_or_exchange(call, route, intent, lease)
-            else:
-                reply = await self._parked.resume(call, *resumed, self._patience(call, route))
+            reply = await there.work()
             outcome = Outcome.ERROR  # should this client not be able to have it
             if isinstance(reply, Asking):
                 read = self._replies.asking(call, reply.result)
             else:
-                read = self._replies.read(call, route, reply, lease.workload, lease.channel.upstream)
+                read = self._replies.read(call, route, reply, there.where)
             outcome, code, size = read.outcome, read.code, read.size
             return read.answer
         except asyncio.CancelledError:
@@ -255,7 +270,7 @@ class Forward:
             raise
         except ChannelFailure as error:
             outcome = Outcome.TIMEOUT if isinstance(error, ChannelTimeout) else Outcome.FAILED
-            raise self._broken(route, lease, error) from error
+            raise self._broken(route, there.lease, error) from error
         finally:
             seconds = self._clock() - call.started
             self._journal.outcome(intent, outcome, code=code, size=size, duration_us=int(seconds * 1e6))
@@ -348,13 +363,21 @@ class Forward:
         with await self._wait_for_lease(call, route) as again:
             return await again.channel.call(intent, outbound)
 
-    def _broken(self, route: Route, lease: Lease, error: ChannelFailure) -> Refusal:
+    def _broken(self, route: Route, lease: Lease | None, error: ChannelFailure) -> Refusal:
         """Say what a broken channel means for the call, and have the workload looked after."""
         server = route.server
-        log().warning("call.failed", server=server, workload=lease.workload.identity.id, reason=str(error))
-        lease.workload.suspect()
+        if lease is not None:
+            log().warning(
+                "call.failed", server=server, workload=lease.workload.identity.id, reason=str(error)
+            )
+            lease.workload.suspect()
         if isinstance(error, ChannelTimeout):
             return CallTimedOut(f"server {server}: {error}; its outcome is unknown")
         if not error.sent:
             return ServerUnavailable(f"server {server} is not available: {error}; nothing was called")
         return CallFailed(f"server {server} failed during the call: {error}; its outcome is unknown")
+
+
+def _where(lease: Lease) -> Where:
+    workload = lease.workload
+    return Where(workload.sharing, workload.identity.id, lease.channel.upstream.era)

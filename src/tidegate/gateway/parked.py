@@ -67,6 +67,8 @@ class Held:
         self.changed = asyncio.Event()
         self.task: asyncio.Task[Reply] | None = None
         self.expiry: asyncio.TimerHandle | None = None
+        self.patience: Patience | None = None
+        """How it was parked the last time."""
         self._count = 0
         self._inquiries = inquiries
 
@@ -175,7 +177,7 @@ class ParkedCalls:
             await self._drop(held)
             raise
         held.changed.clear()
-        held.busy = False
+        held.busy, held.patience = False, patience
         held.round += 1
         held.expiry = asyncio.get_running_loop().call_later(patience.seconds, self._expire, held)
         wanted = {key: question.wanted for key, question in held.questions.items()}

@@ -7,8 +7,6 @@ from msgspec import Raw, Struct
 from tidegate.channels.channel import Reply
 from tidegate.domain.errors import CallFailed
 from tidegate.domain.record import Outcome
-from tidegate.domain.workload import Upstream
-from tidegate.fleet.workload import Workload
 from tidegate.gateway.call import Answer, Call
 from tidegate.gateway.rounds import Rounds
 from tidegate.gateway.routes import Route
@@ -29,6 +27,14 @@ class Read(Struct):
     size: int
 
 
+class Where(Struct, frozen=True):
+    """Which workload gave a reply, and the era it speaks."""
+
+    sharing: str
+    workload: str
+    era: str
+
+
 class Replies:
     """Reads replies."""
 
@@ -36,21 +42,21 @@ class Replies:
         self._rounds = rounds
         self._tasks = tasks
 
-    def read(self, call: Call, route: Route, reply: Reply, workload: Workload, upstream: Upstream) -> Read:
-        """Read a reply of a workload, with which this handshake was made.
+    def read(self, call: Call, route: Route, reply: Reply, where: Where) -> Read:
+        """Read a reply.
 
         Raises:
             Refusal: this client cannot have it.
             UpstreamProtocolError: it is not as it must be.
         """
         if reply.result is not None:
-            return self._result(call, route, reply.result, workload, upstream)
+            return self._result(call, route, reply.result, where)
         modern = call.inbound.modern
         error = reply.error or Raw(
             error_object(-32603, "the server answered neither with a result nor an error")
         )
         code = bridge.error_code(error)
-        if modern and upstream.era == "legacy":
+        if modern and where.era == "legacy":
             asked = self._rounds.visit(call, route, error)
             if asked is not None:
                 return self.asking(call, asked)
@@ -64,10 +70,10 @@ class Replies:
         """Give a result that asks a modern client for input."""
         return self._done(call, result, Outcome.INPUT_REQUIRED)
 
-    def _result(self, call: Call, route: Route, result: Raw, workload: Workload, upstream: Upstream) -> Read:
+    def _result(self, call: Call, route: Route, result: Raw, where: Where) -> Read:
         modern = call.inbound.modern
         kind = bridge.ResultKind(result)
-        if kind.type == "input_required" and kind.fields is not None and modern and upstream.era == "modern":
+        if kind.type == "input_required" and kind.fields is not None and modern and where.era == "modern":
             return self.asking(call, self._rounds.relay(call, route, kind.fields))
         renaming = call.endpoint.renaming(route.server)
         if (
@@ -77,7 +83,7 @@ class Replies:
             or (kind.fields is not None and b"related-task" in bytes(kind.fields.get("_meta", b"")))
         ):
             tool = route.entry.target.name
-            origin = Origin(route.server, workload.sharing, workload.identity.id, tool)
+            origin = Origin(route.server, where.sharing, where.workload, tool)
             result = self._tasks.out(call, origin, result, None if renaming.plain else renaming.result)
             kind = bridge.ResultKind(result)
         elif kind.type != "complete":
