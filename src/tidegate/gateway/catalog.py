@@ -23,8 +23,10 @@ from tidegate.telemetry import log
 
 __all__ = ["LISTS_SIZE", "PAGE", "Catalog", "Endpoint", "Entry"]
 
-_LABELS = 16
-"""Views of one endpoint for clients that offer servers something."""
+_LABELS = 32
+"""Labels of what clients offer that an endpoint has a view for."""
+_SAID = 4096
+"""Reasons that are not logged a second time."""
 _COMING = frozenset({"waiting", "preparing", "starting", "ready"})
 """States of a server that tells what it offers now or soon."""
 _SETTLE = 0.05
@@ -168,14 +170,19 @@ class Catalog:
             parts = [self._part(name) for name in endpoint.spec.servers]
             views, changed = await asyncio.to_thread(_build, endpoint, parts)
             view = views.pop(NO_OFFER)
-            for reason in view.dropped:
-                if reason not in self._said:
-                    self._said.add(reason)
-                    log().warning("server.degraded", endpoint=endpoint.path, reason=reason)
+            self._say_dropped(endpoint.path, view)
             endpoint.show(view, views)
             if self.changed is not None:
                 for kind in changed:
                     self.changed(endpoint.path, kind)
+
+    def _say_dropped(self, path: str, view: View) -> None:
+        if len(self._said) >= _SAID:
+            self._said.clear()
+        for reason in view.dropped:
+            if reason not in self._said:
+                self._said.add(reason)
+                log().warning("server.degraded", endpoint=path, reason=reason)
 
     def _part(self, server: str) -> Part:
         pool, lister = self._fleet.pools[server], self._listers.get(server)
@@ -194,11 +201,16 @@ class Catalog:
 def _build(endpoint: Endpoint, parts: Sequence[Part]) -> tuple[dict[str, View], Sequence[Kind]]:
     """Build the views of an endpoint by label, and tell of which kinds they are others than before."""
     views = {NO_OFFER: build(endpoint.spec, parts)}
+    built = [(parts, views[NO_OFFER])]
     labels = {label for part in parts if part.definitions for label in part.definitions.offers}
     for label in sorted(labels)[:_LABELS]:
         offered = [_offered(part, label) for part in parts]
-        if any(part is not common for part, common in zip(offered, parts, strict=True)):
-            views[label] = build(endpoint.spec, offered)
+        view = next((view for others, view in built if others == offered), None)
+        if view is None:
+            view = build(endpoint.spec, offered)
+            built.append((offered, view))
+        if view is not views[NO_OFFER]:
+            views[label] = view
     before = endpoint.views
     changed = [view.changed_since(before.get(label, before[NO_OFFER])) for label, view in views.items()]
     return views, [kind for kind in LISTED if any(kind in each for each in changed)]

@@ -66,7 +66,11 @@ class Endpoint:
     def show(self, view: View, wider: Mapping[str, View] | None = None) -> None:
         """Serve new views."""
         self._shown = Shown(view, self.authorizer)
-        self._wider = {label: Shown(each, self.authorizer) for label, each in (wider or {}).items()}
+        shown: dict[int, Shown] = {}  # many labels have the very same view
+        self._wider = {
+            label: shown.setdefault(id(each), Shown(each, self.authorizer))
+            for label, each in (wider or {}).items()
+        }
         self._found.clear()
 
     def renewed(self) -> None:
@@ -215,7 +219,7 @@ class Endpoint:
     @property
     def kept(self) -> int:
         """Bytes of the encoded lists that are kept."""
-        return self._shown.kept + sum(shown.kept for shown in self._wider.values())
+        return sum(shown.kept for shown in {self._shown, *self._wider.values()})
 
     def _shown_for(self, label: str) -> Shown:
         return self._wider.get(label, self._shown)

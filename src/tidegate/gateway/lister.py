@@ -21,7 +21,7 @@ from tidegate.gateway.listing import fetch, introduced
 from tidegate.gateway.offers import Offers
 from tidegate.telemetry import log
 
-RELIST = 1.0
+RELIST = 0.5
 """Seconds between two readings of one server: it may say as often as it likes that something changed."""
 LIST_AGAIN = 30.0
 """Seconds after which what could not be read is asked for again."""

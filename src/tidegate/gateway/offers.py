@@ -23,11 +23,12 @@ from tidegate.gateway.listing import fetch, introduced
 from tidegate.protocol.capabilities import parse
 from tidegate.telemetry import log
 
-MOST = 8
-"""Labels that are learned of one server: each costs a start."""
+MOST = 32
+"""Labels that are learned of one server: each costs a start. There are seven things to offer, and clients of a
+few sorts."""
 AGAIN = 60.0
 """Least seconds between two readings for one label that nobody said has changed."""
-_REST = 1.0
+_REST = 0.5
 """Least seconds between two readings."""
 
 

@@ -25,6 +25,8 @@ SERVERS = "dev.tidegate/servers"
 """Key in a list's `_meta`: servers that are missing from it or cannot be called, with state and reason."""
 _LONGEST_INSTRUCTIONS = 4000
 """Characters taken of one server's instructions: they end in a model's context."""
+_SAID, _LONGEST_SAID = 200, 120
+"""Things left out that are said one by one, and characters of their names: servers decide how many there are."""
 ROUTED = 200
 """Templates of one server that unlisted URIs are tried against."""
 
@@ -152,7 +154,8 @@ class _Building:
             listed = part.definitions.lists.get(kind)
             if listed is None:
                 continue
-            self.dropped += [f"{part.name}: {reason}" for reason in listed.refused]
+            for reason in listed.refused:
+                self._say(f"{part.name}: {reason}")
             for definition in listed.items:
                 if is_chosen(self._spec, part.name, kind, definition.name):
                     self._add(part, kind, definition, renaming)
@@ -175,7 +178,7 @@ class _Building:
         entries = self.shown[kind]
         if shown in entries:
             taken = entries[shown].target.server
-            self._drop(part, kind, name, f"{taken} has the name {shown!r}")
+            self._drop(part, kind, name, f"{taken} has the name {shown[:_LONGEST_SAID]!r}")
             return
         wanted: tuple[Mirror, ...] = ()
         if kind is Kind.TOOL:
@@ -198,7 +201,11 @@ class _Building:
         return renaming.uri_out(name)
 
     def _drop(self, part: Part, kind: Kind, name: str, why: str) -> None:
-        self.dropped.append(f"{part.name}: {kind} {name!r} is left out: {why}")
+        self._say(f"{part.name}: {kind} {name[:_LONGEST_SAID]!r} is left out: {why}")
+
+    def _say(self, reason: str) -> None:
+        if len(self.dropped) < _SAID:
+            self.dropped.append(reason)
 
 
 def is_chosen(spec: EndpointSpec, server: str, kind: Kind, name: str) -> bool:

@@ -174,6 +174,7 @@ async def test_clients_that_offer_all_sorts_of_things_cost_a_bounded_number_of_s
     made.offered(Offer(63))
     await made.time.advance(AGAIN)
     assert len(server.told) == MOST + 1
+    assert len({id(view) for view in made.endpoint.views.values()}) == 2
 
 
 async def test_a_first_client_can_wait_until_what_there_is_for_it_is_known(catalog: OPEN) -> None:
