@@ -59,7 +59,7 @@ class Responder:
 
     def _put(self, message: bytes, weight: Weight) -> bool:
         stream = self._opened()
-        if stream is None or (stream.writer is None and not stream.prefix):
+        if stream is None or (self._exchange.gone and not stream.prefix):
             return False
         added = stream.add(message, weight)
         self._flow(stream)

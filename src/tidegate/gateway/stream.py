@@ -233,6 +233,11 @@ class Stream:
         self._hold(self._queued - self._room)
         self._kept = []
 
+    def relieve(self) -> None:
+        """Hold as little as may be: what waits and is no notification."""
+        self.drop_kept()
+        self._drop_notes(0, 0)
+
     def _take(self) -> bytes:
         """Take what is written at once."""
         data, self._comment = self._comment, b""

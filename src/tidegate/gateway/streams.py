@@ -196,6 +196,7 @@ class Streams:
                 if now - stream.quiet_since < age:
                     break
                 self._remove(stream)
+        self._bound()
 
     # -- finding ----------------------------------------------------------------------------------
 
@@ -316,6 +317,8 @@ class Streams:
         if drop:
             stream.drop()
             stream.finished = True
+        else:
+            stream.drop_kept()
         stream.prefix = b""
         self._streams.pop(stream.number, None)
         self._broken.pop(stream.number, None)
@@ -335,7 +338,7 @@ class Streams:
             self._remove(next(iter(resting.values())))
         if self.held.size > MOST_KEPT:
             for stream in self._streams.values():
-                stream.drop_kept()
+                stream.relieve()
 
 
 class _Look:

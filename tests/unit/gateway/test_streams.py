@@ -316,6 +316,26 @@ async def test_what_all_streams_hold_is_bounded_and_the_unread_goes_first(site: 
     assert early.messages[0]["error"]["code"] == -31002
 
 
+async def test_slow_clients_hold_no_more_than_all_may_and_lose_no_question(
+    site: Site, time: LoopTime
+) -> None:
+    calls = list[tuple[Stream, Connection]]()
+    for number in range(80):
+        call, connection = await site.post(site.initialize(), number)
+        stream = site.streams.post(call)
+        stream.attach(connection)
+        stream.add(b'{"id":1,"method":"question"}', Weight.QUESTION)
+        for _ in range(4):
+            stream.add(b'{"padding":"%b"}' % (b"p" * 250_000))
+        calls.append((stream, connection))
+    assert site.streams.held.size > MOST_KEPT
+    await time.advance(2)
+    assert site.streams.held.size <= MOST_KEPT
+    for stream, connection in calls:
+        await stream.flow(connection, pause=True)
+        assert connection.methods[0] == "question"
+
+
 async def test_one_session_cannot_push_out_what_others_may_come_back_to(site: Site) -> None:
     other = site.initialize()
     stream, connection = await begun(site, other)
