@@ -136,12 +136,14 @@ def main() -> None:
         running.until_servers(upstream="ready")
         through = enter(closing(ServerRuns(running.url(), place / "through")))
         driven = enter(closing(ClientRuns(enter(driving()), place / "driven")))
-        asked = server_scenarios()
-        text = tables(
-            outcomes(asked, direct.outcome),
-            outcomes(asked, through.outcome),
+        ended = [
+            outcomes(server_scenarios(), direct.outcome),
+            outcomes(server_scenarios(), through.outcome),
             outcomes(client_scenarios(), driven.outcome),
-        )
+        ]
+    for each in (outcome for run in ended for outcome in run.values() if outcome.failed or outcome.status):
+        print(f"== {each.scenario}\n{each.told()}", file=sys.stderr)
+    text = tables(*ended)
     write(text)
     print(f"{PAGE.relative_to(ROOT)}: {text.count('passed')} passed, {text.count('**failed**')} failed")
     sys.exit("**failed**" in text)
