@@ -220,6 +220,8 @@ class Wire:
     session: str | None = None
     count: int = 0
     more: dict[str, str] = field(default_factory=dict[str, str])
+    offer: Json = field(default_factory=dict[str, Any])
+    """Capabilities that a modern request declares."""
 
     async def open(self) -> Wire:
         """Initialise, as a legacy client does."""
@@ -242,7 +244,7 @@ class Wire:
         if self.modern:
             meta = {
                 "io.modelcontextprotocol/protocolVersion": MODERN,
-                "io.modelcontextprotocol/clientCapabilities": {},
+                "io.modelcontextprotocol/clientCapabilities": self.offer,
             }
             params = {**params, "_meta": {**params.get("_meta", {}), **meta}}
             headers |= {"MCP-Protocol-Version": MODERN, "Mcp-Method": method}

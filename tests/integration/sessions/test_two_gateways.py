@@ -93,6 +93,22 @@ async def test_a_question_is_answered_through_whichever_gateway_the_answer_comes
             assert "result" in await call.answer("q")
 
 
+async def test_a_modern_client_answers_a_parked_call_at_the_other_gateway(both: Pair) -> None:
+    offer = {"elicitation": {"form": {}}}
+    one, two = (Wire(each.url(), True, both.key, offer=offer) for each in both.gateways)
+    call: dict[str, Any] = {"name": "far__ask_form", "arguments": {"text": "name?"}}
+    for here, there in ((one, two), (two, one), (one, one)):
+        asked = (await here.ask("tools/call", call)).message["result"]
+        assert asked["resultType"] == "input_required"
+        (key,) = asked["inputRequests"]
+        answer = {"inputResponses": {key: {"action": "accept", "content": {"answer": "yes"}}}}
+        retry = {**call, **answer, "requestState": asked["requestState"]}
+        done = (await there.ask("tools/call", retry)).message
+        assert json.loads(done["result"]["content"][0]["text"])["action"] == "accept"
+        again = (await here.ask("tools/call", retry)).message
+        assert again["error"]["data"]["reason"] == "state_invalid"
+
+
 async def test_a_call_is_cancelled_through_whichever_gateway_is_told(both: Pair) -> None:
     async with legacy(both.url, both.key) as client:
         for number in range(2):
