@@ -48,13 +48,9 @@ async def _no_ping(peer: Peer) -> None:
 
 async def _task_needed(peer: Peer) -> None:
     """A legacy client cannot declare the extension, so a tool that is always a task refuses it."""
-    error = await refused(
-        peer.raw("tools/call", {"name": peer.shown.name("job"), "arguments": {}}), -32021, -32602
-    )
-    if error.error.code == -32021:
-        assert error.error.data == {
-            "requiredCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}
-        }
+    error = await refused(peer.raw("tools/call", {"name": peer.shown.name("job"), "arguments": {}}), -32021)
+    needed = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+    assert error.error.data["requiredCapabilities"] == needed, error.error
     await refused(peer.raw("tasks/update", {"taskId": "none", "inputResponses": {}}), -32601, -32602)
 
 
@@ -77,8 +73,8 @@ _DECLARED_BY_BOTH = Refusal(
     _no_extension,
 )
 _CORE_TASKS = Refusal(
-    "2025-11-25 basic/utilities/tasks §Task Support and Handling: no `tasks` declared, metadata ignored; "
-    "`tasks/result` -32601",
+    "2025-11-25 basic/utilities/tasks §Task Support and Handling, §Tool-Level Negotiation: `task` is ignored where "
+    "no `tasks` is declared, refused with -32601 where it is, but not of this tool",
     acts_tasks.ignored,
 )
 _CORE_REFUSALS = {"mm": _CORE_TASKS, "lm": _CORE_TASKS, "ml": _CORE_TASKS}

@@ -74,6 +74,11 @@ class Peer:
         """Whether the client speaks the stateless revision."""
         return self.mode == MODERN
 
+    @property
+    def alone(self) -> bool:
+        """Whether its endpoint has one server only."""
+        return not self.shown.server
+
     async def raw(
         self,
         method: str,

@@ -189,6 +189,8 @@ class Features:
         self.catalog = Catalog()
         self.tasks = Tasks(self)
         self.marks: dict[str, str] = {}
+        self.rooms: dict[str, list[Any]] = {}
+        self.lonely = False
         self.connections: list[Connection] = []
         self.listeners: list[Listener] = []
         self._handlers = self._common() | (self._modern() if modern else self._legacy())

@@ -12,6 +12,8 @@ from features_catalog import ICON, PANEL, form, prompt, resource, text
 
 Body = Callable[[Call], Awaitable[Message]]
 
+MEET_SECONDS = 2.0
+
 _TOOLS: dict[str, tuple[Message, Body]] = {}
 
 
@@ -60,12 +62,31 @@ async def call_tool(call: Call) -> Message:
         return words("added at run time")
     if name not in _TOOLS:
         raise Refused(INVALID, f"Unknown tool: {name}")
+    await meet(call)
     try:
         if name == "job":
             return await call.features.tasks.start(call)
         return await _TOOLS[name][1](call)
     except ToolFailed as problem:
         return words(str(problem), isError=True)
+
+
+async def meet(call: Call) -> None:
+    """Wait until as many calls as `meet` says are in its room, so that they work at once.
+
+    Where they come one at a time the others never do: after one wait in vain nobody is waited for again.
+    """
+    wanted, features = call.arguments.get("meet"), call.features
+    if wanted is None or features.lonely:
+        return
+    room = features.rooms.setdefault(wanted["room"], [set[str](), asyncio.Event()])
+    room[0].add(wanted["who"])
+    if len(room[0]) >= wanted["of"]:
+        room[1].set()
+    try:
+        await asyncio.wait_for(room[1].wait(), MEET_SECONDS)
+    except TimeoutError:
+        features.lonely = True
 
 
 def words(content: str, **more: Any) -> Message:
