@@ -215,7 +215,7 @@ async def _start(
     _watch(stack, watch_loop(plant.metrics), "loop watch")
     _watch(stack, _tick(plant.journal), "journal tick")
     listeners: list[Listener] = []
-    gauges = _gauges(plant, listeners)
+    gauges = _gauges(plant, path, listeners)
     probes = Probes(plant.fleet, plant.metrics, gauges, lambda: _refusing(pipeline, plant.journal))
     public = await _open_public(settings, plant, path, catalog, probes)
 
@@ -353,10 +353,11 @@ def _pages(probes: Probes) -> dict[str, Application]:
     return {"/healthz": probes.healthz, "/readyz": probes.readyz, "/metrics": probes.metrics}
 
 
-def _gauges(plant: Plant, listeners: Sequence[Listener]) -> Callable[[], dict[str, float]]:
+def _gauges(plant: Plant, path: Path, listeners: Sequence[Listener]) -> Callable[[], dict[str, float]]:
     def gauges() -> dict[str, float]:
         return {
             "tidegate_calls_in_flight": plant.limits.in_flight,
+            "tidegate_streams": path.streams.listening,
             "tidegate_loop_stall_seconds_max": plant.metrics.stall_max,
             "tidegate_connections": sum(listener.connections for listener in listeners),
         }

@@ -111,6 +111,8 @@ class Fleet:
         """`now` gives Unix seconds."""
         self.pools: dict[str, Pool] = {}
         self.events: FleetEvents | None = None
+        self.wanted: Callable[[str, str], bool] = lambda server, sharing: False
+        """Tells of a workload that nobody calls (server, sharing key) whether somebody waits to hear from it."""
         self._runtimes = runtimes
         self._state = state
         self._recorder = recorder
@@ -426,7 +428,7 @@ class Fleet:
         while True:
             await asyncio.sleep(_SWEEP)
             for pool in self.pools.values():
-                pool.stop_idle()
+                pool.stop_idle(self.wanted)
             await self._end_leftovers()
 
     async def _end_leftovers(self) -> None:

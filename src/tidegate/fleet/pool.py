@@ -258,14 +258,16 @@ class Pool:
             with suppress(Overloaded):  # the next call asks for its own, and is told then
                 self._create(UNCLAIMED)
 
-    def stop_idle(self) -> None:
+    def stop_idle(self, wanted: Callable[[str, str], bool]) -> None:
         """End the workloads of principals and sessions that nobody called for long."""
         limit = self.spec.timeouts.idle
         if not limit:
             return
         for workload in list(self.workloads.values()):
             idle = workload.in_flight == 0 and self.clock() - workload.last_used > limit
-            if workload.sharing not in (SHARED, UNCLAIMED) and workload.channel is not None and idle:
+            if workload.sharing in (SHARED, UNCLAIMED) or workload.channel is None or not idle:
+                continue
+            if not wanted(self.spec.name, workload.sharing):
                 self.retire(workload, f"idle for {limit:g} s")
 
     def retire(self, workload: Workload, reason: str) -> None:

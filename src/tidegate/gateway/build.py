@@ -31,6 +31,7 @@ from tidegate.gateway.seal import Seal
 from tidegate.gateway.sessions import Sessions
 from tidegate.gateway.streams import Streams
 from tidegate.gateway.subscriptions import Subscriptions
+from tidegate.gateway.task_list import TaskList
 from tidegate.gateway.tasks import Tasks
 from tidegate.ports.state import State
 from tidegate.protocol.codec import Object
@@ -108,6 +109,8 @@ def build(given: Given) -> Path:
     questions = Questions(streams, given.boot, metrics, given.mail)
     inquiries = Inquiries(questions, journal, metrics)
     tasks = Tasks(seal, clock)
+    tasks.questions.admit = inquiries.admit
+    task_list = TaskList(fleet, given.state, tasks, given.now)
     rounds = Rounds(seal, inquiries)
     parked = ParkedCalls(given.limits, inquiries, given.new_id)
     replies = Replies(rounds, tasks)
@@ -130,7 +133,7 @@ def build(given: Given) -> Path:
     subscriptions = Subscriptions(
         fleet, given.state, tasks, streams, given.catalog.endpoints, sharing=forward.sharing, now=given.now
     )
-    local = LocalAnswers(sessions, journal, metrics, subscriptions.methods)
+    local = LocalAnswers(sessions, journal, metrics, {**subscriptions.methods, **task_list.methods})
     pipeline = Pipeline(
         given.authenticator, sessions, local, forward, questions, streams, journal, given.limits, metrics,
         Running(given.mail),
@@ -141,6 +144,7 @@ def build(given: Given) -> Path:
     def ended(key: str, principal: str) -> None:
         fleet.end_session(f"{principal}.{key}")
 
+    fleet.wanted = subscriptions.held
     sessions.when_ended += [questions.end_session, subscriptions.end_session, ended]
     _listen(given.catalog, subscriptions, cache)
     return Path(pipeline, sessions, streams, subscriptions, parked, inquiries, relays)

@@ -38,7 +38,7 @@ from tidegate.gateway.replies import Replies, Where
 from tidegate.gateway.rounds import Rounds
 from tidegate.gateway.routes import Route, Routes
 from tidegate.gateway.streams import Streams
-from tidegate.gateway.tasks import Tasks
+from tidegate.gateway.tasks import Origin, Tasks
 from tidegate.ports.recorder import Intent
 from tidegate.protocol import rounds as wire
 from tidegate.protocol.bridge import ResultKind
@@ -312,16 +312,26 @@ class Forward:
             return await self._drive(call, route, intent, lease, reply)
         if call.log_level is not None:
             await lease.channel.want_logs(call.log_level)
+        origin = self._origin(route, lease)
+        hear = None if origin is None else self._tasks.notify(call, origin, call.hear)
         if not call.offer:
-            return await self._call(call, route, intent, lease)
+            return await self._call(call, route, intent, lease, hear=hear)
         if call.session is not None:
-            return await self._call(call, route, intent, lease, self._asked(call, route))
+            asked = self._tasks.asked(call, origin, self._asked(call, route))
+            return await self._call(call, route, intent, lease, asked, hear)
         held = self._parked.hold(call, lease)
 
         def work(asked: Asked) -> Coroutine[object, object, Reply]:
             return self._call(call, route, intent, lease, asked, held.hear)
 
         return await self._parked.begin(held, work, self._patience(call, route))
+
+    def _origin(self, route: Route, lease: Lease) -> Origin | None:
+        """Say where the task is that the call is about, or may become; None where that is none."""
+        if route.handle is None and "task" not in route.params:
+            return None
+        workload = lease.workload
+        return Origin(route.server, workload.sharing, workload.identity.id, route.entry.target.name)
 
     async def _drive(self, call: Call, route: Route, intent: Intent, lease: Lease, reply: Reply) -> Reply:
         """Drive a modern server's rounds for a legacy client."""

@@ -10,7 +10,7 @@ from tidegate.domain.server import Timeouts
 from tidegate.domain.workload import Upstream
 from tidegate.gateway.call import Call
 from tidegate.gateway.routes import Route
-from tidegate.protocol import bridge, capabilities
+from tidegate.protocol import bridge, capabilities, tasks
 from tidegate.protocol.codec import Object, decode_object
 from tidegate.protocol.rounds import RETRY
 
@@ -44,16 +44,18 @@ class Outbounds:
         )
         if route.mirrored:
             outbound.mirrored = route.mirrored
+        outbound.holder = call.holder  # on a pipe nothing says whose a question or a log message is
         if modern:
             outbound.capabilities = self._told_of(call, upstream)
             outbound.log_level = _level(call, upstream)
-        else:  # on a pipe nothing says whose a question or a log message is
-            outbound.holder, outbound.asked = call.holder, asked
+        else:
+            outbound.asked = asked
         return outbound
 
     def _told_of(self, call: Call, upstream: Upstream) -> Raw:
         session = call.session
-        declared = call.inbound.capabilities if session is None else session.capabilities
+        # Tasks of the extension are for modern clients alone; else a server would make one that nobody can take.
+        declared = call.inbound.capabilities if session is None else tasks.without(session.capabilities)
         if not declared:
             return _NOTHING
         key = capabilities.fingerprint(declared), upstream.capabilities

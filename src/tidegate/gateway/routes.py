@@ -18,6 +18,21 @@ from tidegate.protocol import mirrors
 from tidegate.protocol.codec import Object, decode_object, decode_text, encode
 
 _NOTHING = Raw(b"{}")
+_LONGEST = 128
+"""Characters of a method."""
+_CORE = (
+    "tools/", "prompts/", "completion/", "tasks/", "logging/", "notifications/", "subscriptions/", "server/",
+    "roots/", "sampling/", "elicitation/", "resources/templates/",
+)  # fmt: skip
+_RESOURCES = frozenset({"list", "read", "subscribe", "unsubscribe"})
+"""MCP's own below `resources/`; an extension has further ones (SEP-2640: `resources/directory/read`)."""
+
+
+def _is_core(method: str) -> bool:
+    """Tell whether a method is one of MCP itself, or could be taken for one: it is then no extension's."""
+    plain = "".join(method.split()).casefold()
+    first, _, rest = plain.partition("/")
+    return plain.startswith(_CORE) or (first == "resources" and rest in _RESOURCES) or not plain.isascii()
 
 
 class Route(Struct):
@@ -134,8 +149,10 @@ def _completion(call: Call) -> Route:
 
 def _extension(call: Call) -> Route:
     """Find the one server that has an extension which this client has too: its methods are its own."""
-    server = call.endpoint.extension_server(call.principal, call.extensions)
-    if server is None or "/" not in call.method or len(call.method) > 128:
+    server = None
+    if "/" in call.method and len(call.method) <= _LONGEST and not _is_core(call.method):
+        server = call.endpoint.extension_server(call.principal, call.extensions)
+    if server is None:
         raise MethodNotFound(f"no method {call.method[:60]!r} here")
     target = Target(server, Kind.EXTENSION, call.method)
     decision = call.endpoint.authorizer.decide(call.principal, target)

@@ -197,6 +197,8 @@ class Tasks:
         if origin is None:
             return asked
 
+        backs: dict[ServerAnswer, ServerAnswer] = {}
+
         def related(method: str, params: Object, answer: ServerAnswer) -> bool:
             try:
                 told = tasks.in_params(method, params, self._renaming(call, origin))
@@ -206,7 +208,8 @@ class Tasks:
             def back(reply: Reply) -> None:
                 answer(reply if reply.result is None else Reply(self._answered(call, reply.result), None))
 
-            return asked(method, told, back)
+            # A question that is given up comes again with its own answer.
+            return asked(method, told, backs.setdefault(answer, back))
 
         return related
 

@@ -76,6 +76,15 @@ def error_code(error: Raw) -> int:
 
 def error_for(error: Raw, code: int, *, modern_client: bool, uri: str | None) -> tuple[Raw, int]:
     """Give an error in the client's dress, with its code. `uri` is what was to be read, as the client names it."""
-    if modern_client and code == _NOT_FOUND and uri is not None:
+    if uri is None:
+        return error, code
+    if modern_client and code == _NOT_FOUND:
         return Raw(error_object(-32602, "resource not found", {"uri": uri})), -32602
-    return error, code
+    try:
+        fields = decode_object(error)
+        data = decode_object(fields["data"]) if "data" in fields else {}
+    except ParseFailure:
+        return error, code
+    if "uri" not in data:
+        return error, code
+    return Raw(encode({**fields, "data": {**data, "uri": uri}})), code

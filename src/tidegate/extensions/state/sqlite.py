@@ -172,9 +172,10 @@ class SqliteState:
 
     def _scan(self, prefix: str) -> list[tuple[str, bytes]]:
         rows = self._open_database.execute(
-            "SELECT key, value FROM entry WHERE key >= ? AND substr(key, 1, ?) = ?"
-            " AND (expires IS NULL OR expires > ?) ORDER BY key",
-            (prefix, len(prefix), prefix, self._clock()),
+            # The bounds are what an index can look up; keys are compared by their bytes, and none of UTF-8 is 0xFF.
+            "SELECT key, value FROM entry WHERE key >= ?1 AND key < CAST(CAST(?1 AS BLOB) || x'FF' AS TEXT)"
+            " AND substr(key, 1, ?2) = ?1 AND (expires IS NULL OR expires > ?3) ORDER BY key",
+            (prefix, len(prefix), self._clock()),
         )
         return [(str(key), bytes(value)) for key, value in rows]
 
