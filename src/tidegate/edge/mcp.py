@@ -161,6 +161,8 @@ class McpEdge:
         if request.repeated and not _ONCE.isdisjoint(request.repeated):
             name = min(request.repeated & _ONCE).decode("latin-1")
             raise InvalidRequest(f"header {name} stands twice")
+        if any(name.startswith(b"mcp-param-") for name in request.repeated):
+            raise InvalidRequest("a header Mcp-Param-* stands twice")
         if seen not in self._checked:
             self._guard.check(headers)
             if request.method == b"POST":

@@ -16,6 +16,7 @@ from tidegate.domain.target import Kind
 from tidegate.gateway.call import LEVEL, Answer, Call
 from tidegate.gateway.sessions import Sessions
 from tidegate.protocol import revisions
+from tidegate.protocol.capabilities import Offer
 from tidegate.protocol.codec import decode_object, decode_text, encode, encode_result
 from tidegate.protocol.inbound import client_name
 from tidegate.protocol.logs import LEVELS
@@ -28,6 +29,8 @@ _LISTS = {
     "resources/list": Kind.RESOURCE,
     "resources/templates/list": Kind.TEMPLATE,
 }
+_SETTLE = 1.5
+"""Seconds to wait for what is just being read of a server that was never seen before."""
 _MODERN_ONLY = frozenset({"server/discover", "subscriptions/listen"})
 
 Method = Callable[[Call], Awaitable[Answer]]
@@ -43,7 +46,8 @@ class LocalAnswers:
         metrics: Metrics,
         further: Mapping[str, Method] | None = None,
     ) -> None:
-        """`further`: methods that other parts of the gateway answer."""
+        """`further`: methods that other parts of the gateway answer. They are recorded before they are."""
+        self._further = further or {}
         self._sessions = sessions
         self._journal = journal
         self._metrics = metrics
@@ -53,7 +57,7 @@ class LocalAnswers:
             "server/discover": self._discover,
             "logging/setLevel": self._set_level,
             **dict.fromkeys(_LISTS, self._list),
-            **(further or {}),
+            **self._further,
         }
 
     async def answer(self, call: Call) -> Answer:
@@ -66,8 +70,11 @@ class LocalAnswers:
         """
         if call.method in _MODERN_ONLY and not call.inbound.modern:
             raise MethodNotFound(f"no method {call.method[:60]!r} here")
-        answer = await self.methods[call.method](call)
         self._metrics.requests[call.method] += 1
+        if call.method in self._further:  # these reach servers, or go on for hours
+            self._journal.request(call.principal, _fields(call))
+            return await self._further[call.method](call)
+        answer = await self.methods[call.method](call)
         if call.method != "ping":  # it says nothing that the next request would not
             self._journal.request(call.principal, _fields(call))
         return answer
@@ -81,6 +88,7 @@ class LocalAnswers:
             decode_object(capabilities)
         except ParseFailure as error:
             raise InvalidParams("capabilities must be an object") from error
+        await call.endpoint.settled(Offer.NONE, _SETTLE)
         session = self._sessions.create(
             call.principal, call.endpoint.path, revision, client, bytes(capabilities)
         )
@@ -93,6 +101,7 @@ class LocalAnswers:
         return _result(call, encode(result), ((b"mcp-session-id", session.encode()),))
 
     async def _discover(self, call: Call) -> Answer:
+        await call.endpoint.settled(Offer.NONE, _SETTLE)
         result: dict[str, object] = {
             "resultType": "complete",
             "supportedVersions": [revisions.MODERN],
@@ -119,6 +128,7 @@ class LocalAnswers:
         raw = call.params.get("cursor")
         cursor = None if raw is None or bytes(raw) == b"null" else decode_text(raw) or ""
         kind, modern = _LISTS[call.method], call.inbound.modern
+        await call.endpoint.settled(call.offer, _SETTLE)
         listed = call.endpoint.list(kind, call.principal, cursor, modern=modern, offer=call.offer)
         return _result(call, listed)
 
