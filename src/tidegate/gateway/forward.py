@@ -25,6 +25,7 @@ from tidegate.domain.errors import (
 )
 from tidegate.domain.record import Outcome
 from tidegate.domain.server import ServerSpec, Sharing
+from tidegate.domain.target import Kind
 from tidegate.domain.workload import SHARED
 from tidegate.fleet.fleet import Fleet
 from tidegate.fleet.pool import Lease
@@ -41,11 +42,14 @@ from tidegate.gateway.streams import Streams
 from tidegate.gateway.tasks import Origin, Tasks
 from tidegate.ports.recorder import Intent
 from tidegate.protocol import rounds as wire
-from tidegate.protocol.bridge import ResultKind
+from tidegate.protocol.bridge import ResultKind, error_code
 from tidegate.protocol.capabilities import Offer
 from tidegate.protocol.codec import Object
+from tidegate.protocol.revisions import CODE_HEADER_MISMATCH
 from tidegate.telemetry import Metrics, log
 
+_REREAD = 5.0
+"""Seconds for reading a server's tools anew in the midst of a call."""
 _OVERTIME = 30.0
 """Seconds for which a sealed state may be brought back later than its call waits."""
 
@@ -61,6 +65,10 @@ class There(Struct):
 
 _ELSEWHERE = Where("", "", "legacy")
 """Only calls to legacy servers are parked."""
+
+
+async def _no_reading(server: str, kind: Kind, timeout: float) -> None:
+    """Leave it as it is."""
 
 
 async def _no_look(call: Call) -> None:
@@ -90,6 +98,8 @@ class Forward:
         self.routes = routes
         self.look_again: Callable[[Call], Awaitable[None]] = _no_look
         """Sees whether a call that had to wait may still go out."""
+        self.reread: Callable[[str, Kind, float], Awaitable[None]] = _no_reading
+        """Has a server's list of a kind read and shown anew: server, kind, seconds at most."""
         self._tasks = tasks
         self._rounds = rounds
         self._parked = parked
@@ -143,7 +153,10 @@ class Forward:
         self._streams.notify(session, method, params)
 
     def _fit(self, call: Call, route: Route, lease: Lease) -> None:
-        """See that this workload can do it, where that is a matter of tasks."""
+        """See that this workload can do it, where that is a matter of tasks; and that it gets no forged round."""
+        if not call.inbound.modern and not route.params.keys().isdisjoint(wire.RETRY):
+            # A legacy client's rounds are driven here: it holds no state, and must not make up one.
+            route.params = {name: value for name, value in route.params.items() if name not in wire.RETRY}
         if route.handle is not None:
             self._tasks.check(route.handle, lease.workload)
         elif "task" in route.params:
@@ -305,6 +318,8 @@ class Forward:
         """Have the server answer, bringing what it asks to this call's client."""
         if lease.channel.upstream.era == "modern":
             reply = await self._call(call, route, intent, lease)
+            if reply.error is not None and error_code(reply.error) == CODE_HEADER_MISMATCH:
+                reply = await self._mirror_again(call, route, intent, lease, reply)
             if call.inbound.modern or reply.result is None:
                 return reply
             if ResultKind(reply.result).type != "input_required":
@@ -325,6 +340,22 @@ class Forward:
             return self._call(call, route, intent, lease, asked, held.hear)
 
         return await self._parked.begin(held, work, self._patience(call, route))
+
+    async def _mirror_again(
+        self, call: Call, route: Route, intent: Intent, lease: Lease, reply: Reply
+    ) -> Reply:
+        """Send a call again whose server wants other headers than it said: it did nothing with it.
+
+        2026-07-28, basic/transports/streamable-http: a client reads the list again, and retries.
+        """
+        if route.entry.target.kind is not Kind.TOOL or call.method != "tools/call":
+            return reply
+        await self.reread(route.server, Kind.TOOL, _REREAD)
+        again = self.routes.find(call)
+        if again.mirrored == route.mirrored:
+            return reply
+        route.mirrored = again.mirrored
+        return await self._call(call, route, intent, lease)
 
     def _origin(self, route: Route, lease: Lease) -> Origin | None:
         """Say where the task is that the call is about, or may become; None where that is none."""
