@@ -220,6 +220,8 @@ class Pool:
         except BaseException:
             if turns is not None:
                 turns.leave()
+            if self.spec.sharing is Sharing.CALL:
+                self.discard(workload)  # it was for this call alone, which does not come any more
             raise
 
     async def wait_era(self, timeout: float) -> str:

@@ -127,8 +127,14 @@ class Inquiries:
             work = self._pass_on(call, server, (method, params, answer), timeout)
             task = asyncio.create_task(work, name=f"question of {server}")
             self._tasks[task] = answer
-            task.add_done_callback(self._tasks.pop)
+            task.add_done_callback(over)  # not in the task: one that is cancelled at once never begins
             return True
+
+        def over(task: asyncio.Task[None]) -> None:
+            del self._tasks[task]
+            left = self._open[call.id] = self._open[call.id] - 1
+            if not left:
+                del self._open[call.id]
 
         return asked
 
@@ -151,11 +157,6 @@ class Inquiries:
             log().error("journal.unavailable", reason=str(error))
         finally:
             answer(reply)
-            left = self._open[call.id] - 1
-            if left:
-                self._open[call.id] = left
-            else:
-                del self._open[call.id]
 
     async def close(self) -> None:
         """Pass nothing on any more."""

@@ -206,19 +206,20 @@ class ParkedCalls:
         held.questions = {}
 
     async def _drop(self, held: Held) -> None:
-        if held.task is not None:
-            held.task.cancel()
-            await asyncio.wait([held.task])
-            if not held.task.cancelled():
-                held.task.exception()  # looked at: nobody waits for it any more
-        self._forget(held)
+        try:
+            if held.task is not None:
+                held.task.add_done_callback(_looked_at)
+                held.task.cancel()
+                await asyncio.wait([held.task])
+        finally:
+            self._forget(held)  # also where this is cancelled in its turn
 
     def _expire(self, held: Held) -> None:
         """End a call whose client did not come back in time."""
         log().info("call.expired", server=held.server, call=held.call.id)
         held.busy = True
         if held.task is not None:
-            held.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+            held.task.add_done_callback(_looked_at)
             held.task.cancel()
         self._forget(held)
 
@@ -226,3 +227,9 @@ class ParkedCalls:
         """End every parked call."""
         for held in list(self._held.values()):
             await self._drop(held)
+
+
+def _looked_at(task: asyncio.Task[Reply]) -> None:
+    """Take what came of a call that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()
