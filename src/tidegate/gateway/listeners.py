@@ -17,7 +17,7 @@ from tidegate.domain.principal import Principal
 from tidegate.gateway.call import Call
 from tidegate.gateway.endpoint import Endpoint
 from tidegate.protocol import subscriptions
-from tidegate.protocol.codec import Object, encode_result
+from tidegate.protocol.codec import Object, encode, encode_result
 from tidegate.protocol.subscriptions import Filter
 
 EACH, IN_ALL = 16, 2000
@@ -82,7 +82,9 @@ class Listener:
         self._woken.clear()
 
     def result(self) -> bytes:
-        """Give the response that ends it in order."""
+        """Say that it is over, and give the response that ends it in order (basic/patterns/cancellation)."""
+        over = {"requestId": self._id, "reason": Raw(encode("ended by the gateway"))}
+        self._say(subscriptions.stamped(self._id, "notifications/cancelled", over))
         return encode_result(self._id, subscriptions.closed(self._id))
 
     def _send(self, message: bytes) -> None:

@@ -202,6 +202,8 @@ async def test_a_gateway_that_stops_ends_streams_in_order_and_opens_no_more(ears
     stream = await listen(ears, toolsListChanged=True)
     ears.subscriptions.drain()
     answer = await stream.task
+    over = [params for method, params in stream.told if method == "notifications/cancelled"]
+    assert [each["requestId"] for each in over] == [7]  # basic/patterns/cancellation
     assert json.loads(answer.body) == {
         "jsonrpc": "2.0", "id": 7, "result": {"resultType": "complete", "_meta": {ID: 7}},
     }  # fmt: skip
