@@ -41,6 +41,8 @@ class _Compiled:
             return False
         if not self.names:
             return True
+        if target.kind is Kind.EXTENSION:
+            return not self.decision.allowed  # it may read or do, by another method, just what is denied
         matches = self.names.get(target.kind)
         if matches is None:
             return False

@@ -5,6 +5,7 @@ One table of the methods that reach servers. Nothing is sent here and nobody is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from msgspec import Raw, Struct
@@ -24,15 +25,21 @@ _CORE = (
     "tools/", "prompts/", "completion/", "tasks/", "logging/", "notifications/", "subscriptions/", "server/",
     "roots/", "sampling/", "elicitation/", "resources/templates/",
 )  # fmt: skip
+_USUAL = re.compile(r"[a-z0-9][a-z0-9._$-]*(?:/[a-z0-9][a-z0-9._$-]*)+")
+"""How a method is written that no reader takes for another (`/tools/call`, `resources/./read`, `tools /call`)."""
 _RESOURCES = frozenset({"list", "read", "subscribe", "unsubscribe"})
 """MCP's own below `resources/`; an extension has further ones (SEP-2640: `resources/directory/read`)."""
 
 
 def _is_core(method: str) -> bool:
     """Tell whether a method is one of MCP itself, or could be taken for one: it is then no extension's."""
-    plain = "".join(method.split()).casefold()
+    plain = method.lower()
     first, _, rest = plain.partition("/")
-    return plain.startswith(_CORE) or (first == "resources" and rest in _RESOURCES) or not plain.isascii()
+    return (
+        plain.startswith(_CORE)
+        or (first == "resources" and rest in _RESOURCES)
+        or not _USUAL.fullmatch(plain)
+    )
 
 
 class Route(Struct):
@@ -148,9 +155,13 @@ def _completion(call: Call) -> Route:
 
 
 def _extension(call: Call) -> Route:
-    """Find the one server that has an extension which this client has too: its methods are its own."""
+    """Find the one server that has an extension which this client has too: its methods are its own.
+
+    What they come to is known to the server only, so there are none where just some of its things are chosen.
+    """
     server = None
-    if "/" in call.method and len(call.method) <= _LONGEST and not _is_core(call.method):
+    chosen = call.endpoint.spec.tools or call.endpoint.spec.prompts or call.endpoint.spec.resources
+    if not chosen and len(call.method) <= _LONGEST and not _is_core(call.method):
         server = call.endpoint.extension_server(call.principal, call.extensions)
     if server is None:
         raise MethodNotFound(f"no method {call.method[:60]!r} here")
