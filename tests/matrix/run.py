@@ -2,12 +2,16 @@
 
 A cell is run on two endpoints: a plain one that has this server only, and a prefixed one that has all of
 them at once. One session of the client serves a whole column; it is opened anew after a failure.
+
+    python -m tests.matrix.run [ll-stdio …]        say what is wrong in these columns (all by default)
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
+import tempfile
 import traceback
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +19,7 @@ from pathlib import Path
 
 from tests.integration.gateway.gateway import Gateway, Json, marked
 from tests.matrix import upstreams
-from tests.matrix.features import BY_ID, CARRIERS, DIRECTIONS, FEATURES, Feature, cell
+from tests.matrix.features import BY_ID, CARRIERS, DIRECTIONS, FEATURES, Feature, cell, columns
 from tests.matrix.peer import LEGACY, MODERN, Peer, Shown, connect, http
 from tests.matrix.upstreams import FORMS, Upstream
 
@@ -28,7 +32,8 @@ SINGLE = frozenset({"extension"})
 ENDED_IN_VAIN = "not tried: too many before it took too long"
 
 _LAST = [each for each in FEATURES if each.id == "cancellation"]
-"""What a server on a pipe asks or tells after a cancelled call could still be that call's, for a while."""
+"""What a server on a pipe asks or tells after a cancelled call could still be that call's, for a while; so these
+come after all else that clients of both eras do with it."""
 _FIRST = [each for each in FEATURES if each not in _LAST]
 
 Column = tuple[str, str]
@@ -59,20 +64,20 @@ class Run:
 
     async def column(self, direction: str, carrier: str) -> Mapping[str, str]:
         """Give of each feature what is wrong in this column: nothing, where it is right."""
-        key = (direction, carrier)
-        if key not in self.done:
-            plain, merged = await self._acts(key, _FIRST, True), await self._acts(key, _FIRST, False)
-            plain |= await self._acts(key, _LAST, True)
-            merged |= await self._acts(key, _LAST, False)
-            self.done[key] = {
-                each.id: "; ".join(
-                    f"{where}: {found[each.id]}"
-                    for where, found in (("plain", plain), ("prefixed", merged))
-                    if found.get(each.id)
-                )
-                for each in FEATURES
-            }
-        return self.done[key]
+        if (direction, carrier) not in self.done:
+            keys = [(client + direction[1], carrier) for client in "ml"]
+            for acts in (_FIRST, _LAST):
+                for key in keys:
+                    plain, merged = await self._acts(key, acts, True), await self._acts(key, acts, False)
+                    self.done.setdefault(key, {}).update({
+                        each.id: "; ".join(
+                            f"{where}: {found[each.id]}"
+                            for where, found in (("plain", plain), ("prefixed", merged))
+                            if found.get(each.id)
+                        )
+                        for each in acts
+                    })  # fmt: skip
+        return self.done[direction, carrier]
 
     async def all(self) -> dict[Column, dict[str, str]]:
         """Run every column."""
@@ -135,3 +140,19 @@ def standing(place: Path) -> Iterator[Run]:
             gateway.stop()
             raise
         gateway.check_end()
+
+
+def main() -> None:
+    """Run the columns named (`ll-stdio`, …), or all, and say what is wrong in each."""
+    chosen = [key for key in columns() if not sys.argv[1:] or "-".join(key) in sys.argv[1:]]
+    with tempfile.TemporaryDirectory() as place, standing(Path(place)) as run:
+        for key in chosen:
+            found = asyncio.run(run.column(*key))
+            wrong = {feature: problem for feature, problem in found.items() if problem}
+            print(f"{'-'.join(key)}: {len(found) - len(wrong)} right, {len(wrong)} wrong", flush=True)
+            for feature, problem in wrong.items():
+                print(f"    {feature}: {problem}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
