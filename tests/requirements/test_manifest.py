@@ -20,9 +20,7 @@ import pytest
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 REVISIONS = ("2025-11-25", "2026-07-28")
-PENDING_ALLOWED = True
-"""Whether a demand may still say what it waits for, while that is being built."""
-STATES = {"tests", "not_ours", "not_yet", *(["pending"] if PENDING_ALLOWED else [])}
+STATES = {"tests", "not_ours", "not_yet"}
 SIZES = {"2025-11-25": 275, "2026-07-28": 377}
 """How many demands a revision makes, so that none is dropped unseen."""
 

@@ -143,6 +143,8 @@ class Conversation:
         self._deadlines.discard(waiting)
         if waiting.outbound.holder:
             self._askers.leave(waiting.outbound)
+        if "task" in waiting.outbound.params:
+            self.inbox.answered(ident, waiting.outbound)
         future = waiting.future
         if future.done():  # cancelled in this turn of the loop
             self.inbox.dropped.late += 1

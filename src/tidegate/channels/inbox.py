@@ -6,6 +6,7 @@ token, and no other; a log message only the one it can be for.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from tidegate.protocol.codec import Object, decode_object, encode, encode_error,
 
 LISTEN = "subscriptions/listen"
 _SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
+_TASKS = 256
+"""Requests that became tasks, and whose progress is still passed on."""
 _LARGEST_ID = 256
 """Bytes of a server's request id that are echoed."""
 _PERSONAL = frozenset({"notifications/message", "notifications/elicitation/complete"})
@@ -89,6 +92,15 @@ class Inbox:
         self._events = events
         self._send = say
         self._flying = flying
+        self._tasks: OrderedDict[bytes, Outbound] = OrderedDict()
+        """Requests that became tasks: their progress goes on after their answer."""
+
+    def answered(self, ident: bytes, outbound: Outbound) -> None:
+        """Learn that a request that asked to be a task was answered (2025-11-25, basic/utilities/progress)."""
+        if "progressToken" in outbound.meta and outbound.notify is not None:
+            self._tasks[ident] = outbound
+            if len(self._tasks) > _TASKS:
+                self._tasks.popitem(last=False)
 
     def settled(self, *, modern: bool) -> None:
         """Learn the server's era. A legacy one may ask from now on."""
@@ -122,6 +134,9 @@ class Inbox:
         ident = bytes(message.id)
         if len(ident) > _LARGEST_ID:
             return self.junk()
+        if self.modern:  # it is to ask in results only, and gets no response (2026-07-28, stdio)
+            self.dropped.requests += 1
+            return True
         if method == "ping":
             self.say(encode_result(ident, b"{}"))
             return True
@@ -155,8 +170,9 @@ class Inbox:
         return True
 
     def _progressed(self, params: Object) -> None:
-        call = self._flying.get(bytes(params.get("progressToken", b"")))
-        outbound = None if call is None else call.outbound
+        ident = bytes(params.get("progressToken", b""))
+        call = self._flying.get(ident)
+        outbound = self._tasks.get(ident) if call is None else call.outbound
         if outbound is None or outbound.notify is None or "progressToken" not in outbound.meta:
             self.dropped.progress += 1
             return

@@ -6,6 +6,7 @@ Source: MCP 2025-11-25, basic/transports, "Listening for Messages" and "Resumabi
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from tidegate.channels.exchange import HttpCall, RequestHeaders
 from tidegate.channels.http.messages import HttpRequest, HttpResponse, OnEvent
@@ -27,9 +28,16 @@ _BARREN = 3
 """Resumptions in a row that bring nothing, after which an answer is given up."""
 
 
-async def listen(origin: HttpOrigin, path: bytes, headers: RequestHeaders, on_event: OnEvent) -> bool:
+async def listen(
+    origin: HttpOrigin,
+    path: bytes,
+    headers: RequestHeaders,
+    on_event: OnEvent,
+    answered: Callable[[], None],
+) -> bool:
     """Read a server's own stream, opening it again when it ends. Returns where there is none.
 
+    `answered` is called whenever the server has said whether there is one.
     Tells whether it was there and is now answered with 404: the server has forgotten the session. A 404
     from the beginning says nothing: some servers know no GET at all.
     """
@@ -40,10 +48,12 @@ async def listen(origin: HttpOrigin, path: bytes, headers: RequestHeaders, on_ev
     while True:
         try:
             request = HttpRequest(b"GET", path, headers.get(last_id), timeout=float("inf"), on_event=on_event)
+            request.on_head = answered
             response = await origin.request(request)
         except UpstreamProtocolError:
             return False
         except ChannelFailure:
+            answered()
             pause = min(pause * 2, _LONGEST_PAUSE)
         except ValueError:
             last_id = None  # an id that no header can carry

@@ -6,6 +6,7 @@ Sources: MCP 2026-07-28 and 2025-11-25, basic/transports, Streamable HTTP.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -50,6 +51,9 @@ _ERRANDS = 128
 """Of them at once: more than questions of the server that may be open."""
 _LASTING = 5.0
 """Seconds for the question whether a session lasts."""
+_STREAM = 1.0
+"""Seconds that a legacy server has to say whether it has a stream of its own. Many send no head before there is
+something on it."""
 _GOODBYE = 2.0
 """Seconds for the end of a session."""
 _LEAVE = 1.0
@@ -123,8 +127,17 @@ class StreamableHttpChannel:
         self._inbox.settled(modern=self._dress.modern)
         self._watching = Watching(upstream, self.ask, self._events.channel_notified)
         if self._listening and upstream.era == "legacy":
-            self._listener = asyncio.get_running_loop().create_task(self._listen())
+            await self._begin_listening()
         return upstream
+
+    async def _begin_listening(self) -> None:
+        """Open the server's own stream before any call: what it asks or tells there would else be lost."""
+        answered = asyncio.Event()
+        self._listener = asyncio.get_running_loop().create_task(self._listen(answered.set))
+        self._listener.add_done_callback(lambda _: answered.set())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STREAM):
+                await answered.wait()
 
     async def _settle(self, client: Introduction, patience: Patience) -> Upstream:
         probe = _PROBE if patience.probe is None else patience.probe
@@ -281,6 +294,8 @@ class StreamableHttpChannel:
             self._askers.leave(call.outbound)
         if call.pauses is not None:
             self._inbox.questions.drop(call)
+        if "task" in call.outbound.params:
+            self._inbox.answered(call.ident, call.outbound)
         if not self._calls:
             self._idle.set()
 
@@ -333,8 +348,8 @@ class StreamableHttpChannel:
 
     # What the server says on its own stream
 
-    async def _listen(self) -> None:
-        gone = await listen(self._origin, self._path, self._headers, self._heard)
+    async def _listen(self, answered: Callable[[], None]) -> None:
+        gone = await listen(self._origin, self._path, self._headers, self._heard, answered)
         if gone and self._headers.session is not None:
             self._forgotten = True
             self._end(f"{self._origin.where} no longer knows the session")

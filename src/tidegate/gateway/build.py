@@ -72,6 +72,7 @@ class Path:
     subscriptions: Subscriptions
     parked: ParkedCalls
     inquiries: Inquiries
+    task_list: TaskList
     relays: Relays | None
 
     def background(self) -> Mapping[str, Coroutine[None, None, None]]:
@@ -91,6 +92,7 @@ class Path:
     async def close(self) -> None:
         """End what waits for clients."""
         await self.subscriptions.close()
+        await self.task_list.close()
         await self.parked.close()
         await self.inquiries.close()
         if self.relays is not None:
@@ -130,6 +132,7 @@ def build(given: Given) -> Path:
         clock,
         None if given.mail is None else Elsewhere(parked, given.mail),
     )
+    forward.reread = given.catalog.reread
     subscriptions = Subscriptions(
         fleet, given.state, tasks, streams, given.catalog.endpoints, sharing=forward.sharing, now=given.now
     )
@@ -138,7 +141,7 @@ def build(given: Given) -> Path:
         given.authenticator, sessions, local, forward, questions, streams, journal, given.limits, metrics,
         Running(given.mail),
     )  # fmt: skip
-    streams.missed = subscriptions.missed
+    streams.missed, streams.opened = subscriptions.missed, subscriptions.stream_opened
     subscriptions.look_again = pipeline.look_again
 
     def ended(key: str, principal: str) -> None:
@@ -147,7 +150,7 @@ def build(given: Given) -> Path:
     fleet.wanted = subscriptions.held
     sessions.when_ended += [questions.end_session, subscriptions.end_session, ended]
     _listen(given.catalog, subscriptions, cache)
-    return Path(pipeline, sessions, streams, subscriptions, parked, inquiries, relays)
+    return Path(pipeline, sessions, streams, subscriptions, parked, inquiries, task_list, relays)
 
 
 def _listen(catalog: Catalog, subscriptions: Subscriptions, cache: ReadCache) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -60,6 +61,8 @@ class Catalog:
         self._listers: dict[str, Lister] = {}
         self._dirty = asyncio.Event()
         self._building = False
+        self._built = asyncio.Event()
+        """Set once the views are built the next time."""
         self._tasks: list[asyncio.Task[None]] = []
         self._said: set[str] = set()
         fleet.events = self
@@ -94,6 +97,17 @@ class Catalog:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+    async def reread(self, server: str, kind: Kind, timeout: float) -> None:
+        """Have a server's list of a kind read and shown anew, waiting at most `timeout` seconds."""
+        lister = self._listers.get(server)
+        if lister is None:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await lister.reread(kind)
+                while self._dirty.is_set() or self._building:
+                    await self._built.wait()
 
     # -- FleetEvents --------------------------------------------------------------------------
 
@@ -162,6 +176,8 @@ class Catalog:
             except Exception as error:  # noqa: BLE001 - a supervisor: the views before stay
                 log().error("supervisor.failed", task="catalog builder", exc_info=error)
             self._building = False
+            self._built.set()
+            self._built = asyncio.Event()
             for endpoint in self.endpoints.values():
                 endpoint.renewed()
 

@@ -43,7 +43,7 @@ from tidegate.gateway.tasks import Origin, Tasks
 from tidegate.ports.recorder import Intent
 from tidegate.protocol import rounds as wire
 from tidegate.protocol.bridge import ResultKind, error_code
-from tidegate.protocol.capabilities import Offer
+from tidegate.protocol.capabilities import Offer, parse
 from tidegate.protocol.codec import Object
 from tidegate.protocol.revisions import CODE_HEADER_MISMATCH
 from tidegate.telemetry import Metrics, log
@@ -139,8 +139,18 @@ class Forward:
                 call.notify = partial(self._later, call.session.key)
 
     def tell(self, call: Call) -> None:
-        """Pass a notification of a legacy client on to the legacy servers that it has workloads of."""
+        """Pass a notification of a legacy client on to the legacy servers that it has workloads of.
+
+        What such a server asks next may come to this client: so it is one that may reach the server, and has roots.
+        """
+        if Offer.ROOTS not in call.offer:
+            return
+        self._journal.request(
+            call.principal, {"call": call.id, "method": call.method, "endpoint": call.endpoint.path}
+        )
         for server in call.endpoint.spec.servers:
+            if not call.endpoint.authorizer.may_reach(call.principal, server):
+                continue
             pool = self._fleet.pools.get(server)
             workload = None if pool is None else pool.workloads.get(self._shared(call, server))
             if pool is None or workload is None or workload.channel is None or pool.era != "legacy":
@@ -213,7 +223,12 @@ class Forward:
             raise
 
     def _offer(self, call: Call, route: Route) -> Offer:
-        """Say what a workload must have been offered for this call: modern servers are told with each call."""
+        """Say what a workload must have been offered for this call: modern servers are told with each call.
+
+        One that is asked for by a task's handle was offered what its key says, whoever comes for it now.
+        """
+        if route.handle is not None:
+            return parse(route.handle.sharing.partition("+")[2] or "none")
         return call.offer if self._fleet.pools[route.server].era == "legacy" else Offer.NONE
 
     async def sharing(self, call: Call, server: str) -> str:
@@ -305,6 +320,7 @@ class Forward:
         reply = await self._exchange(call, route, intent, lease)
         if (
             not again
+            and route.params.keys().isdisjoint(wire.RETRY)  # of rounds that were driven for a legacy client
             and isinstance(reply, Reply)
             and reply.result is not None
             and ResultKind(reply.result).type == "complete"

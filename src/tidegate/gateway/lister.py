@@ -77,6 +77,7 @@ class Lister:
         self._retry: dict[Kind, float] = {}
         """When a kind that could not be read is tried again."""
         self._asked = float("-inf")
+        self._read_next: asyncio.Future[None] | None = None
         self.offers = Offers(self, fleet, one_principal=one_principal)
         """What it lists otherwise to clients that offer it something."""
 
@@ -88,6 +89,14 @@ class Lister:
         """Have kinds read."""
         self._wanted.update(kinds)
         self._wakened.set()
+
+    async def reread(self, kind: Kind) -> None:
+        """Have a kind read, and wait until it is, or could not be."""
+        if self._read_next is None:
+            self._read_next = asyncio.get_running_loop().create_future()
+        following = self._read_next
+        self.want({kind})
+        await asyncio.shield(following)
 
     def asked(self, label: str = NO_OFFER) -> None:
         """Learn that a client asked for a list of this server, and the label of what it offers servers."""
@@ -119,11 +128,14 @@ class Lister:
                 async with asyncio.timeout(self._patience()):
                     await self._wakened.wait()
             kinds = self._take()
+            following, self._read_next = self._read_next, None
             if kinds:
                 try:
                     await self._read(kinds)
                 except Exception as error:  # noqa: BLE001 - a supervisor: one server's oddity must not stop its list for good
                     log().error("supervisor.failed", server=self.spec.name, exc_info=error)
+            if following is not None:
+                following.set_result(None)
             await asyncio.sleep(RELIST)  # notices in the meantime become one
 
     def _patience(self) -> float | None:

@@ -15,7 +15,8 @@ from tidegate.protocol.codec import Object, decode_object
 from tidegate.protocol.rounds import RETRY
 
 _NOTHING = Raw(b"{}")
-_MOST = 1024
+_MOST, _LARGEST = 1024, 4096
+"""Capabilities of clients that are known again, and bytes of one: clients decide how large theirs are."""
 _DEFAULT_LEVEL = "info"
 """What a modern server is told for a legacy client that set no level: there the server decides."""
 
@@ -43,7 +44,7 @@ class Outbounds:
             notify=None if call.notify is None else call.hear,
         )
         if route.mirrored:
-            outbound.mirrored = route.mirrored
+            outbound.mirrored = dict(route.mirrored)
         outbound.holder = call.holder  # on a pipe nothing says whose a question or a log message is
         if modern:
             outbound.capabilities = self._told_of(call, upstream)
@@ -61,9 +62,11 @@ class Outbounds:
         key = capabilities.fingerprint(declared), upstream.capabilities
         found = self._told.get(key)
         if found is None:
+            found = capabilities.for_server(declared, _object(upstream.capabilities))
             if len(self._told) >= _MOST:
                 self._told.clear()
-            found = self._told[key] = capabilities.for_server(declared, _object(upstream.capabilities))
+            if len(key[0]) <= _LARGEST:
+                self._told[key] = found
         return found
 
 

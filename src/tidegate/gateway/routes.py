@@ -53,7 +53,7 @@ class Route(Struct):
     """What a modern HTTP upstream wants mirrored as `Mcp-Name`."""
     recorded: bytes = b"{}"
     """What the record keeps a digest of."""
-    mirrored: dict[str, str] | None = None
+    mirrored: Mapping[str, str] = {}
     handle: Handle | None = None
     """The task that it is about."""
 
@@ -102,11 +102,11 @@ def _tool(call: Call) -> Route:
     params = call.params
     entry, decision = call.endpoint.resolve(call.principal, Kind.TOOL, decode_text(params.get("name")) or "")
     arguments = params.get("arguments", _NOTHING)
-    mirrored = None
+    mirrored = mirrors.others(entry.mirrors, call.inbound.headers) if call.inbound.modern else {}
     if entry.mirrors:
         if call.inbound.modern:
             mirrors.check(entry.mirrors, arguments, call.inbound.headers)
-        mirrored = mirrors.values(entry.mirrors, arguments)
+        mirrored |= mirrors.values(entry.mirrors, arguments)
     name = entry.target.name
     return Route(entry, decision, {**params, "name": Raw(encode(name))}, name, bytes(arguments), mirrored)
 

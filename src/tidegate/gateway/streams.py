@@ -60,6 +60,8 @@ class Streams:
     ) -> None:
         """`relays` reaches streams of the gateways that share the state store, where there are any."""
         self.missed: Missed = _nothing
+        self.opened: Callable[[str], None] = lambda session: None
+        """Told of a session that has a new GET stream."""
         self.held = Held()
         self._ids = ids
         self._authenticator = authenticator
@@ -143,6 +145,8 @@ class Streams:
                 if await self._relays.follow(session.key, event, writer, _Look(self, call)):
                     return
             stream = self._again(call, session, event) or self._afresh(call, session, event)
+        if stream.request is None:
+            self.opened(session.key)
         await self._flow(stream, writer, _Look(self, call))
 
     def notify(self, session: str, method: str, params: Object) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec import Raw
 
 from tidegate.domain.errors import ParseFailure
-from tidegate.protocol import revisions
+from tidegate.protocol import caching, revisions
 from tidegate.protocol.codec import Object, decode_object, decode_text, decode_value, encode, error_object
 
 _COMPLETE = Raw(b'"complete"')
@@ -54,8 +54,7 @@ def result_for(
     if modern_client:
         more: Object = {} if "resultType" in fields else {"resultType": _COMPLETE}
         if read and kind.type == "complete":
-            more |= {} if "ttlMs" in fields else {"ttlMs": Raw(b"0")}
-            more |= {} if "cacheScope" in fields else {"cacheScope": Raw(b'"private"')}
+            more |= caching.told(fields)
         return encode({**fields, **more}) if more else result
     if "resultType" not in fields and not (read and fields.keys() & _CACHED):
         return result

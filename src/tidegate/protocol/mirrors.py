@@ -23,8 +23,9 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
 _TYPES = frozenset({"string", "integer", "boolean"})
 _MOST = 64
 """Headers that a tool may ask for."""
-_LARGEST = 64
-"""Bits of a whole number: Python writes out no number of thousands of digits."""
+_PARAM = b"mcp-param-"
+_LARGEST = 2**53 - 1
+"""A whole number that every implementation can hold (2026-07-28, server/tools, x-mcp-header)."""
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.0{1,20})?")
 _SAFE = re.compile(rb"[\x20-\x7e\t]*")
 """What a header's value may hold (RFC 9110, and "Value encoding")."""
@@ -103,6 +104,23 @@ def check(mirrors: Sequence[Mirror], arguments: Raw, headers: Mapping[bytes, byt
         _check(mirror.header, _value(whole, mirror.path), headers.get(mirror.header.lower().encode()))
 
 
+def others(mirrors: Sequence[Mirror], headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    """Give the `Mcp-Param-*` headers that repeat nothing we know of: they are passed on (RFC 9110, 5.1).
+
+    `headers` has names in lower case. What could not be one's value is left out.
+    """
+    found: dict[str, str] = {}
+    for name, value in headers.items():
+        if name.startswith(_PARAM) and len(found) < _MOST:
+            text = decode_header(value) if _SAFE.fullmatch(value) else None
+            if text is not None:
+                found[name.decode("latin-1")] = text
+    if found:
+        for mirror in mirrors:
+            found.pop(mirror.header.lower(), None)
+    return found
+
+
 def _check(name: str, value: object, header: bytes | None) -> None:
     if value is None:
         if header is not None:
@@ -140,7 +158,7 @@ def _text(value: object) -> str | None:
         return value
     if isinstance(value, float) and value.is_integer():  # JSON has one sort of number: 7.0 is a whole one
         value = int(value)
-    return str(value) if isinstance(value, int) and value.bit_length() <= _LARGEST else None
+    return str(value) if isinstance(value, int) and -_LARGEST <= value <= _LARGEST else None
 
 
 def _may_ask(schema: bytes) -> bool:

@@ -179,6 +179,25 @@ async def test_progress_after_the_answer_or_for_nobody_is_dropped_and_counted():
     assert it.events.notified == []
 
 
+async def test_progress_of_a_request_that_became_a_task_goes_on_after_its_answer():
+    it = await Setting().open()
+    heard: list[object] = []
+    asked = {"task": Raw(b'{"ttl": 1000}')}
+    outbound = Outbound(
+        "tools/call", asked, {"progressToken": Raw(b'"mine"')}, notify=lambda *what: heard.append(what)
+    )
+    call = asyncio.ensure_future(it.channel.call(FreeIntent(), outbound))
+    request = await it.stream.hear()
+    token = request["params"]["_meta"]["progressToken"]
+    it.stream.answer(request, {"task": {"taskId": "1", "status": "working"}})
+    await call
+    it.stream.say(_progress(token, 2))
+    assert [(method, bytes(params["progressToken"])) for method, params in heard] == [  # type: ignore[misc]
+        ("notifications/progress", b'"mine"')
+    ]
+    assert it.channel.dropped.progress == 0
+
+
 async def test_a_token_that_nobody_listens_to_is_not_sent():
     it = await Setting().open()
     call = it.call(meta={"progressToken": Raw(b"1")})

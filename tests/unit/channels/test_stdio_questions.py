@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from msgspec import Raw
@@ -171,15 +172,16 @@ async def test_only_what_a_client_can_be_asked_is_put_to_it():
     await call
 
 
-async def test_a_modern_server_that_asks_violates_and_is_refused():
+async def test_a_modern_server_that_asks_over_a_pipe_gets_no_response() -> None:
     it, client = await Setting().open(MODERN), Client()
     call = by(it, "a", client)
     request = await it.stream.hear()
     it.stream.say(question())
-    await refused(it, -32601)
-    assert client.asked == []
-    it.stream.answer(request, {})
+    it.stream.say({"jsonrpc": "2.0", "id": "p", "method": "ping"})
+    it.stream.answer(request, {"resultType": "complete"})
     await call
+    assert client.asked == []
+    assert [line for line in it.stream.lines if "method" not in json.loads(line)] == []
 
 
 async def test_a_server_may_give_its_question_up_and_the_one_asked_is_told():

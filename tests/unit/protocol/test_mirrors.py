@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from tidegate.domain.errors import HeaderMismatch, Refusal
-from tidegate.protocol.mirrors import Mirror, check, read, values
+from tidegate.protocol.mirrors import Mirror, check, others, read, values
 
 
 def raw(value: object) -> Raw:
@@ -188,3 +188,23 @@ def test_any_schema_arguments_and_header_are_survived(data: bytes, header: bytes
         check(HEADER, Raw(data), {b"mcp-param-r": header})
     except Refusal:
         pass
+
+
+@pytest.mark.parametrize("number", [2**53, -(2**53), 10**30])
+def test_a_whole_number_that_not_every_implementation_holds_has_no_header(number: int) -> None:
+    asked = read(Raw(b'{"properties": {"n": {"type": "integer", "x-mcp-header": "N"}}}'))
+    assert values(asked, Raw(b'{"n": %d}' % number)) == {}
+    edge = number // abs(number) * (2**53 - 1)
+    assert values(asked, Raw(b'{"n": %d}' % edge)) == {"Mcp-Param-N": str(edge)}
+
+
+def test_headers_that_repeat_nothing_known_are_given_to_be_passed_on() -> None:
+    asked = read(Raw(b'{"properties": {"n": {"type": "string", "x-mcp-header": "N"}}}'))
+    headers = {
+        b"mcp-param-n": b"x",
+        b"mcp-param-other": b"=?base64?w6k=?=",
+        b"mcp-name": b"t",
+        b"mcp-param-bad": b"\xff",
+    }
+    assert others(asked, headers) == {"mcp-param-other": "\u00e9"}
+    assert others((), {b"host": b"x"}) == {}

@@ -221,6 +221,8 @@ class Connection(asyncio.Protocol):
         headers = self._headers
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             self._problem = "sent a compressed answer, which was not asked for"
+        if self._exchange.request.on_head is not None:
+            self._exchange.request.on_head()
         wanted = self._exchange.request.on_event is not None
         if wanted and headers.get(b"content-type", b"")[:17].lower() == b"text/event-stream":
             self._events = EventParser(self._owner.bounds.body)

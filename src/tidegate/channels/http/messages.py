@@ -47,6 +47,8 @@ class HttpRequest:
     """Asked with the loop's time when `timeout` is over: how many seconds are given besides. 0: none."""
     repeatable: bool = False
     """Whether it may be sent once more where an idle connection broke before a byte of answer."""
+    on_head: Callable[[], None] | None = None
+    """Called once the head of the answer is there."""
 
 
 @dataclass(slots=True)
