@@ -287,6 +287,8 @@ class Sessions:
 
     async def _follow(self, changes: AsyncIterator[str]) -> None:
         async for key in changes:
+            if "/" in key.removeprefix(_KEPT):
+                continue  # what others keep of a session
             try:
                 await self._hear(key.removeprefix(_KEPT))
             except StateError as error:

@@ -6,6 +6,7 @@ request that subscribes. MCP 2025-11-25, server/resources, Subscriptions.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
@@ -23,8 +24,8 @@ from tidegate.telemetry import log
 
 EACH, LARGEST = 256, 64 * 1024
 """Subscriptions of one session, and bytes of them."""
-IN_ALL = 50_000
-"""Subscriptions of all sessions: each is kept in memory, and asked for at a server."""
+IN_ALL, OF_ONE = 50_000, 5000
+"""Subscriptions of all sessions, and of one principal's: each is kept in memory, and asked for at a server."""
 _PREFIX = "session/subs/"
 _TRIES = 8
 """Attempts to change what another gateway changes at the same time."""
@@ -101,6 +102,8 @@ class Subscribed:
         self._now = now
         self._hearers: dict[str, SessionHearer] = {}
         self._count = 0
+        self._of: Counter[str] = Counter()
+        """How many each principal has."""
 
     def get(self, session_key: str) -> SessionHearer | None:
         """Give the session, if it subscribed to anything."""
@@ -135,6 +138,8 @@ class Subscribed:
             self._purge()
         if self._count >= IN_ALL:
             raise Overloaded(f"{IN_ALL} subscriptions of all sessions are open already")
+        if self._of[principal.key] >= OF_ONE:
+            raise Overloaded(f"{OF_ONE} of your subscriptions are open already, as many as may be")
 
         def change(row: _Row | None) -> _Row:
             kept = () if row is None else row.topics
@@ -205,6 +210,9 @@ class Subscribed:
         for topic in new:
             self._interests.add_uri(hearer, topic.place, topic.uri, topic.shown)
         self._count += len(new) - len(gone)
+        self._of[hearer.principal.key] += len(new) - len(gone)
+        if not self._of[hearer.principal.key]:
+            del self._of[hearer.principal.key]
         hearer.topics = topics
         if row is not None:
             hearer.principal = Principal(row.tenant, row.issuer, row.subject, frozenset(row.roles))

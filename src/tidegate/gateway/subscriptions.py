@@ -33,7 +33,7 @@ from tidegate.gateway.subscribed import SessionHearer, SessionStreams, Subscribe
 from tidegate.gateway.tasks import Tasks, require_extension
 from tidegate.gateway.watches import Watches, Workloads
 from tidegate.ports.state import State
-from tidegate.protocol import subscriptions, tasks
+from tidegate.protocol import subscriptions, tasks, uris
 from tidegate.protocol.codec import Object, decode_text, encode, encode_result
 from tidegate.protocol.subscriptions import unstamped
 from tidegate.telemetry import log
@@ -309,7 +309,7 @@ class Subscriptions:
 
     def _updated(self, place: Place, params: Object) -> None:
         uri = decode_text(params.get("uri"))
-        if uri is None:
+        if uri is None or len(uri) > uris.LONGEST:
             return
         for hearer, known in self._interests.of_uri(place, uri):
             shown = hearer.endpoint.uri_out(place[0], uri) if known is None else known

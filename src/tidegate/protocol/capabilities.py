@@ -134,8 +134,8 @@ def for_server(capabilities: Object, server: Object) -> Raw:
 
 
 def fingerprint(capabilities: Object) -> bytes:
-    """Give bytes that are equal where capabilities are."""
-    return b",".join(b"%b:%b" % (name.encode(), value) for name, value in capabilities.items())
+    """Give bytes that are equal only where capabilities are, whatever clients name theirs."""
+    return encode(capabilities)
 
 
 def extensions(capabilities: Object) -> Object:

@@ -15,6 +15,8 @@ RETRY = frozenset({"inputResponses", "requestState"})
 """Parameters that make a request the retry of another."""
 MOST = 16
 """Questions in one result."""
+LONGEST_KEY = 256
+"""Characters of a question's key: keys of tasks' questions are kept."""
 LONGEST_STATE = 64 * 1024
 """Bytes of a server's `requestState`: it goes to the client and back."""
 URL_REQUIRED = -32042
@@ -45,6 +47,8 @@ def read(fields: Object) -> dict[str, Wanted]:
             found[key] = Wanted(method, decode_object(request["params"]) if "params" in request else {})
     except ParseFailure as error:
         raise UpstreamProtocolError("the server asks for input in a form that is none") from error
+    if any(len(key) > LONGEST_KEY for key in found):
+        raise UpstreamProtocolError(f"the server names its questions by more than {LONGEST_KEY} characters")
     if len(found) > MOST or len(fields.get("requestState", b"")) > LONGEST_STATE:
         raise UpstreamProtocolError("the server asks for more input at once than is taken")
     if not found and "requestState" not in fields:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from tests.unit.fleet.setting import spec
 from tests.unit.gateway.asking import AskingServer
+from tests.unit.gateway.hearing import Ears, principal
 from tests.unit.gateway.setting import OPEN, GatewaySetting
 from tests.unit.gateway.test_any_params import Everything
+from tests.unit.gateway.test_questions_of_servers import person
+from tidegate.channels.channel import Reply
 from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
+from tidegate.domain.errors import Overloaded, UpstreamProtocolError
+from tidegate.domain.server import Sharing
+from tidegate.gateway.inquiries import GIVEN_UP
+from tidegate.gateway.interests import Interests
+from tidegate.gateway.subscribed import EACH, OF_ONE, Subscribed, Topic
+from tidegate.protocol import capabilities, rounds
+from tidegate.protocol.codec import encode
+from tidegate.testing.scripted import until
 
 Json = dict[str, Any]
 
@@ -70,3 +83,95 @@ async def test_no_method_of_an_extension_comes_to_what_the_rules_keep_back(
     ann = await made.client()
     told = await ann.ask("resources/directory/read", uri="x://secret/")
     assert (told.error["code"], made.outcomes()) == (-32601, [])
+
+
+ROOTS: Json = {"roots": {"listChanged": True}}
+
+
+async def test_only_who_may_reach_a_server_and_has_roots_tells_it_of_changed_ones(gateway: OPEN) -> None:
+    server = AskingServer()
+    rules = (Rule(Effect.ALLOW, roles=frozenset({"admin"})),)
+    made = await gateway(
+        spec("one", sharing=Sharing.SHARED), servers={"one": server}, wait=["one__echo"],
+        endpoints=[EndpointSpec("/mcp", ("one",), rules=rules)],
+    )  # fmt: skip
+    method = "notifications/roots/list_changed"
+    ann, bare = (
+        await made.client("ann:admin", capabilities=ROOTS),
+        await made.client("ann:admin", capabilities={}),
+    )
+    for each in (ann, bare):
+        assert (await each.tool("one__echo")).text == "[{}]"
+    bob = await made.client("bob", capabilities=ROOTS)
+    for each in (bob, bare):
+        await each.ask(method, None)
+    await made.time.settle()
+    assert method not in [each.get("method") for each in server.heard]
+    await ann.ask(method, None)
+    await until(lambda: method in [each.get("method") for each in server.heard])
+    assert [each["data"]["method"] for each in made.records("request")].count(method) == 2
+
+
+async def test_a_question_that_is_given_up_at_once_takes_no_place_of_the_next(gateway: OPEN) -> None:
+    made = await gateway(spec("one"), servers={"one": AskingServer()}, wait=["one__form"])
+    ann = await person(made)
+    call = ann.client.request("tools/call", {"name": "one__echo"}, 1)
+    await made.send(call)
+    asked = made.built.inquiries.asked_by(call, "one", 5.0)
+    answers: list[Reply] = []
+    for _ in range(20):
+        answer = answers.append
+        assert asked("roots/list", {}, answer)
+        asked(GIVEN_UP, {}, answer)  # in the same breath, so that it is not passed on at all
+        await made.time.settle()
+    assert made.records("question") == []
+    assert made.built.inquiries._open == {}  # pyright: ignore[reportPrivateUsage]
+
+
+def test_no_client_can_name_its_capabilities_so_that_they_pass_for_anothers() -> None:
+    honest = {"elicitation": Raw(b"{}"), "sampling": Raw(b"{}")}
+    forged = {"elicitation:{},sampling": Raw(b"{}")}
+    assert capabilities.fingerprint(honest) != capabilities.fingerprint(forged)
+    assert capabilities.fingerprint(honest) == capabilities.fingerprint(dict(honest))
+
+
+def test_a_question_has_no_endless_name() -> None:
+    def named(length: int) -> Json:
+        request = {"method": "roots/list"}
+        return {"inputRequests": Raw(encode({"k" * length: request}))}
+
+    assert list(rounds.read(named(rounds.LONGEST_KEY))) == ["k" * rounds.LONGEST_KEY]
+    with pytest.raises(UpstreamProtocolError):
+        rounds.read(named(rounds.LONGEST_KEY + 1))
+
+
+async def test_what_others_keep_of_a_session_is_no_damage_to_it(capsys: pytest.CaptureFixture[str]) -> None:
+    ears = Ears()
+    running = asyncio.create_task(ears.sessions.run())
+    await ears.time.settle()
+    ann = principal("ann")
+    session = await ears.session(ann)
+    call = ears.legacy(ann, session, "resources/subscribe", uri="file://one__/a")
+    await ears.subscriptions.subscribe(call)
+    await ears.sessions.remember(session, "level", b"info")
+    await ears.time.settle()
+    running.cancel()
+    await asyncio.wait([running])
+    assert "state.failed" not in capsys.readouterr().out
+
+
+async def test_one_principal_leaves_room_for_the_subscriptions_of_others() -> None:
+    ears = Ears()
+    kept = Subscribed(ears.state, Interests(), ears.endpoints, ears.streams, ears.now)
+
+    async def add(name: str, session: str, number: int) -> None:
+        topic = Topic("one", "shared", f"file:///{number}", f"file://one__/{number}")
+        await kept.add(session, ears.endpoints["/mcp"], principal(name), topic)
+
+    for number in range(OF_ONE):
+        await add("ann", f"s{number // EACH}", number)
+    with pytest.raises(Overloaded, match="of your subscriptions"):
+        await add("ann", "another", 1)
+    await add("bob", "his", 1)
+    await kept.remove("s0", Topic("one", "shared", "file:///0", "file://one__/0"))
+    await add("ann", "another", 1)
