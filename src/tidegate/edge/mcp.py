@@ -16,6 +16,7 @@ from tidegate.domain.errors import (
     UnsupportedVersion,
     WrongMediaType,
 )
+from tidegate.edge import batch
 from tidegate.edge.events import EventWriter
 from tidegate.edge.exchange import Exchange, Request
 from tidegate.edge.guard import Guard
@@ -87,7 +88,9 @@ class McpEdge:
             events = self._check(request)
             peer = self._guard.peer(peer, headers)
             credentials = Credentials(headers.get(b"authorization"), peer)
-            if request.method == b"POST":
+            if request.method == b"POST" and batch.is_batch(request.body):
+                await self._batch(exchange, endpoint, credentials, responder)
+            elif request.method == b"POST":
                 message = decode_message(request.body)
                 request_id = message.id
                 call = Call(call_id, read(headers, message), endpoint, credentials, responder.since)
@@ -174,6 +177,31 @@ class McpEdge:
         return accept is not None and (
             b"text/event-stream" in accept or b"text/event-stream" in accept.lower()
         )
+
+    async def _batch(
+        self, exchange: Exchange, endpoint: Endpoint, credentials: Credentials, responder: Responder
+    ) -> None:
+        """Answer several messages at once."""
+        headers = exchange.request.headers
+        messages = batch.split(exchange.request.body, headers.get(b"mcp-protocol-version"))
+        calls = [
+            Call(self._new_id(), read(headers, each), endpoint, credentials, responder.since)
+            for each in messages
+        ]
+        for call in calls:
+            call.operator = self._operator
+        refusal = await self._pipeline.check_batch(calls[0])
+        if refusal is not None:
+            await responder.finish(refusal)
+            return
+
+        async def handle(call: Call) -> Answer:
+            try:
+                return await self._pipeline.handle(call)
+            except asyncio.CancelledError:
+                return self._pipeline.refuse(call, self._why_cancelled(exchange))
+
+        await responder.finish(await batch.answer(calls, handle))
 
     async def _handle(self, exchange: Exchange, call: Call, responder: Responder) -> None:
         task = call.task = exchange.task

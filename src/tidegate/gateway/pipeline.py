@@ -7,6 +7,7 @@ from tidegate.access.limits import CallLimits
 from tidegate.audit.journal import Journal
 from tidegate.domain.errors import (
     Draining,
+    InvalidRequest,
     JournalRefused,
     JournalUnavailable,
     Refusal,
@@ -23,6 +24,7 @@ from tidegate.gateway.sessions import Sessions
 from tidegate.gateway.stream import Writer
 from tidegate.gateway.streams import Streams
 from tidegate.ports.identity import Credentials
+from tidegate.protocol import revisions
 from tidegate.protocol.codec import decode_text
 from tidegate.telemetry import Metrics
 
@@ -131,6 +133,18 @@ class Pipeline:
         """Record, as a stranger's, what was no HTTP request."""
         self._metrics.refusals["malformed"] += 1
         self._journal.stranger("malformed", {"peer": peer, "message": reason})
+
+    async def check_batch(self, call: Call) -> Answer | None:
+        """See that a client's session has batches, which 2025-03-26 alone has. Give the refusal where not."""
+        try:
+            await self._identify(call)
+            if call.session is None or call.session.revision != revisions.BATCHES:
+                raise InvalidRequest("batches are not accepted: send one message")
+        except Refusal as refusal:
+            return self.refuse(call, refusal)
+        except StateError as error:
+            return self.refuse(call, StateRefused(f"nothing was done: {error}"))
+        return None
 
     async def open_stream(self, call: Call, writer: Writer, last_event_id: str | None) -> Answer | None:
         """Serve a legacy client's stream (HTTP GET) until it is over. Give the answer where there is none."""

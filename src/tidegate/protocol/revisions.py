@@ -12,6 +12,9 @@ SUPPORTED = (MODERN, *LEGACY)
 DEFAULT_LEGACY = "2025-03-26"
 """What a legacy request without `MCP-Protocol-Version` speaks (2025-11-25, transports)."""
 
+BATCHES = "2025-03-26"
+"""The one revision in which several messages may come at once."""
+
 META_VERSION = "io.modelcontextprotocol/protocolVersion"
 META_CLIENT = "io.modelcontextprotocol/clientInfo"
 META_CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
