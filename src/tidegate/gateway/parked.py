@@ -19,7 +19,7 @@ from tidegate.domain.errors import JournalUnavailable, Overloaded, Refusal, Stat
 from tidegate.fleet.pool import Lease
 from tidegate.gateway.call import Call
 from tidegate.gateway.inquiries import GIVEN_UP, Inquiries, dressed
-from tidegate.protocol.codec import Object
+from tidegate.protocol.codec import Object, error_object
 from tidegate.protocol.rounds import MOST, Wanted, ask
 from tidegate.telemetry import log
 
@@ -77,7 +77,7 @@ class Held:
         if method == GIVEN_UP:
             self.questions = {key: each for key, each in self.questions.items() if each.answer is not answer}
             return True
-        if len(self.questions) >= MOST:
+        if len(self.questions) >= MOST or (self.task is not None and self.task.done()):
             return False
         try:
             self._inquiries.admit(self.call, self.server, method, params)
@@ -201,9 +201,10 @@ class ParkedCalls:
         if self._held.pop(held.name, None) is not None:
             self._limits.leave(held.call.principal)
             held.lease.release()
-        for question in held.questions.values():
+        questions, held.questions = held.questions, {}
+        for question in questions.values():
             self._inquiries.record(held.call, held.server, question.wanted.method, "dropped")
-        held.questions = {}
+            question.answer(Reply(None, Raw(error_object(-32603, "the client gave no answer"))))
 
     async def _drop(self, held: Held) -> None:
         try:

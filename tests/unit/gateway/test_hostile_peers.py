@@ -13,7 +13,7 @@ from tests.unit.gateway.asking import AskingServer
 from tests.unit.gateway.hearing import Ears, principal
 from tests.unit.gateway.setting import OPEN, GatewaySetting
 from tests.unit.gateway.test_any_params import Everything
-from tests.unit.gateway.test_questions_of_servers import person
+from tests.unit.gateway.test_questions_of_servers import modern, person
 from tidegate.channels.channel import Reply
 from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
 from tidegate.domain.errors import Overloaded, UpstreamProtocolError
@@ -23,6 +23,7 @@ from tidegate.gateway.interests import Interests
 from tidegate.gateway.subscribed import EACH, OF_ONE, Subscribed, Topic
 from tidegate.protocol import capabilities, rounds
 from tidegate.protocol.codec import encode
+from tidegate.testing.memory_server import MemoryServer
 from tidegate.testing.scripted import until
 
 Json = dict[str, Any]
@@ -175,3 +176,26 @@ async def test_one_principal_leaves_room_for_the_subscriptions_of_others() -> No
     await add("bob", "his", 1)
     await kept.remove("s0", Topic("one", "shared", "file:///0", "file://one__/0"))
     await add("ann", "another", 1)
+
+
+async def test_what_a_server_asks_after_a_modern_clients_call_is_answered_with_an_error(
+    gateway: OPEN,
+) -> None:
+    server = MemoryServer()
+    made = await gateway(spec("one"), servers={"one": server})
+    assert (await modern(made, "echo", arguments={"text": "x"})).text == "x"
+    server.ask(5, "roots/list")
+    await until(lambda: len(server.answers) == server.runs == 2)  # the other was offered nothing
+    assert all("error" in answer for answer in server.answers)
+
+
+async def test_a_question_that_nobody_came_back_for_is_answered_with_an_error(gateway: OPEN) -> None:
+    server = AskingServer()
+    made = await gateway(spec("one"), servers={"one": server}, wait=["one__form"])
+    await modern(made, "two")
+    await made.time.advance(601, 60)
+    assert len(made.built.parked) == 0
+    answers = [each for each in server.heard if "method" not in each]
+    assert ["error" in each for each in answers] == [True, True]
+    events = [each["data"]["event"] for each in made.records("question")]
+    assert events == ["asked", "asked", "dropped", "dropped"]
