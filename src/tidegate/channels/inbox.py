@@ -98,7 +98,8 @@ class Inbox:
     def answered(self, ident: bytes, outbound: Outbound) -> None:
         """Learn that a request that asked to be a task was answered (2025-11-25, basic/utilities/progress)."""
         if "progressToken" in outbound.meta and outbound.notify is not None:
-            self._tasks[ident] = outbound
+            token = {"progressToken": outbound.meta["progressToken"]}  # arguments and all else can be large
+            self._tasks[ident] = Outbound(outbound.method, {}, token, notify=outbound.notify)
             if len(self._tasks) > _TASKS:
                 self._tasks.popitem(last=False)
 

@@ -69,7 +69,7 @@ class Responder:
         if self._stream is not None:
             return self._stream
         exchange, call = self._exchange, self.call
-        if not self.events or not exchange.can_stream or exchange.gone:
+        if not self.events or not exchange.can_stream or exchange.gone or exchange.answered:
             return None
         if call is None or self._streams is None:
             stream = Stream()

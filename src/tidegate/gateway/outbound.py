@@ -17,6 +17,8 @@ from tidegate.protocol.rounds import RETRY
 _NOTHING = Raw(b"{}")
 _MOST, _LARGEST = 1024, 4096
 """Capabilities of clients that are known again, and bytes of one: clients decide how large theirs are."""
+_LONGEST_TOKEN = 256
+"""Bytes of a progress token that are taken, as of a request's id."""
 _DEFAULT_LEVEL = "info"
 """What a modern server is told for a legacy client that set no level: there the server decides."""
 
@@ -35,10 +37,13 @@ class Outbounds:
         params, modern = route.params, upstream.era == "modern"
         if call.inbound.modern and not modern and not params.keys().isdisjoint(RETRY):
             params = {key: value for key, value in params.items() if key not in RETRY}
+        meta = bridge.hop_free(call.inbound.message.meta)
+        if len(meta.get("progressToken", b"")) > _LONGEST_TOKEN:  # it comes back with each notice
+            meta = {name: value for name, value in meta.items() if name != "progressToken"}
         outbound = Outbound(
             call.method,
             params,
-            bridge.hop_free(call.inbound.message.meta),
+            meta,
             name=route.name,
             timeout=timeouts.call,
             notify=None if call.notify is None else call.hear,

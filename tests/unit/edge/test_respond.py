@@ -101,3 +101,13 @@ async def test_the_answer_waits_until_a_slow_client_has_read_what_was_said() -> 
     async with asyncio.timeout(5):
         await finishing
     assert b'"n":2' in wire.written
+
+
+async def test_what_comes_after_the_answer_is_not_taken_for_said() -> None:
+    wire = Wire()
+    made = responder(wire)
+    await made.finish(Answer(200, b"{}"))
+    written = bytes(wire.written)
+    assert not made.say(b'{"n":1}')  # a late question then goes on the session's own stream
+    await asyncio.sleep(0)
+    assert bytes(wire.written) == written

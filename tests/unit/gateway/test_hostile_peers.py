@@ -199,3 +199,15 @@ async def test_a_question_that_nobody_came_back_for_is_answered_with_an_error(ga
     assert ["error" in each for each in answers] == [True, True]
     events = [each["data"]["event"] for each in made.records("question")]
     assert events == ["asked", "asked", "dropped", "dropped"]
+
+
+async def test_a_progress_token_of_any_length_is_not_sent_back_again_and_again(gateway: OPEN) -> None:
+    server = MemoryServer()
+    made = await gateway(spec("one"), servers={"one": server})
+    ann = await made.client()
+    for length in (100, 1000):
+        told = await ann.ask(
+            "tools/call", name="one__echo", arguments={"text": "x"}, _meta={"progressToken": "t" * length}
+        )
+        assert told.text == "x"
+    assert ["progressToken" in each["params"].get("_meta", {}) for each in server.calls] == [True, False]
