@@ -17,6 +17,8 @@ FAILED = Decision(False, "the rules could not be applied")
 MAX_ROLE_SETS = 256
 MAX_TARGETS = 16384
 """Decisions kept for one set of roles: more than an endpoint has targets."""
+LONGEST_NAME = 256
+"""Characters of a name or URI whose decisions are kept: clients make up URIs."""
 ROLES = frozenset({"user", "admin"})
 """The roles there are."""
 
@@ -98,6 +100,8 @@ class Authorizer:
         return NO_RULE
 
     def _keep(self, roles: frozenset[str], target: Target, decision: Decision) -> None:
+        if len(target.name) > LONGEST_NAME:
+            return
         kept = self._kept.get(roles)
         if kept is None:
             if len(self._kept) >= MAX_ROLE_SETS:

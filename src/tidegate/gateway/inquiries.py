@@ -90,7 +90,8 @@ class Inquiries:
             log().error("journal.unavailable", reason=str(error))
 
     def _record(self, call: Call, server: str, method: str, what: str) -> None:
-        self._metrics.questions[server, method[:40], what] += 1
+        known = method if method in capabilities.QUESTIONS else "other"  # servers make up methods
+        self._metrics.questions[server, known, what] += 1
         fields: dict[str, object] = {
             "call": call.id, "endpoint": call.endpoint.path, "server": server, "method": method[:60], "event": what,
         }  # fmt: skip

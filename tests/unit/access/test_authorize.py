@@ -2,7 +2,7 @@
 
 import pytest
 
-from tidegate.access.authorize import FAILED, NO_RULE, Authorizer
+from tidegate.access.authorize import FAILED, LONGEST_NAME, NO_RULE, Authorizer
 from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
 from tidegate.domain.principal import Principal
 from tidegate.domain.target import Decision, Kind, Target
@@ -165,3 +165,12 @@ def test_decisions_kept_are_bounded() -> None:
     kept = access._kept  # pyright: ignore[reportPrivateUsage]
     assert len(kept) <= 256
     assert all(len(decisions) <= 16384 for decisions in kept.values())
+
+
+def test_what_clients_make_up_at_length_is_decided_and_not_kept() -> None:
+    access = rules(Rule(ALLOW))
+    long = Target("db", Kind.RESOURCE, "x://" + "a" * LONGEST_NAME)
+    assert access.decide(USER, long).allowed
+    assert access.decide(USER, READ).allowed
+    (kept,) = access._kept.values()  # pyright: ignore[reportPrivateUsage]
+    assert kept.keys() == {READ}

@@ -121,7 +121,7 @@ class Everything(AskingServer):
             "resources/templates/list": {"resourceTemplates": [{"uriTemplate": "x://t/{a}", "name": "t"}]},
             "resources/read": {
                 "contents": [{"uri": "x://a", "text": "t"}],
-                "ttlMs": 5,
+                "ttlMs": 60_000,
                 "cacheScope": "private",
             },
             "prompts/get": {"messages": []},

@@ -211,3 +211,9 @@ async def test_a_progress_token_of_any_length_is_not_sent_back_again_and_again(g
         )
         assert told.text == "x"
     assert ["progressToken" in each["params"].get("_meta", {}) for each in server.calls] == [True, False]
+
+
+async def test_a_server_that_makes_up_questions_makes_up_no_metrics(gateway: OPEN) -> None:
+    made = await gateway(spec("one"), servers={"one": AskingServer(modern=True)}, wait=["one__odd"])
+    assert (await modern(made, "odd")).error["code"] == -32021
+    assert list(made.metrics.questions) == [("one", "other", "missing_capability")]
