@@ -15,12 +15,14 @@ from tidegate.gateway.cache import ReadCache
 from tidegate.gateway.catalog import Catalog
 from tidegate.gateway.elsewhere import Elsewhere
 from tidegate.gateway.event_ids import EventIds
+from tidegate.gateway.exchange import Exchange
 from tidegate.gateway.forward import Forward
 from tidegate.gateway.inquiries import Inquiries
 from tidegate.gateway.local import LocalAnswers
 from tidegate.gateway.mail import Mail
 from tidegate.gateway.parked import ParkedCalls
 from tidegate.gateway.pipeline import Pipeline
+from tidegate.gateway.places import Places
 from tidegate.gateway.questions import Questions
 from tidegate.gateway.relays import Relays
 from tidegate.gateway.replies import Replies
@@ -117,24 +119,16 @@ def build(given: Given) -> Path:
     parked = ParkedCalls(given.limits, inquiries, given.new_id)
     replies = Replies(rounds, tasks)
     cache = ReadCache(clock)
+    routes = Routes(tasks)
+    places = Places(fleet, routes, inquiries, clock)
+    exchange = Exchange(places, routes, tasks, rounds, parked, cache)
+    exchange.reread = given.catalog.reread
     forward = Forward(
-        Routes(tasks),
-        tasks,
-        rounds,
-        parked,
-        inquiries,
-        replies,
-        cache,
-        streams,
-        fleet,
-        journal,
-        metrics,
-        clock,
+        routes, places, exchange, tasks, rounds, parked, replies, streams, journal, metrics, clock,
         None if given.mail is None else Elsewhere(parked, given.mail),
-    )
-    forward.reread = given.catalog.reread
+    )  # fmt: skip
     subscriptions = Subscriptions(
-        fleet, given.state, tasks, streams, given.catalog.endpoints, sharing=forward.sharing, now=given.now
+        fleet, given.state, tasks, streams, given.catalog.endpoints, sharing=places.sharing, now=given.now
     )
     local = LocalAnswers(sessions, journal, metrics, {**subscriptions.methods, **task_list.methods})
     pipeline = Pipeline(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from msgspec import Raw, Struct
 
@@ -18,6 +19,14 @@ from tidegate.protocol import capabilities, logs
 from tidegate.protocol.capabilities import Offer
 from tidegate.protocol.codec import Object, decode_text, encode_error, error_object
 from tidegate.protocol.inbound import Inbound
+
+
+class Listener(Protocol):
+    """Who takes what is for a session, and for no call of it."""
+
+    def notify(self, session: str, method: str, params: Object) -> bool:
+        """Take a notification. Tell whether the session hears it."""
+        ...
 
 
 class Call(Struct):
@@ -42,6 +51,8 @@ class Call(Struct):
     vouched: Vouched | None = None
     session: Session | None = None
     offered: Offer | None = None
+    later: Listener | None = None
+    """Once it is over: who takes what its server still tells its session."""
     held: bool = False
     """Whether its upstream call stays open beyond it, and keeps its place."""
 
@@ -86,6 +97,10 @@ class Call(Struct):
 
     def hear(self, method: str, params: Object) -> None:
         """Take a notification for this call's client, and pass on what it wants."""
+        if self.later is not None and self.session is not None:
+            if method != "notifications/message" or self._wants(params):
+                self.later.notify(self.session.key, method, params)
+            return
         if self.notify is None:
             return
         if method == "notifications/message" and not self._wants(params):

@@ -56,7 +56,7 @@ class Pipeline:
         self._limits = limits
         self._metrics = metrics
         self._running = running
-        forward.look_again = self.look_again
+        forward.places.look_again = self.look_again
 
     async def handle(self, call: Call) -> Answer:
         """Handle a request, notification or response. Every end of it is recorded; only faults of ours raise."""

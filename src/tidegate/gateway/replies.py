@@ -7,7 +7,9 @@ from msgspec import Raw, Struct
 from tidegate.channels.channel import Reply
 from tidegate.domain.errors import CallFailed
 from tidegate.domain.record import Outcome
+from tidegate.fleet.pool import Lease
 from tidegate.gateway.call import Answer, Call
+from tidegate.gateway.parked import Asking
 from tidegate.gateway.rounds import Rounds
 from tidegate.gateway.routes import Route
 from tidegate.gateway.tasks import Origin, Tasks
@@ -27,14 +29,6 @@ class Read(Struct):
     size: int
 
 
-class Where(Struct, frozen=True):
-    """Which workload gave a reply, and the era it speaks."""
-
-    sharing: str
-    workload: str
-    era: str
-
-
 class Replies:
     """Reads replies."""
 
@@ -42,61 +36,77 @@ class Replies:
         self._rounds = rounds
         self._tasks = tasks
 
-    def read(self, call: Call, route: Route, reply: Reply, where: Where) -> Read:
-        """Read a reply.
+    def read(self, call: Call, route: Route, reply: Reply | Asking, lease: Lease | None) -> Read:
+        """Read a reply. `lease`: the place that it came from; None where another gateway has that.
 
         Raises:
             Refusal: this client cannot have it.
             UpstreamProtocolError: it is not as it must be.
         """
-        if reply.result is not None:
-            return self._result(call, route, reply.result, where)
+        if isinstance(reply, Asking):
+            return _done(call, reply.result, Outcome.INPUT_REQUIRED)
+        if reply.result is None:
+            return self._error(call, route, reply, lease)
+        result, modern = reply.result, call.inbound.modern
+        kind = bridge.ResultKind(result)
+        if kind.type != "complete" or _concerns_tasks(call, route, kind):
+            if kind.type == "input_required" and modern and _is_modern(lease):
+                asked = self._rounds.relay(call, route, kind.fields or {})
+                return _done(call, asked, Outcome.INPUT_REQUIRED)
+            result = self._of_task(call, route, kind, result, lease)
+            kind = bridge.ResultKind(result)
+        renaming = call.endpoint.renaming(route.server)
+        if not renaming.plain and route.handle is None:
+            renamed = renaming.result(result)
+            if renamed is not result:
+                result, kind = renamed, bridge.ResultKind(renamed)
+        body = bridge.result_for(result, kind, modern_client=modern, method=call.method)
+        return _done(call, body, Outcome.TOOL_ERROR if kind.is_error else Outcome.OK)
+
+    def _error(self, call: Call, route: Route, reply: Reply, lease: Lease | None) -> Read:
         modern = call.inbound.modern
         error = reply.error or Raw(
             error_object(-32603, "the server answered neither with a result nor an error")
         )
         code = bridge.error_code(error)
-        if modern and where.era == "legacy":
+        if modern and not _is_modern(lease):
             asked = self._rounds.visit(call, route, error)
             if asked is not None:
-                return self.asking(call, asked)
+                return _done(call, asked, Outcome.INPUT_REQUIRED)
         uri = decode_text(call.params.get("uri")) if call.method == "resources/read" else None
         error, code = bridge.error_for(error, code, modern_client=modern, uri=uri)
         status = _MODERN_STATUS.get(code, 200) if modern else 200
         body = encode_error(call.inbound.message.id, error)
         return Read(Answer(status, body), Outcome.ERROR, code, len(error))
 
-    def asking(self, call: Call, result: Raw) -> Read:
-        """Give a result that asks a modern client for input."""
-        return self._done(call, result, Outcome.INPUT_REQUIRED)
-
-    def _result(self, call: Call, route: Route, result: Raw, where: Where) -> Read:
-        modern = call.inbound.modern
-        kind = bridge.ResultKind(result)
-        if kind.type == "input_required" and kind.fields is not None and modern and where.era == "modern":
-            return self.asking(call, self._rounds.relay(call, route, kind.fields))
-        renaming = call.endpoint.renaming(route.server)
-        if (
-            kind.type == "task"
-            or route.handle is not None
-            or "task" in call.params
-            or (kind.fields is not None and b"related-task" in bytes(kind.fields.get("_meta", b"")))
-        ):
-            tool = route.entry.target.name
-            origin = Origin(route.server, where.sharing, where.workload, tool)
-            result = self._tasks.out(call, origin, result, None if renaming.plain else renaming.result)
-            kind = bridge.ResultKind(result)
-        elif kind.type != "complete":
+    def _of_task(
+        self, call: Call, route: Route, kind: bridge.ResultKind, result: Raw, lease: Lease | None
+    ) -> Raw:
+        """Give what a server said of a task, with the handle that this client knows it by."""
+        if kind.type not in ("complete", "task"):
             raise CallFailed(
                 f"server {route.server} answered {kind.type[:40]!r}, which is no kind of result here"
             )
-        if not renaming.plain and route.handle is None:
-            renamed = renaming.result(result)
-            if renamed is not result:
-                result, kind = renamed, bridge.ResultKind(renamed)
-        body = bridge.result_for(result, kind, modern_client=modern, method=call.method)
-        return self._done(call, body, Outcome.TOOL_ERROR if kind.is_error else Outcome.OK)
+        workload = None if lease is None else lease.workload
+        sharing = "" if workload is None else workload.sharing
+        identity = "" if workload is None else workload.identity.id
+        origin = Origin(route.server, sharing, identity, route.entry.target.name)
+        renaming = call.endpoint.renaming(route.server)
+        return self._tasks.out(call, origin, result, None if renaming.plain else renaming.result)
 
-    def _done(self, call: Call, result: bytes | Raw, outcome: Outcome) -> Read:
-        body = encode_result(call.inbound.message.id or b"null", result)
-        return Read(Answer(200, body), outcome, None, len(result))
+
+def _concerns_tasks(call: Call, route: Route, kind: bridge.ResultKind) -> bool:
+    if route.handle is not None or "task" in call.params:
+        return True
+    meta = None if kind.fields is None else kind.fields.get("_meta")
+    return meta is not None and b"related-task" in bytes(meta)
+
+
+def _is_modern(lease: Lease | None) -> bool:
+    """Tell the era of the server. Only calls to legacy ones wait at another gateway."""
+    return lease is not None and lease.channel.upstream.era == "modern"
+
+
+def _done(call: Call, result: bytes | Raw, outcome: Outcome) -> Read:
+    body = encode_result(call.inbound.message.id or b"null", result)
+    return Read(Answer(200, body), outcome, None, len(result))

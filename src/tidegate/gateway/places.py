@@ -1,0 +1,111 @@
+"""Places: whose workload a call goes to, and a lease on it. Waits where it has to; sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from tidegate.channels.channel import Asked
+from tidegate.domain.errors import ServerUnavailable
+from tidegate.domain.server import Sharing
+from tidegate.domain.workload import SHARED
+from tidegate.fleet.fleet import Fleet
+from tidegate.fleet.pool import Lease, Pool
+from tidegate.gateway.call import Call
+from tidegate.gateway.inquiries import Inquiries
+from tidegate.gateway.routes import Route, Routes
+from tidegate.protocol.capabilities import Offer, parse
+
+
+async def _no_look(call: Call) -> None:
+    raise RuntimeError("a call was sent before there was a pipeline")
+
+
+class Places:
+    """Finds places for calls."""
+
+    def __init__(
+        self, fleet: Fleet, routes: Routes, inquiries: Inquiries, clock: Callable[[], float]
+    ) -> None:
+        self.look_again: Callable[[Call], Awaitable[None]] = _no_look
+        """Sees whether a call that had to wait may still go out."""
+        self.pools = fleet.pools
+        self._fleet = fleet
+        self._routes = routes
+        self._inquiries = inquiries
+        self._clock = clock
+
+    def now(self, call: Call, route: Route) -> Lease | None:
+        """Give a place where one is free at once, which is nearly always."""
+        pool = self.pools[route.server]
+        if pool.era is None:
+            return None
+        return pool.lease_now(self._key(call, route, pool), call.asker, call.holder)
+
+    async def wait(self, call: Call, route: Route) -> Lease:
+        """Wait for a place; then look again whether the call may still go out.
+
+        Raises:
+            Refusal: there is none, or it may not.
+        """
+        pool, fleet = self.pools[route.server], self._fleet
+        timeout, started = pool.spec.timeouts.start, self._clock()
+        try:
+            await fleet.era(route.server, timeout)
+            offer = self._offer(call, route, pool)
+            left = max(0.0, timeout - (self._clock() - started))
+            asked = self.asked(call, route) if offer else None
+            lease = await fleet.lease(
+                route.server, self._key(call, route, pool), call.asker, left,
+                holder=call.holder, offer=offer, asked=asked,
+            )  # fmt: skip
+        except ServerUnavailable:
+            await self.look_again(call)  # a session that was ended took its workload with it
+            raise
+        try:
+            await self.look_again(call)
+            route.decision = self._routes.find(call).decision
+            return lease
+        except BaseException:
+            lease.release()
+            raise
+
+    async def sharing(self, call: Call, server: str) -> str:
+        """Say whose workload of a server a call goes to, waiting where the server's era is not known yet.
+
+        Raises:
+            ServerUnavailable: it cannot be known now.
+        """
+        pool = self.pools[server]
+        await self._fleet.era(server, pool.spec.timeouts.start)
+        return self.key(call, pool)
+
+    def key(self, call: Call, pool: Pool) -> str:
+        """Give the key of the workload in a pool that is this call's."""
+        sharing, key = pool.spec.sharing, call.principal.key
+        if sharing is Sharing.SHARED:
+            key = SHARED
+        elif sharing is Sharing.CALL:
+            key = f"{key}.{call.id}"
+        elif sharing is Sharing.SESSION and call.session is not None:
+            key = f"{key}.{call.session.key}"
+        return key + call.offer.suffix if call.offer and pool.era != "modern" else key
+
+    def asked(self, call: Call, route: Route) -> Asked:
+        """Give what takes a legacy server's questions for a legacy client."""
+        return self.asked_by(call, route.server)
+
+    def asked_by(self, call: Call, server: str) -> Asked:
+        """Give what takes a server's questions for a legacy client."""
+        return self._inquiries.asked_by(call, server, self.pools[server].spec.timeouts.input)
+
+    def _key(self, call: Call, route: Route, pool: Pool) -> str:
+        return self.key(call, pool) if route.handle is None else route.handle.sharing
+
+    def _offer(self, call: Call, route: Route, pool: Pool) -> Offer:
+        """Say what a workload must have been offered for this call: modern servers are told with each call.
+
+        One that is asked for by a task's handle was offered what its key says, whoever comes for it now.
+        """
+        if route.handle is not None:
+            return parse(route.handle.sharing.partition("+")[2] or "none")
+        return call.offer if pool.era == "legacy" else Offer.NONE
