@@ -28,6 +28,8 @@ GIVEN_UP = "notifications/cancelled"
 """What is asked with a question's own answer where its server gave it up."""
 _AT_ONE_TIME = 8
 """Questions of one call that wait for answers."""
+EACH = 256
+"""Questions of one call: each is recorded, and a server must not fill the journal."""
 
 
 def check(call: Call, method: str, params: Object) -> None:
@@ -117,13 +119,16 @@ class Inquiries:
         self, call: Call, server: str, timeout: float
     ) -> Callable[[str, Object, ServerAnswer], bool]:
         """Give what takes a legacy server's questions while it works on a legacy client's call."""
+        left = EACH
 
         def asked(method: str, params: Object, answer: ServerAnswer) -> bool:
+            nonlocal left
             if method == GIVEN_UP:
                 self._give_up(answer)
                 return True
-            if method not in capabilities.QUESTIONS or self._open.get(call.id, 0) >= _AT_ONE_TIME:
+            if method not in capabilities.QUESTIONS or self._open.get(call.id, 0) >= _AT_ONE_TIME or not left:
                 return False
+            left -= 1
             self._open[call.id] = self._open.get(call.id, 0) + 1
             work = self._pass_on(call, server, (method, params, answer), timeout)
             task = asyncio.create_task(work, name=f"question of {server}")
@@ -133,8 +138,8 @@ class Inquiries:
 
         def over(task: asyncio.Task[None]) -> None:
             del self._tasks[task]
-            left = self._open[call.id] = self._open[call.id] - 1
-            if not left:
+            self._open[call.id] -= 1
+            if not self._open[call.id]:
                 del self._open[call.id]
 
         return asked

@@ -18,6 +18,7 @@ from tidegate.channels.channel import Asked, Reply
 from tidegate.domain.errors import JournalUnavailable, Overloaded, Refusal, StateInvalid
 from tidegate.fleet.pool import Lease
 from tidegate.gateway.call import Call
+from tidegate.gateway.inquiries import EACH as QUESTIONS
 from tidegate.gateway.inquiries import GIVEN_UP, Inquiries, dressed
 from tidegate.protocol.codec import Object, error_object
 from tidegate.protocol.rounds import MOST, Wanted, ask
@@ -79,12 +80,14 @@ class Held:
             return True
         if len(self.questions) >= MOST or (self.task is not None and self.task.done()):
             return False
+        if self._count >= QUESTIONS:
+            return False
+        self._count += 1
         try:
             self._inquiries.admit(self.call, self.server, method, params)
         except (Refusal, JournalUnavailable) as error:
             log().warning("question.refused", server=self.server, reason=str(error))
             return False
-        self._count += 1
         key = f"{method.partition('/')[0]}-{self._count}"
         self.questions[key] = _Question(Wanted(method, dressed(self.server, params)), answer)
         self.changed.set()

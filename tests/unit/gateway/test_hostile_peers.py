@@ -18,8 +18,10 @@ from tidegate.channels.channel import Reply
 from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
 from tidegate.domain.errors import Overloaded, UpstreamProtocolError
 from tidegate.domain.server import Sharing
+from tidegate.gateway.inquiries import EACH as MOST
 from tidegate.gateway.inquiries import GIVEN_UP
 from tidegate.gateway.interests import Interests
+from tidegate.gateway.parked import ParkedCalls
 from tidegate.gateway.subscribed import EACH, OF_ONE, Subscribed, Topic
 from tidegate.protocol import capabilities, rounds
 from tidegate.protocol.codec import encode
@@ -217,3 +219,26 @@ async def test_a_server_that_makes_up_questions_makes_up_no_metrics(gateway: OPE
     made = await gateway(spec("one"), servers={"one": AskingServer(modern=True)}, wait=["one__odd"])
     assert (await modern(made, "odd")).error["code"] == -32021
     assert list(made.metrics.questions) == [("one", "other", "missing_capability")]
+
+
+async def test_no_call_of_either_era_has_its_server_fill_the_journal_with_questions(gateway: OPEN) -> None:
+    server = AskingServer()
+    made = await gateway(spec("one"), servers={"one": server}, wait=["one__form"])
+    ann = await person(made)
+    call = ann.client.request("tools/call", {"name": "one__echo"}, 1)
+    await made.send(call)
+    asked = made.built.inquiries.asked_by(call, "one", 5.0)
+    taken = 0
+    for _ in range(MOST + 20):
+        taken += asked("roots/list", {}, lambda _: None)
+        await made.time.settle()
+    assert taken == MOST
+    parked = ParkedCalls(made.limits, made.built.inquiries, lambda: "x")
+    lease = await made.fleet.lease("one")
+    held, taken = parked.hold(call, lease), 0
+    for _ in range(MOST + 20):
+        answer = lambda _: None  # noqa: E731
+        taken += held.asked("roots/list", {}, answer)
+        held.asked(GIVEN_UP, {}, answer)
+    lease.release()
+    assert taken == MOST
