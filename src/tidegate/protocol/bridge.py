@@ -30,13 +30,17 @@ class ResultKind:
     __slots__ = ("fields", "is_error", "type")
 
     def __init__(self, result: Raw) -> None:
+        self.type, self.is_error = "complete", False
         try:
-            self.fields: Object | None = decode_object(result)
+            fields = decode_object(result)
         except ParseFailure:
-            self.fields = None  # no object: relayed as it is, the client is the judge of it
-        found = self.fields or {}
-        self.is_error = bytes(found.get("isError", b"")) == b"true"
-        self.type = decode_text(found.get("resultType")) or "complete"
+            self.fields: Object | None = None  # no object: relayed as it is, the client is the judge of it
+            return
+        self.fields = fields
+        if "isError" in fields:
+            self.is_error = bytes(fields["isError"]) == b"true"
+        if "resultType" in fields:
+            self.type = decode_text(fields["resultType"]) or "complete"
 
 
 def result_for(
@@ -51,6 +55,8 @@ def result_for(
     if fields is None:
         return result
     read = method == "resources/read"
+    if not read and ("resultType" in fields) == modern_client:
+        return result
     if modern_client:
         more: Object = {} if "resultType" in fields else {"resultType": _COMPLETE}
         if read and kind.type == "complete":
