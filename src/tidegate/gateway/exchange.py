@@ -23,11 +23,14 @@ from tidegate.gateway.rounds import Rounds
 from tidegate.gateway.routes import Route, Routes
 from tidegate.gateway.tasks import Origin, Tasks
 from tidegate.ports.recorder import Intent
+from tidegate.protocol import bridge
 from tidegate.protocol import rounds as wire
 from tidegate.protocol.bridge import ResultKind, error_code
 from tidegate.protocol.codec import Object
 from tidegate.protocol.revisions import CODE_HEADER_MISMATCH
 
+_NO_MATTER = frozenset({"progressToken", "traceparent", "tracestate", "baggage"})
+"""Keys of `_meta` that change no answer."""
 _REREAD = 5.0
 """Seconds for reading a server's tools anew in the midst of a call."""
 
@@ -106,7 +109,9 @@ class Exchange:
         if call.method != "resources/read" or lease.channel.upstream.era != "modern":
             return await self._exchange(call, route, intent, lease)
         place = Place(route.server, lease.workload.sharing, route.entry.target.name, call.principal)
-        plain = call.params.keys() == {"uri"}  # what else it asks with is no part of the cache's key
+        meta = bridge.hop_free(call.inbound.message.meta)
+        # What else it asks with is no part of the cache's key: it must not make another's answer.
+        plain = call.params.keys() == {"uri"} and meta.keys() <= _NO_MATTER
         kept = self._cache.lookup(place) if plain else None
         if kept is not None:
             return Reply(Raw(kept), None)

@@ -242,3 +242,18 @@ async def test_no_call_of_either_era_has_its_server_fill_the_journal_with_questi
         held.asked(GIVEN_UP, {}, answer)
     lease.release()
     assert taken == MOST
+
+
+async def test_a_reading_with_more_than_a_uri_is_nobody_elses_answer(gateway: OPEN) -> None:
+    server = Everything(modern=True)
+    made = await gateway(spec("one"), servers={"one": server}, wait=["one__echo"])
+    ann = await made.client("ann")
+
+    async def reads(**params: Any) -> int:
+        assert "result" in (await ann.ask("resources/read", uri="x://one__a", **params)).message
+        return sum(each.get("method") == "resources/read" for each in server.heard)
+
+    assert [await reads(), await reads()] == [1, 1]
+    await made.time.advance(61, 61)
+    assert [await reads(language="xx"), await reads(_meta={"tenant": "evil"})] == [2, 3]
+    assert [await reads(), await reads(_meta={"progressToken": 1})] == [4, 4]
