@@ -28,6 +28,9 @@ from tidegate.protocol import revisions
 from tidegate.protocol.codec import decode_text
 from tidegate.telemetry import Metrics
 
+_ASKED_FOR = frozenset({"resources/subscribe", "resources/unsubscribe", "tasks/list"})
+"""What the gateway answers and asks servers for: bounded like calls. `subscriptions/listen` has its own bound."""
+
 
 class Pipeline:
     """Takes every call from its bytes to its answer."""
@@ -68,7 +71,7 @@ class Pipeline:
             if not call.inbound.message.is_request:
                 return self._take(call)
             if call.method in self._local.methods:
-                return await self._local.answer(call)
+                return await self._answer(call)
             route = self._forward.routes.find(call)
             self._limits.enter(call.principal)
             self._running.begin(call)
@@ -85,6 +88,16 @@ class Pipeline:
             )
         except StateError as error:
             return self.refuse(call, StateRefused(f"nothing was done: {error}"))
+
+    async def _answer(self, call: Call) -> Answer:
+        """Answer what is no server's to answer. Where servers are asked something for it, it counts as a call."""
+        if call.method not in _ASKED_FOR:
+            return await self._local.answer(call)
+        self._limits.enter(call.principal)
+        try:
+            return await self._local.answer(call)
+        finally:
+            self._limits.leave(call.principal)
 
     async def look_again(self, call: Call) -> None:
         """See that a call that had to wait may still go out: credentials, session, and the gateway itself.

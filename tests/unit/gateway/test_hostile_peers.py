@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -11,12 +12,13 @@ from msgspec import Raw
 from tests.unit.fleet.setting import spec
 from tests.unit.gateway.asking import AskingServer
 from tests.unit.gateway.hearing import Ears, principal
-from tests.unit.gateway.setting import OPEN, GatewaySetting
+from tests.unit.gateway.setting import OPEN, Client, GatewaySetting
 from tests.unit.gateway.test_any_params import Everything
 from tests.unit.gateway.test_questions_of_servers import modern, person
 from tidegate.channels.channel import Reply
 from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
 from tidegate.domain.errors import Overloaded, UpstreamProtocolError
+from tidegate.domain.principal import Principal
 from tidegate.domain.server import Sharing
 from tidegate.gateway.inquiries import EACH as MOST
 from tidegate.gateway.inquiries import GIVEN_UP
@@ -29,6 +31,7 @@ from tidegate.testing.memory_server import MemoryServer
 from tidegate.testing.scripted import until
 
 Json = dict[str, Any]
+ANN = Principal("t", "test", "ann", frozenset({"user"}))
 
 
 async def test_a_legacy_client_cannot_make_up_the_state_of_a_modern_servers_round(gateway: OPEN) -> None:
@@ -257,3 +260,20 @@ async def test_a_reading_with_more_than_a_uri_is_nobody_elses_answer(gateway: OP
     await made.time.advance(61, 61)
     assert [await reads(language="xx"), await reads(_meta={"tenant": "evil"})] == [2, 3]
     assert [await reads(), await reads(_meta={"progressToken": 1})] == [4, 4]
+
+
+async def test_what_servers_are_asked_for_counts_as_a_call(gateway: OPEN) -> None:
+    made = await gateway()
+    ann, bob = await made.client("ann"), await made.client("bob")
+
+    async def reason(client: Client, method: str) -> str:
+        message = (await client.ask(method, uri="x://one__a")).message
+        return "none" if "result" in message else message["error"]["data"]["reason"]
+
+    for method, otherwise in (("tasks/list", "none"), ("resources/subscribe", "invalid_params")):
+        with ExitStack() as busy:
+            for _ in range(10):
+                made.limits.enter(ANN)
+                busy.callback(made.limits.leave, ANN)
+            assert [await reason(ann, method), await reason(bob, method)] == ["overloaded", otherwise]
+        assert await reason(ann, method) == otherwise
