@@ -18,11 +18,6 @@ MOST = 64
 _decode = msgspec.json.Decoder(list[Raw]).decode
 
 
-def is_batch(body: bytes) -> bool:
-    """Tell whether a body is a JSON array."""
-    return body[:1] == b"[" or body.lstrip(b" \t\r\n")[:1] == b"["
-
-
 def split(body: bytes, version: bytes | None) -> list[Message]:
     """Read the messages of a batch. `version` is the request's `MCP-Protocol-Version`.
 

@@ -88,7 +88,7 @@ class McpEdge:
             events = self._check(request)
             peer = self._guard.peer(peer, headers)
             credentials = Credentials(headers.get(b"authorization"), peer)
-            if request.method == b"POST" and batch.is_batch(request.body):
+            if request.method == b"POST" and request.body[:1] == b"[":
                 await self._batch(exchange, endpoint, credentials, responder)
             elif request.method == b"POST":
                 message = decode_message(request.body)
@@ -164,7 +164,7 @@ class McpEdge:
         if request.repeated and not _ONCE.isdisjoint(request.repeated):
             name = min(request.repeated & _ONCE).decode("latin-1")
             raise InvalidRequest(f"header {name} stands twice")
-        if any(name.startswith(b"mcp-param-") for name in request.repeated):
+        if request.repeated and any(name.startswith(b"mcp-param-") for name in request.repeated):
             raise InvalidRequest("a header Mcp-Param-* stands twice")
         if seen not in self._checked:
             self._guard.check(headers)

@@ -56,15 +56,15 @@ class Call(Struct):
     held: bool = False
     """Whether its upstream call stays open beyond it, and keeps its place."""
 
-    @property
-    def method(self) -> str:
-        """The method asked for."""
-        return self.inbound.message.method or ""
+    method: str = ""
+    """The method asked for; empty for a response."""
+    params: Object = {}
+    """Its parameters, without `_meta`."""
 
-    @property
-    def params(self) -> Object:
-        """Its parameters, without `_meta`."""
-        return self.inbound.message.params
+    def __post_init__(self) -> None:
+        """Have at hand what is looked at again and again."""
+        message = self.inbound.message
+        self.method, self.params = message.method or "", message.params
 
     @property
     def principal(self) -> Principal:

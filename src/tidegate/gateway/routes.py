@@ -57,10 +57,12 @@ class Route(Struct):
     handle: Handle | None = None
     """The task that it is about."""
 
-    @property
-    def server(self) -> str:
-        """The server it is for."""
-        return self.entry.target.server
+    server: str = ""
+    """The server it is for."""
+
+    def __post_init__(self) -> None:
+        """Have at hand what is looked at again and again."""
+        self.server = self.entry.target.server
 
 
 class Routes:
