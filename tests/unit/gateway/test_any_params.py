@@ -22,6 +22,7 @@ from tidegate.domain.endpoint import EndpointSpec
 from tidegate.domain.errors import Refusal
 from tidegate.domain.target import Kind
 from tidegate.gateway.call import Call
+from tidegate.ports.identity import Credentials
 from tidegate.protocol import inbound, revisions
 from tidegate.protocol.codec import decode_message
 from tidegate.testing.fake_runtime import Pipes
@@ -208,8 +209,8 @@ class Gateway:
                     f"=?base64?{b64encode(named.encode(errors='replace')).decode()}?=".encode()
                 )
         data = json.dumps(body).replace(STATE, self.state).encode()
-        call = self.made.call({}, {"jsonrpc": "2.0", "id": 1, "method": "initialize"}, "ann")
-        call.inbound = inbound.read(headers, decode_message(data))
+        endpoint, who = self.made.endpoints["/mcp"], Credentials(b"ann", "192.0.2.1")
+        call = Call("any", inbound.read(headers, decode_message(data)), endpoint, who, self.time())
         call.say = lambda _: True
         return call
 
