@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,9 +80,72 @@ def test_the_command_of_ci_runs_the_tests_and_nothing_cleverer(root: Path) -> No
     assert lines == ["#!/usr/bin/env bash", 'cd "$(dirname "$0")/.." && exec bash scripts/test']
 
 
-@pytest.mark.parametrize("name", ["check", "test", "bench", "trial"])
+@pytest.mark.parametrize("name", ["check", "test", "lanes", "bench", "trial"])
 def test_a_script_can_be_run_and_is_sound_shell(root: Path, name: str) -> None:
     path = root / "scripts" / name
     assert os.access(path, os.X_OK)
     done = subprocess.run(["bash", "-n", str(path)], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("script", "named"), [("test", "containers"), ("check", "half")])
+def test_what_a_lane_names_is_there_so_that_the_other_leaves_out_nothing_else(
+    root: Path, script: str, named: str
+) -> None:
+    [words] = re.findall(rf"^ *{named}=\((.*?)\)", (root / "scripts" / script).read_text(), re.MULTILINE)
+    command = ["bash", "-c", f'printf "%s\\n" {words}']
+    paths = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+    assert len(paths) > 2
+    assert [path for path in paths if not (root / path).exists()] == []
+
+
+LANE = """
+import signal, time
+from pathlib import Path
+
+def test_in_a_lane():
+    here = Path(__file__)
+    here.with_suffix(".began").touch()
+    deadline = time.monotonic() + 20
+    while len(list(here.parent.glob("*.began"))) < 2:
+        assert time.monotonic() < deadline, "the other lane did not begin"
+        time.sleep(0.02)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert here.stem != "test_bad", "bad as asked for"
+"""
+
+
+def lanes(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [str(root / "scripts" / "lanes"), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("order", [("good", "bad"), ("bad", "good")])
+def test_lanes_run_at_once_and_are_shown_whole_in_order_and_the_worst_status_counts(
+    root: Path, tmp_path: Path, order: tuple[str, str]
+) -> None:
+    words = ["-q", "-c", str(root / "pyproject.toml")]
+    for name in order:
+        path = tmp_path / f"test_{name}.py"
+        path.write_text(LANE)
+        words += ["--", name, str(path)]
+    done = lanes(root, *words)
+    assert (done.returncode, done.stderr) == (1, "")
+    whole, _, ends = done.stdout.partition("\n== lanes\n")
+    assert tuple(re.findall(r"== lane (\w+)", whole)) == order
+    said = whole.split("== lane bad\n")[1].partition("== lane")[0]
+    assert "AssertionError: bad as asked for" in said
+    assert whole.count("AssertionError: bad as asked for\n") == said.count(
+        "AssertionError: bad as asked for\n"
+    )
+    good, bad = (
+        line for name in ("good", "bad") for line in ends.splitlines() if line.startswith(f"   {name}:")
+    )
+    assert re.fullmatch(r"   good: pytest ended with 0, 1 passed in [\d.]+s", good)
+    assert re.fullmatch(r"   bad: pytest ended with 1, 1 failed in [\d.]+s", bad)
+
+
+def test_no_lanes_are_a_mistake_and_no_success(root: Path) -> None:
+    done = lanes(root, "-q")
+    assert done.returncode == 2
+    assert "usage: scripts/lanes" in done.stderr
