@@ -16,8 +16,15 @@ INSTANCE = "fa4efa4efa4efa4e"
 
 
 async def echo(pipes: Pipes) -> int:
-    while True:
-        pipes.out(b"heard " + await pipes.line())
+    async def answer() -> None:
+        while True:
+            pipes.out(b"heard " + await pipes.line())
+
+    async with asyncio.TaskGroup() as group:
+        answering = group.create_task(answer())
+        await pipes.closing.wait()  # it ends with its input, as a real one does
+        answering.cancel()
+    return 0
 
 
 async def leave(pipes: Pipes) -> int:
