@@ -94,9 +94,9 @@ an endpoint has one server.
 
 _URIS = """Patterns on `resources` are matched against the exact URI that the server would get; a template in a list is matched by
 its own text, and what is read by it by its URI. A server may take several URIs for one thing, so a URI that is not written
-in the one usual way (`..`, empty segments, a backslash, `%2f` or a letter that is escaped without need, a scheme in
-capitals) matches no pattern that allows and every one that denies. Of other ways of writing the gateway knows nothing:
-allow what may be read, rather than deny what may not.
+in the one usual way (`..`, empty segments, a backslash, `%2f` or a letter that is escaped without need, a scheme or a
+web host in capitals, `file:` without three slashes) matches no pattern that allows and every one that denies. Of other ways
+of writing the gateway knows nothing: allow what may be read, rather than deny what may not.
 
 Methods that an extension of a server adds (`resources/directory/read`, …) may come to any tool or resource of it. So they
 are allowed only by a rule that is about everything, denied by every rule that denies anything of that server, and not

@@ -13,6 +13,8 @@ _ODD = re.compile(
     r"|[^:/]//|:////"  # empty segments
     r"|%(?:2[defDEF]|3\d|4[1-9a-fA-F]|5[\dacfACF]|6[1-9a-fA-F]|7[\daeAE])"  # / \ and what needs no escape
     r"|^[^:]*[A-Z][^:]*:"  # a scheme in capitals
+    r"|^file:(?!///)"  # `file://localhost/x` and `file:/x` are `file:///x`
+    r"|^https?:(?://[^/?#]*[A-Z@]|(?!//))"  # a host in capitals, or behind somebody's name
 )
 
 
