@@ -77,9 +77,13 @@ class Mail:
     def post_all(self, kind: str, payload: bytes) -> bool:
         """Send a letter that nobody waits for to every other gateway. False where too many wait to be sent.
 
+        Clients can cause any number of these, so they leave room for letters that somebody waits for.
+
         Raises:
             StateError: it is too large.
         """
+        if self._outbox.qsize() >= _OUTBOX // 2:
+            return False
         return self._send(_ALL, _Letter(kind, next(self._numbers), payload=payload))
 
     async def request(self, boot: str, kind: str, payload: bytes, timeout: float) -> bytes:

@@ -102,7 +102,11 @@ class Questions:
                 del self._of[session.key]
 
     def answered(self, call: Call) -> None:
-        """Take a response that a client POSTed. One to nothing that waits is dropped, and counted."""
+        """Take a response that a client POSTed. One to nothing that waits is dropped, and counted.
+
+        Raises:
+            Overloaded: another gateway asked, and cannot be told now.
+        """
         message, session = call.inbound.message, call.session
         boot, _, number = (decode_text(message.id) or "").removeprefix(_ID).partition("-")
         if session is None:
@@ -154,11 +158,13 @@ class Questions:
         if self._mail is None:
             return
         try:
-            self._mail.post(boot, _ANSWER, msgspec.msgpack.encode(answer))
+            passed = self._mail.post(boot, _ANSWER, msgspec.msgpack.encode(answer))
         except StateError as error:  # the one that waits has to hear of it
             text = error_object(-32603, f"the client's answer was not passed on: {error}")
             refused = _Answer(answer.session, answer.number, None, text)
-            self._mail.post(boot, _ANSWER, msgspec.msgpack.encode(refused))
+            passed = self._mail.post(boot, _ANSWER, msgspec.msgpack.encode(refused))
+        if not passed:
+            raise Overloaded("the answer cannot be passed on to the gateway that asked; send it again")
 
     async def _take(self, sender: str, letter: bytes) -> bytes:
         """Take a response that came to another gateway."""

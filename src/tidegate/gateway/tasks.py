@@ -43,6 +43,8 @@ HELD = 3600.0
 """Seconds since it was last heard of for which a task that goes on keeps its workload from being ended as idle."""
 _KNOWN = 10_000
 """Tasks that are kept in mind, so that one is always shown under one handle; the longest unused go first."""
+_GOING_ON = 1024
+"""Workloads with tasks that go on; with more, those are forgotten that nobody asks for any more."""
 _EARLY, _EARLY_SIZE = 256, 16 * 1024
 """Notices of tasks that are not known yet, and bytes of one: a server that makes them up must not fill the memory."""
 _SHOWN_TO = 8
@@ -341,9 +343,17 @@ class Tasks:
         if len(self._early) > _EARLY:
             self._early.popitem(last=False)
 
+    def _forget_old(self) -> None:
+        """Forget what went on at workloads that are gone: nobody asks whether those are held."""
+        now = self._clock()
+        for key in [key for key, until in self._going_on.items() if max(until.values()) <= now]:
+            del self._going_on[key]
+
     def _progress(self, place: _Place, fields: Object) -> None:
         server, sharing, _, task = place
         status, kept = tasks.state(fields)
+        if (server, sharing) not in self._going_on and len(self._going_on) >= _GOING_ON:
+            self._forget_old()
         going_on = self._going_on.setdefault((server, sharing), {})
         if status in tasks.TERMINAL:
             going_on.pop(task, None)

@@ -20,6 +20,7 @@ from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
 from tidegate.domain.errors import Overloaded, UpstreamProtocolError
 from tidegate.domain.principal import Principal
 from tidegate.domain.server import Sharing
+from tidegate.gateway.handles import Origin
 from tidegate.gateway.inquiries import EACH as MOST
 from tidegate.gateway.inquiries import GIVEN_UP
 from tidegate.gateway.interests import Interests
@@ -277,3 +278,15 @@ async def test_what_servers_are_asked_for_counts_as_a_call(gateway: OPEN) -> Non
                 busy.callback(made.limits.leave, ANN)
             assert [await reason(ann, method), await reason(bob, method)] == ["overloaded", otherwise]
         assert await reason(ann, method) == otherwise
+
+
+async def test_tasks_of_sessions_that_are_gone_are_not_remembered_for_ever() -> None:
+    ears = Ears()
+    result = Raw(encode({"resultType": "task", "taskId": "t", "status": "working", "ttlMs": 60_000}))
+    for number in range(3000):
+        if number % 1000 == 0:
+            await ears.time.advance(61, 61)
+        call = ears.modern(principal("ann"), "tools/call", name="one__slow", arguments={})
+        ears.tasks.out(call, Origin("one", f"ann.{number}", "tg-1", "slow"), result)
+    assert 1000 <= len(ears.tasks._going_on) < 2000  # pyright: ignore[reportPrivateUsage]
+    assert ears.tasks.held("one", "ann.2999")

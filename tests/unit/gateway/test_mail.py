@@ -228,3 +228,9 @@ async def test_it_works_between_processes_that_share_a_file(tmp_path: Path) -> N
             task.cancel()
         await asyncio.wait(tasks)
         assert await one.others() == []
+
+
+async def test_what_clients_can_send_to_all_leaves_room_for_what_is_waited_for(state: MemoryState) -> None:
+    mail = Mail(state, "one")  # nothing is delivered yet
+    sent = sum(mail.post_all("echo", b"") for _ in range(2000))
+    assert 0 < sent < sum(mail.post("two", "echo", b"") for _ in range(2000)) + sent == 1024

@@ -245,6 +245,8 @@ def _prepare(database: sqlite3.Connection, path: Path, size: int) -> None:
     _use_wal(database)
     # WAL with NORMAL: nothing committed is lost when the process dies, the last of it may be with the machine.
     database.execute("PRAGMA synchronous = NORMAL")
+    # What was deleted is overwritten: letters between gateways carry what users answered.
+    database.execute("PRAGMA secure_delete = ON")
     database.execute(f"PRAGMA max_page_count = {size // _one(database, 'PRAGMA page_size')}")
     version = _one(database, "PRAGMA user_version")
     if version > SCHEMA:

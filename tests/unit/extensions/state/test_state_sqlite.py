@@ -131,3 +131,14 @@ async def test_a_closed_store_says_so(tmp_path: Path) -> None:
     await state.close()
     with pytest.raises(StateError, match="closed"):
         await state.get("a")
+
+
+async def test_what_was_deleted_stands_nowhere_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    state = SqliteState(path)
+    await state.open()
+    await state.put("mail/one/1", b"hunter2 " * 2000)
+    assert b"hunter2" in b"".join(each.read_bytes() for each in tmp_path.iterdir())
+    await state.put("mail/one/1", None)
+    await state.close()  # what is in the write-ahead log is then in the file
+    assert [each.name for each in tmp_path.iterdir() if b"hunter2" in each.read_bytes()] == []
