@@ -75,9 +75,15 @@ class Exchange:
         return self._outbounds.make(call, route, lease.channel.upstream, timeouts, asked)
 
     async def again(
-        self, call: Call, route: Route, intent: Intent, lease: Lease, error: ChannelFailure
+        self,
+        call: Call,
+        route: Route,
+        intent: Intent,
+        lease: Lease,
+        error: ChannelFailure,
+        before: Outbound | None = None,
     ) -> Reply:
-        """Send a request once more with which nothing was done.
+        """Send a request once more with which nothing was done. `before` is how it was sent, to be asked and told alike.
 
         Raises:
             ChannelFailure: something may have been done with it, or it failed again.
@@ -90,7 +96,10 @@ class Exchange:
                 lease.workload.replace(str(error))
         # By the time there is another, it may be that the call must not go out any more.
         with await self._places.wait(call, route) as another:
-            return await another.channel.call(intent, self.outbound(call, route, another))
+            outbound = self.outbound(call, route, another, None if before is None else before.asked)
+            if before is not None:
+                outbound.notify = before.notify
+            return await another.channel.call(intent, outbound)
 
     async def settle(
         self, call: Call, route: Route, intent: Intent, lease: Lease, reply: Reply
@@ -181,6 +190,7 @@ class Exchange:
         params = route.params
 
         async def retry(more: Object) -> Reply:
+            await self._places.look_again(call)  # the client may have taken its time
             route.params = {**params, **more}
             return await self._call(call, route, intent, lease)
 
@@ -203,4 +213,4 @@ class Exchange:
         try:
             return await lease.channel.call(intent, outbound)
         except (SessionForgotten, ChannelClosed) as error:
-            return await self.again(call, route, intent, lease, error)
+            return await self.again(call, route, intent, lease, error, outbound)

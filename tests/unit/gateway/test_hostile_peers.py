@@ -14,7 +14,7 @@ from tests.unit.gateway.asking import AskingServer
 from tests.unit.gateway.hearing import Ears, principal
 from tests.unit.gateway.setting import OPEN, Client, GatewaySetting
 from tests.unit.gateway.test_any_params import Everything
-from tests.unit.gateway.test_questions_of_servers import modern, person
+from tests.unit.gateway.test_questions_of_servers import ANSWERS, expected, modern, person, retry
 from tidegate.channels.channel import Reply
 from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
 from tidegate.domain.errors import Overloaded, UpstreamProtocolError
@@ -290,3 +290,34 @@ async def test_tasks_of_sessions_that_are_gone_are_not_remembered_for_ever() -> 
         ears.tasks.out(call, Origin("one", f"ann.{number}", "tg-1", "slow"), result)
     assert 1000 <= len(ears.tasks._going_on) < 2000  # pyright: ignore[reportPrivateUsage]
     assert ears.tasks.held("one", "ann.2999")
+
+
+@pytest.mark.parametrize("client", ["legacy", "modern"])
+async def test_a_call_that_is_made_again_can_be_asked_in_like_any_other(gateway: OPEN, client: str) -> None:
+    server = AskingServer()
+    made = await gateway(spec("one", stateless=True), servers={"one": server}, wait=["one__form"])
+    ann = await person(made)
+    assert (await (ann.tool("one__echo") if client == "legacy" else modern(made, "echo"))).text == "[{}]"
+    for workload in made.fleet.fleet.pools["one"].workloads.values():
+        assert workload.channel is not None
+        await workload.channel.close()  # as if it had been lost just now: nothing is sent on it
+    if client == "legacy":
+        told = await ann.tool("one__form", 2)
+    else:
+        first = await modern(made, "form")
+        told = await modern(made, "form", **retry(first))
+    assert told.text == expected("form")
+    assert server.runs > 2
+
+
+async def test_a_round_that_is_driven_for_a_client_goes_on_only_while_it_may(gateway: OPEN) -> None:
+    server = AskingServer(modern=True)
+    made = await gateway(spec("one"), servers={"one": server}, wait=["one__form"])
+    ann = await person(made, silent=True)
+    call = asyncio.create_task(ann.tool("one__form"))
+    await until(lambda: ann.asked)
+    answered = await ann.answer(ann.asked[0]["id"], ANSWERS["elicitation/create"])
+    made.identity.revoke("ann")
+    assert answered.answer.status == 202
+    assert (await call).error["data"]["reason"] == "unauthenticated"
+    assert len([each for each in server.heard if each.get("method") == "tools/call"]) == 1
