@@ -158,4 +158,5 @@ def _listen(catalog: Catalog, subscriptions: Subscriptions, cache: ReadCache) ->
         cache.notified(server, method, params)
         subscriptions.notified(server, workload, method, params)
 
-    catalog.ready, catalog.heard, catalog.changed = ready, heard, subscriptions.changed
+    catalog.ready, catalog.heard = ready, heard
+    catalog.changed = catalog.changed_own = subscriptions.changed

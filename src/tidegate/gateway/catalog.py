@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -18,6 +18,7 @@ from tidegate.gateway.definitions import LISTS, Definitions, DefinitionStore
 from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.lister import CHANGES, Lister
 from tidegate.gateway.lists import LISTS_SIZE, PAGE
+from tidegate.gateway.own import OwnLists, owner
 from tidegate.gateway.view import Entry, Part, View, build
 from tidegate.protocol.codec import Object
 from tidegate.telemetry import log
@@ -50,6 +51,8 @@ class Catalog:
         self.endpoints: Mapping[str, Endpoint] = {endpoint.path: endpoint for endpoint in endpoints}
         self.changed: Callable[[str, Kind], None] | None = None
         """Told of an endpoint and a kind of which it shows another list than before."""
+        self.changed_own: Callable[[str, Kind, str, str], None] | None = None
+        """Told, as well, whose list it is alone: a principal's key, and a session's where it is not all of its."""
         self.ready: Callable[[Workload], None] | None = None
         """Told of each workload that has become ready."""
         self.heard: Callable[[str, Workload, str, Object], None] | None = None
@@ -65,8 +68,12 @@ class Catalog:
         """Set once the views are built the next time."""
         self._tasks: list[asyncio.Task[None]] = []
         self._said: set[str] = set()
+        self.own = OwnLists(fleet, lambda server: self.definitions.get(server))
+        """What is listed to some principals and sessions alone."""
+        self.own.changed = self._own_changed
         fleet.events = self
         for endpoint in endpoints:
+            endpoint.own = self.own
             endpoint.asked = partial(self._asked, endpoint)
             endpoint.holds = partial(self._holds, endpoint)
             endpoint.pending = partial(self._pending, endpoint)
@@ -84,9 +91,11 @@ class Catalog:
                 spec, self._fleet, self._store, self._dirty.set,
                 one_principal=self._one_principal, random=self._chance,
             )  # fmt: skip
+            lister.claimed = self.own.want
             await lister.load()
         await self._build()
         self._tasks = [asyncio.create_task(self._build_when_dirty(), name="catalog builder")]
+        self._tasks.append(asyncio.create_task(self.own.keep(), name="catalog own lists"))
         for name, lister in self._listers.items():
             self._tasks.append(asyncio.create_task(lister.keep(), name=f"catalog lister {name}"))
             self._tasks.append(asyncio.create_task(lister.offers.keep(), name=f"catalog learner {name}"))
@@ -97,15 +106,22 @@ class Catalog:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        await self.own.close()
 
-    async def reread(self, server: str, kind: Kind, timeout: float) -> None:
-        """Have a server's list of a kind read and shown anew, waiting at most `timeout` seconds."""
+    async def reread(self, server: str, kind: Kind, timeout: float, workload: Workload | None = None) -> None:
+        """Have a server's list of a kind read and shown anew, waiting at most `timeout` seconds.
+
+        With `workload` it is that one which is read, and shown to those alone whose it is.
+        """
         lister = self._listers.get(server)
         if lister is None:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                await lister.reread(kind)
+                if workload is not None and not lister.speaks_for_all(workload):
+                    await self.own.reread(workload, {kind})
+                    return
+                await lister.reread(kind, workload)
                 while self._dirty.is_set() or self._building:
                     await self._built.wait()
 
@@ -123,17 +139,27 @@ class Catalog:
         lister = self._listers.get(workload.spec.name)
         if lister is not None and (workload.offer == NO_OFFER or lister.definitions is None):
             lister.want()
+        elif lister is not None and lister.speaks_for_all(workload):
+            lister.offers.came_up(workload)
+        self.own.look()
         if self.ready is not None:
             self.ready(workload)
 
     def server_notified(self, server: str, workload: Workload, method: str, params: Object) -> None:
-        """Read what it says has changed, and pass on."""
+        """Read, of that very workload, what it says has changed, and pass on."""
         if self.heard is not None:
             self.heard(server, workload, method, params)
         kinds, lister = CHANGES.get(method), self._listers.get(server)
-        if kinds is not None and lister is not None:
-            lister.want(kinds)
-            lister.offers.changed(workload.offer)
+        if kinds is None or lister is None:
+            return
+        if lister.speaks_for_all(workload):
+            lister.told(workload, kinds)
+            return
+        known = lister.definitions
+        unread = [kind for kind in kinds if known is None or kind not in known.lists]
+        if unread:
+            lister.want(unread)
+        self.own.want(workload, kinds)
 
     # -- endpoints ----------------------------------------------------------------------------
 
@@ -162,6 +188,14 @@ class Catalog:
         if known is None or any(kind not in known.lists and kind not in lister.unread for kind in LISTED):
             return True
         return lister.offers.is_learning(label) or self._building or self._dirty.is_set()
+
+    def _own_changed(self, server: str, sharing: str, kinds: Collection[Kind]) -> None:
+        if self.changed_own is None:
+            return
+        for endpoint in self.endpoints.values():
+            if server in endpoint.spec.servers:
+                for kind in kinds:
+                    self.changed_own(endpoint.path, kind, *owner(sharing))
 
     # -- supervisor ---------------------------------------------------------------------------
 
@@ -228,7 +262,10 @@ def _build(endpoint: Endpoint, parts: Sequence[Part]) -> tuple[dict[str, View], 
         if view is not views[NO_OFFER]:
             views[label] = view
     before = endpoint.views
-    changed = [view.changed_since(before.get(label, before[NO_OFFER])) for label, view in views.items()]
+    changed = [
+        views.get(label, views[NO_OFFER]).changed_since(before.get(label, before[NO_OFFER]))
+        for label in {*views, *before}
+    ]
     return views, [kind for kind in LISTED if any(kind in each for each in changed)]
 
 

@@ -88,7 +88,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What a legacy server lists otherwise to a client that offers it something."""
+    """What a server lists otherwise to some: those who offer it something, or whose own workload it is."""
 
     more: tuple[Definition, ...] = ()
     """Further ones, and those that are defined otherwise."""
@@ -103,7 +103,7 @@ class Delta:
         return cls(more, frozenset(known).difference(each.name for each in offered))
 
     def apply(self, common: Sequence[Definition]) -> tuple[Definition, ...]:
-        """Give what is listed for the offer."""
+        """Give what is listed to them."""
         other = {each.name: each for each in self.more}
         kept = [other.pop(each.name, each) for each in common if each.name not in self.without]
         return (*kept, *other.values())
@@ -125,11 +125,15 @@ class Definitions:
 
     def offered(self, label: str) -> Definitions:
         """Give what is listed to clients of a label; the same object where that is what all others get."""
-        deltas = {kind: delta for kind, delta in self.offers.get(label, {}).items() if delta != Delta()}
+        return self.otherwise(self.offers.get(label, {}))
+
+    def otherwise(self, differing: Mapping[Kind, Delta]) -> Definitions:
+        """Give what is listed to some with these differences; the same object where there are none."""
+        deltas = {kind: delta for kind, delta in differing.items() if delta != Delta()}
         if not deltas:
             return self
         others = {
-            kind: replace(listed, items=deltas[kind].apply(listed.items))
+            kind: replace(listed, items=deltas[kind].apply(listed.items), public=False)
             for kind, listed in self.lists.items()
             if kind in deltas
         }

@@ -15,6 +15,7 @@ from tidegate.domain.principal import Principal
 from tidegate.domain.target import Decision, Kind, Target
 from tidegate.domain.workload import NO_OFFER
 from tidegate.gateway import lists
+from tidegate.gateway.own import Own, OwnLists
 from tidegate.gateway.shown import Shown
 from tidegate.gateway.view import Entry, View, is_chosen
 from tidegate.protocol import uris
@@ -25,6 +26,8 @@ _FOUND = 1024
 """Entries of unlisted URIs that are kept, so that equal requests are for the very same target."""
 _SEEN = 1024
 """URIs kept of each server that came in its results."""
+_OWN = 64
+"""Views kept of principals and sessions that are shown a list of their own."""
 
 
 class Endpoint:
@@ -40,6 +43,10 @@ class Endpoint:
         """Gives for how many milliseconds a list holds for clients of a label."""
         self.pending: Callable[[str], bool] = lambda _: False
         """Tells whether something is being read that clients of a label would be shown."""
+        self.own: OwnLists | None = None
+        """What is listed to some principals and sessions alone."""
+        self._owned: OrderedDict[tuple[tuple[Own, ...], Shown], Shown] = OrderedDict()
+        """What is shown to those, by what they are shown else."""
         self._renewed = asyncio.Event()
         self._shown = Shown(View(spec), authorizer)
         self._wider: dict[str, Shown] = {}
@@ -72,6 +79,7 @@ class Endpoint:
             for label, each in (wider or {}).items()
         }
         self._found.clear()
+        self._owned.clear()
 
     def renewed(self) -> None:
         """Have those look again who wait for something that is being read."""
@@ -94,16 +102,25 @@ class Endpoint:
 
     # -- names --------------------------------------------------------------------------------
 
-    def resolve(self, principal: Principal, kind: Kind, shown: str) -> tuple[Entry, Decision]:
+    def resolve(
+        self, principal: Principal, kind: Kind, shown: str, *, session: str = "", offer: Offer = Offer.NONE
+    ) -> tuple[Entry, Decision]:
         """Give the entry of a shown name or URI and the rule that allows it. What is hidden looks unknown.
 
         A resource that is not listed is found too, where it shows whose it is: by its prefix, a template, a
-        link that a server gave, or because one server only has resources.
+        link that a server gave, or because one server only has resources. What is listed to its session, or to
+        the principal, alone comes first; session and offer matter only where it `has_own`.
 
         Raises:
             InvalidParams: it has none that it may see.
         """
-        entry = self.view.of(kind).get(shown) or self._offered(kind, shown) or self._find(kind, shown)
+        view = (
+            self._shown_to(principal, session, offer.label, self._shown).view if self.has_own else self.view
+        )
+        entry = view.of(kind).get(shown) or self._offered(kind, shown)
+        if entry is None and self.has_own:
+            entry = self._owned_by(principal, kind, shown)
+        entry = entry or self._find(kind, shown, view)
         if entry is not None:
             decision = self.authorizer.decide(principal, entry.target)
             if decision.allowed:
@@ -138,28 +155,40 @@ class Endpoint:
                 return entry
         return None
 
-    def _find(self, kind: Kind, shown: str) -> Entry | None:
+    def _owned_by(self, principal: Principal, kind: Kind, shown: str) -> Entry | None:
+        """Give what is listed to some other session of the principal only, as `_offered`."""
+        if self.own is not None:
+            for each in self.own.all_of(self.spec.servers, principal.key):
+                entry = self._overlaid((each,), self._shown).view.of(kind).get(shown)
+                if entry is not None:
+                    return entry
+        return None
+
+    def _find(self, kind: Kind, shown: str, view: View) -> Entry | None:
         if kind is Kind.TOOL:
-            return self.view.aliases.get(shown)
+            return view.aliases.get(shown)
         if kind not in (Kind.RESOURCE, Kind.TEMPLATE) or not uris.is_sound(shown):
             return None
         key = kind, shown
         found = self._found.get(key)
-        if found is not None:
+        if found is not None and view is self.view:
             self._found.move_to_end(key)
             return found
-        route = self._route(kind, shown)
+        route = self._route(kind, shown, view)
         if route is None or not is_chosen(self.spec, route[0], kind, route[1]):
             return None
-        listed = self.view.of(kind).get(self.uri_out(*route))
+        listed = view.of(kind).get(self.uri_out(*route))
         if listed is not None and listed.target.server == route[0]:
             return listed
-        found = self._found[key] = Entry(shown, Target(route[0], kind, route[1]), b"")
+        found = Entry(shown, Target(route[0], kind, route[1]), b"")
+        if view is not self.view:
+            return found  # nobody else finds what comes of a list of one's own
+        self._found[key] = found
         if len(self._found) > _FOUND:
             self._found.popitem(last=False)
         return found
 
-    def _route(self, kind: Kind, shown: str) -> tuple[str, str] | None:
+    def _route(self, kind: Kind, shown: str, view: View) -> tuple[str, str] | None:
         """Give the server, and its own URI, that an unlisted one is for."""
         servers = self.spec.servers
         if self._prefixed:
@@ -167,7 +196,7 @@ class Endpoint:
             if named is not None and self._may_have(named[0]):
                 return named
         if kind is Kind.RESOURCE:
-            for server, template in self.view.templates:
+            for server, template in view.templates:
                 if template.matches(shown):
                     return server, shown
             for server in servers:
@@ -191,8 +220,11 @@ class Endpoint:
         *,
         modern: bool,
         offer: Offer = Offer.NONE,
+        session: str = "",
     ) -> bytes:
         """Give the encoded result of a list from `cursor` on, to a client that offers servers `offer`.
+
+        `session` is the key of its session, where it has one.
 
         Raises:
             InvalidParams: the cursor was never given.
@@ -200,17 +232,17 @@ class Endpoint:
         offset = lists.offset_of(kind, cursor)
         label = offer.label
         self.asked(label)
-        return self._shown_for(label).page(
-            kind, principal, offset, modern=modern, holds=partial(self.holds, label)
-        )
+        shown = self._shown_to(principal, session, label, self._wider.get(label, self._shown))
+        return shown.page(kind, principal, offset, modern=modern, holds=partial(self.holds, label))
 
     def instructions(self, principal: Principal) -> str | None:
         """Give the merged instructions of the servers that a principal may know of."""
         return self._shown.instructions(principal)
 
-    def capabilities(self, principal: Principal, *, modern: bool) -> dict[str, object]:
+    def capabilities(self, principal: Principal, *, modern: bool, session: str = "") -> dict[str, object]:
         """Give what the servers that a principal may reach can do."""
-        return self._shown.capabilities(principal, modern=modern)
+        shown = self._shown_to(principal, session, NO_OFFER, self._shown)
+        return shown.capabilities(principal, modern=modern)
 
     def extension_server(self, principal: Principal, extensions: Collection[str]) -> str | None:
         """Give the server whose extension's methods a client means that has `extensions`, where it is one only."""
@@ -219,7 +251,29 @@ class Endpoint:
     @property
     def kept(self) -> int:
         """Bytes of the encoded lists that are kept."""
-        return sum(shown.kept for shown in {self._shown, *self._wider.values()})
+        return sum(shown.kept for shown in {self._shown, *self._wider.values(), *self._owned.values()})
 
-    def _shown_for(self, label: str) -> Shown:
-        return self._wider.get(label, self._shown)
+    @property
+    def has_own(self) -> bool:
+        """Tell whether anybody at all is shown a list of their own."""
+        return self.own is not None and bool(self.own.kept)
+
+    def _shown_to(self, principal: Principal, session: str, label: str, shown: Shown) -> Shown:
+        """Give what a client is shown: `shown`, and what is listed to it alone."""
+        if self.own is None or not self.own.kept:
+            return shown
+        found = self.own.of(self.spec.servers, principal.key, session, label)
+        return self._overlaid(found, shown) if found else shown
+
+    def _overlaid(self, own: tuple[Own, ...], shown: Shown) -> Shown:
+        key = own, shown
+        found = self._owned.get(key)
+        if found is None:
+            view = shown.view.otherwise({each.server: each.deltas for each in own})
+            found = self._owned[key] = Shown(view, self.authorizer)
+        self._owned.move_to_end(key)
+        while len(self._owned) > _OWN or (
+            len(self._owned) > 1 and sum(each.kept for each in self._owned.values()) > lists.LISTS_SIZE
+        ):
+            self._owned.popitem(last=False)
+        return found

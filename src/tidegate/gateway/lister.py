@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 
-from tidegate.domain.server import ServerSpec
+from tidegate.domain.server import ServerSpec, Sharing
 from tidegate.domain.target import LISTED, Kind
-from tidegate.domain.workload import NO_OFFER
+from tidegate.domain.workload import NO_OFFER, SHARED, UNCLAIMED
 from tidegate.fleet.fleet import Fleet
 from tidegate.fleet.workload import Workload
 from tidegate.gateway.definitions import LISTS, Definitions, DefinitionStore, Listed
@@ -78,6 +78,10 @@ class Lister:
         """When a kind that could not be read is tried again."""
         self._asked = float("-inf")
         self._read_next: asyncio.Future[None] | None = None
+        self._tellers: dict[Kind, Workload] = {}
+        """Which workload said that a kind is another one, and is to be read therefore."""
+        self.claimed: Callable[[Workload, Collection[Kind]], None] = lambda _, __: None
+        """Told of a workload that does not speak for all any more, now that it would be read."""
         self.offers = Offers(self, fleet, one_principal=one_principal)
         """What it lists otherwise to clients that offer it something."""
 
@@ -90,8 +94,25 @@ class Lister:
         self._wanted.update(kinds)
         self._wakened.set()
 
-    async def reread(self, kind: Kind) -> None:
-        """Have a kind read, and wait until it is, or could not be."""
+    def speaks_for_all(self, workload: Workload) -> bool:
+        """Tell whether what a workload lists is for everybody whose clients offer the same."""
+        if workload.sharing.partition("+")[0] in (SHARED, UNCLAIMED):
+            return True
+        sharing = self.spec.sharing
+        return sharing is Sharing.SHARED or (self._one_principal and sharing is Sharing.PRINCIPAL)
+
+    def told(self, workload: Workload, kinds: Collection[Kind]) -> None:
+        """Have a workload read that says that kinds are others. It is one that speaks for all."""
+        if workload.offer != NO_OFFER:
+            self.offers.told(workload)
+            return
+        self._tellers.update(dict.fromkeys(kinds, workload))
+        self.want(kinds)
+
+    async def reread(self, kind: Kind, workload: Workload | None = None) -> None:
+        """Have a kind read, from one workload where it is named, and wait until it is, or could not be."""
+        if workload is not None:
+            self._tellers[kind] = workload
         if self._read_next is None:
             self._read_next = asyncio.get_running_loop().create_future()
         following = self._read_next
@@ -158,14 +179,29 @@ class Lister:
         for kind in kinds:
             self._due.pop(kind, None)
             self._retry.pop(kind, None)
-        workload, kinds = self._whom_to_ask(kinds)
-        if workload is None or workload.channel is None or not kinds:
+        for workload in {self._tellers[kind] for kind in kinds if kind in self._tellers}:
+            own = {kind for kind in kinds if self._tellers.get(kind) is workload}
+            for kind in own:
+                del self._tellers[kind]
+            if workload.channel is not None and self.speaks_for_all(workload):
+                kinds = kinds - own
+                await self._read_from(workload, own)
+            elif workload.channel is not None:
+                self.claimed(workload, own)
+        asked, kinds = self._whom_to_ask(kinds)
+        if asked is not None and kinds:
+            await self._read_from(asked, kinds)
+
+    async def _read_from(self, workload: Workload, kinds: set[Kind]) -> None:
+        if workload.channel is None:
             return
-        before, begun = self.definitions, self._time()
+        before, begun, sharing = self.definitions, self._time(), workload.sharing
         self.show(introduced(workload.channel, before))
 
         def took(kind: Kind, listed: Listed | str) -> None:
-            if isinstance(listed, str):
+            if workload.sharing != sharing and self._is_known(kind) and not self.speaks_for_all(workload):
+                self.claimed(workload, {kind})  # in the meantime: what it lists may be about its owner
+            elif isinstance(listed, str):
                 self._retry[kind] = self._time() + LIST_AGAIN
                 log().warning("server.list_failed", server=self.spec.name, kind=kind.value, reason=listed)
                 self._miss(kind, f"its {LISTS[kind].key} could not be read: {listed}")
@@ -192,6 +228,9 @@ class Lister:
         if self.definitions is not None:
             kinds = kinds - self.definitions.lists.keys()
         return self._fleet.to_ask(name, private=True), kinds
+
+    def _is_known(self, kind: Kind) -> bool:
+        return self.definitions is not None and kind in self.definitions.lists
 
     def _note(self, kind: Kind, listed: Listed, begun: float) -> None:
         """Note when a kind was read, and when it is to be read again."""

@@ -129,7 +129,10 @@ class LocalAnswers:
         cursor = None if raw is None or bytes(raw) == b"null" else decode_text(raw) or ""
         kind, modern = _LISTS[call.method], call.inbound.modern
         await call.endpoint.settled(call.offer, _SETTLE)
-        listed = call.endpoint.list(kind, call.principal, cursor, modern=modern, offer=call.offer)
+        session = "" if call.session is None else call.session.key
+        listed = call.endpoint.list(
+            kind, call.principal, cursor, modern=modern, offer=call.offer, session=session
+        )
         return _result(call, listed)
 
 

@@ -18,6 +18,7 @@ from tidegate.domain.server import ServerSpec, Sharing
 from tidegate.domain.target import LISTED, Kind
 from tidegate.domain.workload import NO_OFFER, SHARED, UNCLAIMED
 from tidegate.fleet.fleet import Fleet
+from tidegate.fleet.workload import Workload
 from tidegate.gateway.definitions import Definitions, Delta, Listed
 from tidegate.gateway.listing import fetch, introduced
 from tidegate.protocol.capabilities import parse
@@ -69,6 +70,8 @@ class Offers:
         self._wanted: dict[str, None] = {}
         self._wakened = asyncio.Event()
         self._tried: dict[str, float] = {}
+        self._tellers: dict[str, Workload] = {}
+        """By label: the workload that is to be read for it."""
 
     def lacks(self, label: str) -> bool:
         """Tell whether it is still to be learned what clients of a label are shown."""
@@ -86,11 +89,18 @@ class Offers:
         """Tell whether it is being learned now."""
         return label in self._wanted and self.lacks(label)
 
-    def changed(self, label: str) -> None:
-        """Learn that a workload of a label told of a change: it is asked itself, where it may answer for others."""
+    def told(self, workload: Workload) -> None:
+        """Have a workload read that told of a change. It is one that answers for all who offer the same."""
+        if self._is_due(workload.offer):
+            self._tellers[workload.offer] = workload
+            self._want(workload.offer)
+
+    def came_up(self, workload: Workload) -> None:
+        """Have a workload read that is ready, as `told`: it may have told of changes before, and be another now."""
         definitions = self._known.definitions
-        if definitions is not None and label in definitions.offers and self._common(label) is not None:
-            self._want(label)
+        known = definitions is not None and workload.offer in definitions.offers
+        if known and workload.offer not in self._wanted:
+            self.told(workload)
 
     async def keep(self) -> None:
         """Learn whenever that is wanted, until cancelled."""
@@ -101,6 +111,7 @@ class Offers:
                 label = next(iter(self._wanted))
                 if not self._is_due(label):
                     del self._wanted[label]
+                    self._tellers.pop(label, None)
                     continue
                 self._tried[label] = self._time()
                 try:
@@ -136,7 +147,9 @@ class Offers:
             Refusal: no workload can be had for it.
             ChannelFailure: what it was asked it did not answer as it should.
         """
-        channel = self._common(label)
+        teller = self._tellers.pop(label, None)
+        channel = None if teller is None else teller.channel
+        channel = self._common(label) if channel is None else channel
         if channel is not None:
             await self._note(label, channel)
             return

@@ -100,9 +100,17 @@ class Routes:
         return Route(Entry(handle.tool, target, b""), decision, params, handle.task, handle=handle)
 
 
+def _resolve(call: Call, kind: Kind, name: Raw | None) -> tuple[Entry, Decision]:
+    endpoint, shown = call.endpoint, decode_text(name) or ""
+    if not endpoint.has_own:
+        return endpoint.resolve(call.principal, kind, shown)
+    session = "" if call.session is None else call.session.key
+    return endpoint.resolve(call.principal, kind, shown, session=session, offer=call.offer)
+
+
 def _tool(call: Call) -> Route:
     params = call.params
-    entry, decision = call.endpoint.resolve(call.principal, Kind.TOOL, decode_text(params.get("name")) or "")
+    entry, decision = _resolve(call, Kind.TOOL, params.get("name"))
     arguments = params.get("arguments", _NOTHING)
     mirrored = mirrors.others(entry.mirrors, call.inbound.headers) if call.inbound.modern else {}
     if entry.mirrors:
@@ -115,9 +123,7 @@ def _tool(call: Call) -> Route:
 
 def _prompt(call: Call) -> Route:
     params = call.params
-    entry, decision = call.endpoint.resolve(
-        call.principal, Kind.PROMPT, decode_text(params.get("name")) or ""
-    )
+    entry, decision = _resolve(call, Kind.PROMPT, params.get("name"))
     name = entry.target.name
     recorded = bytes(params.get("arguments", _NOTHING))
     return Route(entry, decision, {**params, "name": Raw(encode(name))}, name, recorded)
@@ -125,9 +131,7 @@ def _prompt(call: Call) -> Route:
 
 def _resource(call: Call) -> Route:
     params = call.params
-    entry, decision = call.endpoint.resolve(
-        call.principal, Kind.RESOURCE, decode_text(params.get("uri")) or ""
-    )
+    entry, decision = _resolve(call, Kind.RESOURCE, params.get("uri"))
     uri = entry.target.name
     return Route(entry, decision, {**params, "uri": Raw(encode(uri))}, uri)
 
@@ -141,14 +145,10 @@ def _completion(call: Call) -> Route:
     kind = decode_text(ref.get("type"))
     if kind == "ref/prompt":
         key = "name"
-        entry, decision = call.endpoint.resolve(
-            call.principal, Kind.PROMPT, decode_text(ref.get("name")) or ""
-        )
+        entry, decision = _resolve(call, Kind.PROMPT, ref.get("name"))
     elif kind == "ref/resource":
         key = "uri"
-        entry, decision = call.endpoint.resolve(
-            call.principal, Kind.TEMPLATE, decode_text(ref.get("uri")) or ""
-        )
+        entry, decision = _resolve(call, Kind.TEMPLATE, ref.get("uri"))
     else:
         raise InvalidParams("ref.type must be ref/prompt or ref/resource")
     named = {**ref, key: Raw(encode(entry.target.name))}

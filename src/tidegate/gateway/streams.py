@@ -161,10 +161,13 @@ class Streams:
         stream = self._newest(session)
         return stream is not None and stream.add(message, Weight.QUESTION)
 
-    def sessions(self, endpoint: str) -> Iterator[str]:
-        """Give the keys of the sessions at an endpoint that have a GET stream here."""
+    def sessions(self, endpoint: str, principal: str = "") -> Iterator[str]:
+        """Give the keys of the sessions at an endpoint, all or one principal's, that have a GET stream here."""
         for key, streams in list(self._of.items()):
-            if any(each.request is None and each.endpoint == endpoint for each in streams.values()):
+            if any(
+                each.request is None and each.endpoint == endpoint and principal in ("", each.key)
+                for each in streams.values()
+            ):
                 yield key
 
     def end_session(self, session: str, principal: str = "") -> None:

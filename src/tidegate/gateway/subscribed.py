@@ -38,8 +38,8 @@ class SessionStreams(Protocol):
         """Send a notification to a session, if it has a stream here."""
         ...
 
-    def sessions(self, endpoint: str) -> Iterable[str]:
-        """Give the keys of the sessions of an endpoint that have one open here."""
+    def sessions(self, endpoint: str, principal: str = "") -> Iterable[str]:
+        """Give the keys of the sessions of an endpoint that have one open here, all or one principal's."""
         ...
 
 

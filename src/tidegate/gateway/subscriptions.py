@@ -220,14 +220,17 @@ class Subscriptions:
             for session, text in self._tasks.statuses(workload, params):
                 self._tell_status(session, text, params)
 
-    def changed(self, endpoint: str, kind: Kind) -> None:
-        """Tell that an endpoint's list of a kind is another one."""
+    def changed(self, endpoint: str, kind: Kind, principal: str = "", session: str = "") -> None:
+        """Tell that an endpoint's list of a kind is another one, for all or for one principal or session alone."""
         method = subscriptions.CHANGED.get(kind)
         if method is None:
             return
-        for session in list(self._streams.sessions(endpoint)):
-            self._streams.notify(session, method, {})
-        for listener in self.listeners.at(endpoint):
+        for hearing in list(self._streams.sessions(endpoint, principal)):
+            if session in ("", hearing):
+                self._streams.notify(hearing, method, {})
+        for listener in () if session else self.listeners.at(endpoint):  # modern clients have no session
+            if principal not in ("", listener.principal.key):
+                continue
             if listener.honoured.covers(method):
                 listener.tell(method, {})
             listener.wake()  # what it listens to may be there no more, or not for its principal

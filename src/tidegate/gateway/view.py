@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from msgspec import Raw
@@ -12,7 +12,7 @@ from msgspec import Raw
 from tidegate.domain.endpoint import EndpointSpec, Names
 from tidegate.domain.errors import ParseFailure
 from tidegate.domain.target import LISTED, Kind, Target
-from tidegate.gateway.definitions import LISTS, Definition, Definitions
+from tidegate.gateway.definitions import LISTS, Definition, Definitions, Delta
 from tidegate.protocol import mirrors, naming, templates, ui, uris
 from tidegate.protocol.codec import Object, decode_object, encode
 from tidegate.protocol.mirrors import Mirror
@@ -41,6 +41,8 @@ class Entry:
     """Its definition, in the names that are shown; empty where it is not listed."""
     mirrors: tuple[Mirror, ...] = ()
     """Arguments that a tool wants repeated in headers."""
+    fields: Object | None = field(default=None, compare=False, repr=False)
+    """What it was made from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ class View:
     """Servers and their templates, in declared order: which server an unlisted URI may be of."""
     definitions: Mapping[str, Definitions] = field(default_factory=dict[str, Definitions])
     """What is known of each server."""
+    parts: Sequence[Part] = field(default=(), compare=False, repr=False)
+    """What it was made from."""
 
     def of(self, kind: Kind) -> Mapping[str, Entry]:
         """Give what is shown of a kind."""
@@ -101,6 +105,16 @@ class View:
         definitions = self.definitions.get(server)
         return definitions is not None and definitions.declares(Kind.RESOURCE)
 
+    def otherwise(self, differing: Mapping[str, Mapping[Kind, Delta]]) -> View:
+        """Give the view of those to whom some servers list something else, by server."""
+        parts = [
+            part
+            if part.definitions is None or part.name not in differing
+            else replace(part, definitions=part.definitions.otherwise(differing[part.name]))
+            for part in self.parts
+        ]
+        return build(self.spec, parts, self)
+
     def changed_since(self, before: View) -> tuple[Kind, ...]:
         """Give the kinds of which another list is shown than before."""
         return tuple(kind for kind in LISTED if _encodings(self, kind) != _encodings(before, kind))
@@ -113,9 +127,12 @@ def _encodings(view: View, kind: Kind) -> list[bytes]:
     return [entry.encoded for entry in view.of(kind).values()]
 
 
-def build(spec: EndpointSpec, parts: Sequence[Part]) -> View:
-    """Build an endpoint's view. `parts` stands in declared order, which decides who keeps a name."""
-    work = _Building(spec, alone=len(parts) == 1)
+def build(spec: EndpointSpec, parts: Sequence[Part], like: View | None = None) -> View:
+    """Build an endpoint's view. `parts` stands in declared order, which decides who keeps a name.
+
+    What is in `like` too, of servers in the very same state, is taken from there.
+    """
+    work = _Building(spec, like or View(spec), alone=len(parts) == 1)
     for part in parts:
         work.add(part)
     known = {part.name: part.definitions for part in parts if part.definitions is not None}
@@ -130,17 +147,19 @@ def build(spec: EndpointSpec, parts: Sequence[Part]) -> View:
         tuple(work.dropped),
         tuple(work.templates),
         known,
+        tuple(parts),
     )
 
 
 class _Building:
     """A view while it is made."""
 
-    def __init__(self, spec: EndpointSpec, *, alone: bool) -> None:
+    def __init__(self, spec: EndpointSpec, like: View, *, alone: bool) -> None:
         self.shown: dict[Kind, dict[str, Entry]] = {kind: {} for kind in LISTED}
         self.dropped: list[str] = []
         self.templates: list[tuple[str, Template]] = []
         self._spec = spec
+        self._like = like
         self._prefixed = spec.names is Names.PREFIXED
         self._alone = alone
         self._with_ui: set[str] = set()
@@ -192,8 +211,18 @@ class _Building:
                 if part.mirrored:
                     self._drop(part, kind, name, str(error))
                     return
-        encoded = _encode(kind, definition.fields, shown, part.unavailable, renaming)
-        entries[shown] = Entry(shown, Target(part.name, kind, name), encoded, wanted)
+        entries[shown] = self._alike(part, kind, shown, definition) or Entry(
+            shown,
+            Target(part.name, kind, name),
+            _encode(kind, definition.fields, shown, part.unavailable, renaming),
+            wanted,
+            definition.fields,
+        )
+
+    def _alike(self, part: Part, kind: Kind, shown: str, definition: Definition) -> Entry | None:
+        found = self._like.of(kind).get(shown)
+        same = found is not None and found.fields is definition.fields and found.target.server == part.name
+        return found if same else None
 
     def _name(self, server: str, kind: Kind, name: str, renaming: Renaming) -> str:
         if kind in (Kind.TOOL, Kind.PROMPT):

@@ -156,10 +156,12 @@ class FakeStreams:
     def __init__(self) -> None:
         self.got: dict[str, list[tuple[str, Json]]] = {}
         self._at: dict[str, str] = {}
+        self._whose: dict[str, str] = {}
 
-    def open(self, session: str, endpoint: str = "/mcp") -> list[tuple[str, Json]]:
+    def open(self, session: str, endpoint: str = "/mcp", principal: str = "") -> list[tuple[str, Json]]:
         """Open a session's stream; give what it gets."""
         self._at[session] = endpoint
+        self._whose[session] = principal
         return self.got.setdefault(session, [])
 
     def shut(self, session: str) -> None:
@@ -173,9 +175,13 @@ class FakeStreams:
         self.got[session].append((method, cast("Json", decode_value(encode(params)))))
         return True
 
-    def sessions(self, endpoint: str) -> Iterator[str]:
+    def sessions(self, endpoint: str, principal: str = "") -> Iterator[str]:
         """As `Streams.sessions`."""
-        yield from [each for each, path in self._at.items() if path == endpoint]
+        yield from [
+            each
+            for each, path in self._at.items()
+            if path == endpoint and principal in ("", self._whose.get(each, ""))
+        ]
 
 
 class Ears:

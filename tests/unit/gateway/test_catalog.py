@@ -87,9 +87,13 @@ async def test_what_a_principals_own_workload_offers_is_shown_to_nobody_else(gat
     server.tools = [*server.tools, "whispered"]
     asked = sum(each.get("method") == "tools/list" for each in server.heard)
     server.notify("notifications/tools/list_changed")
+    await until(lambda: made.endpoints["/mcp"].has_own)
     await made.time.advance(5)
-    assert sum(each.get("method") == "tools/list" for each in server.heard) == asked
-    assert await names(made) == before
+    assert sum(each.get("method") == "tools/list" for each in server.heard) == asked + 1
+    assert await names(made, "bob") == before
+    assert await names(made, "ann") == [*before, "one__whispered"]
+    assert (await made.tool("one__whispered", "bob")).error["code"] == -32602
+    assert (await made.tool("one__whispered", "ann")).result
 
 
 async def test_many_notices_of_change_are_read_as_one(gateway: OPEN) -> None:
