@@ -14,6 +14,7 @@ from tidegate.channels.channel import Asked, Notify, Outbound, Reply
 from tidegate.domain.errors import ChannelClosed, ChannelFailure, SessionForgotten
 from tidegate.domain.target import Kind
 from tidegate.fleet.pool import Lease
+from tidegate.fleet.workload import Workload
 from tidegate.gateway.cache import Place, ReadCache
 from tidegate.gateway.call import Call
 from tidegate.gateway.outbound import Outbounds
@@ -35,7 +36,7 @@ _REREAD = 5.0
 """Seconds for reading a server's tools anew in the midst of a call."""
 
 
-async def _no_reading(server: str, kind: Kind, timeout: float) -> None:
+async def _no_reading(server: str, kind: Kind, timeout: float, workload: Workload) -> None:
     """Leave it as it is."""
 
 
@@ -51,8 +52,8 @@ class Exchange:
         parked: ParkedCalls,
         cache: ReadCache,
     ) -> None:
-        self.reread: Callable[[str, Kind, float], Awaitable[None]] = _no_reading
-        """Has a server's list of a kind read and shown anew: server, kind, seconds at most."""
+        self.reread: Callable[[str, Kind, float, Workload], Awaitable[None]] = _no_reading
+        """Has a server's list of a kind read and shown anew: server, kind, seconds at most, whom to ask."""
         self._places = places
         self._routes = routes
         self._tasks = tasks
@@ -171,7 +172,7 @@ class Exchange:
         """
         if route.entry.target.kind is not Kind.TOOL or call.method != "tools/call":
             return reply
-        await self.reread(route.server, Kind.TOOL, _REREAD)
+        await self.reread(route.server, Kind.TOOL, _REREAD, lease.workload)
         again = self._routes.find(call)
         if again.mirrored == route.mirrored:
             return reply
