@@ -36,6 +36,10 @@ LIFETIME = 7 * 86_400
 """Seconds a session may be used; after it the client initialises again."""
 IDLE = 86_400
 """Seconds without a request after which what was kept of a session beside its id is dropped."""
+ROWS = 2000
+"""Sessions of one principal of which something stands in the store, that they were ended too; then what is kept of
+the oldest goes. Clients that open a session for each call would fill the store for everybody. What it costs:
+an ended session is good again for its own principal, once so many later ones were ended."""
 LARGEST_DATA = 64 * 1024
 """Bytes of one thing that is kept of a session."""
 _NONCE = 12
@@ -130,6 +134,8 @@ class Sessions:
         self._opened: OrderedDict[str, Session] = OrderedDict()
         self._ids: dict[str, str] = {}
         """Id of each opened session by its key."""
+        self._rows: dict[str, OrderedDict[str, None]] = {}
+        """The sessions of which this gateway keeps something in the store, by principal, the oldest first."""
         self._refreshed: dict[str, float] = {}
         """When the data of each opened session that has any was last put, by its key."""
         if mail is not None:
@@ -190,6 +196,7 @@ class Sessions:
         """End a session for good, here and at every gateway that shares the state store."""
         await self._put(session.key, _Kept({}, session.principal), LIFETIME)
         self._forget(session.key, session.principal)  # whoever opens it from here on reads that it ended
+        await self._note_row(session)
         if self._mail is not None:
             told = msgspec.msgpack.encode((session.key, session.principal))
             await self._mail.request_all(_END, told, _TELL)
@@ -217,6 +224,7 @@ class Sessions:
             if await self._state.compare_and_set(key, before, after, expires=self._rest(session, now)):
                 self._take(session, data)
                 self._refreshed[session.key] = now
+                await self._note_row(session)
                 return
         raise StateError("what is kept of a session keeps changing")
 
@@ -281,6 +289,14 @@ class Sessions:
             self._drop(session_id, self._opened[session_id])
         for told in self.when_ended:
             told(key, principal)
+
+    async def _note_row(self, session: Session) -> None:
+        rows = self._rows.setdefault(session.principal, OrderedDict())
+        rows[session.key] = None
+        rows.move_to_end(session.key)
+        if len(rows) > ROWS:
+            oldest, _ = rows.popitem(last=False)
+            await self._state.put(_KEPT + oldest, None)
 
     async def _put(self, key: str, kept: _Kept, expires: float) -> None:
         await self._state.put(_KEPT + key, msgspec.msgpack.encode(kept), expires=expires)

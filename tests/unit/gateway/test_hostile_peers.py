@@ -17,14 +17,16 @@ from tests.unit.gateway.test_any_params import Everything
 from tests.unit.gateway.test_questions_of_servers import ANSWERS, expected, modern, person, retry
 from tidegate.channels.channel import Reply
 from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
-from tidegate.domain.errors import Overloaded, UpstreamProtocolError
+from tidegate.domain.errors import Overloaded, SessionUnknown, UpstreamProtocolError
 from tidegate.domain.principal import Principal
 from tidegate.domain.server import Sharing
+from tidegate.extensions.state.memory import MemoryState
 from tidegate.gateway.handles import Origin
 from tidegate.gateway.inquiries import EACH as MOST
 from tidegate.gateway.inquiries import GIVEN_UP
 from tidegate.gateway.interests import Interests
 from tidegate.gateway.parked import ParkedCalls
+from tidegate.gateway.sessions import ROWS
 from tidegate.gateway.subscribed import EACH, OF_ONE, Subscribed, Topic
 from tidegate.protocol import capabilities, rounds
 from tidegate.protocol.codec import encode
@@ -321,3 +323,19 @@ async def test_a_round_that_is_driven_for_a_client_goes_on_only_while_it_may(gat
     assert answered.answer.status == 202
     assert (await call).error["data"]["reason"] == "unauthenticated"
     assert len([each for each in server.heard if each.get("method") == "tools/call"]) == 1
+
+
+async def test_no_number_of_sessions_of_one_principal_fills_the_store() -> None:
+    ears = Ears(state=MemoryState(entries=ROWS + 100))
+    ann, bob = principal("ann"), principal("bob")
+    ended = ""
+    for number in range(ROWS + 200):
+        ended = ears.sessions.create(ann, "/mcp", "2025-11-25", "c", b"{}")
+        session = await ears.sessions.open(ended, ann, "/mcp")
+        if number % 2:
+            await ears.sessions.remember(session, "level", b"info")
+        await ears.sessions.end(ended, session)
+    with pytest.raises(SessionUnknown):
+        await ears.sessions.open(ended, ann, "/mcp")
+    await ears.sessions.remember(await ears.session(bob), "level", b"info")
+    assert len(await ears.state.scan("session/")) == ROWS + 1
