@@ -88,7 +88,7 @@ def test_a_script_can_be_run_and_is_sound_shell(root: Path, name: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(("script", "named"), [("test", "containers"), ("check", "half")])
+@pytest.mark.parametrize(("script", "named"), [("test", "runtimes"), ("check", "half")])
 def test_what_a_lane_names_is_there_so_that_the_other_leaves_out_nothing_else(
     root: Path, script: str, named: str
 ) -> None:
