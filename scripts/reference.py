@@ -84,7 +84,7 @@ A mapping of URL paths to views. Reserved for the gateway itself: `/healthz`, `/
 With `names: prefixed` tools and prompts stand as `server__name`, and URIs keep their scheme: `file:///a` of the server
 `docs` stands as `file://docs__/a`, `memo:x` as `memo:docs__x`. URIs that a client may fetch or read by itself (`http:`,
 `https:`, `data:`) stand as they are. With `names: plain` nothing is renamed; of two servers with one name or URI, the
-one that is declared first has it, and `tidegate status` says what was left out. A resource that no server lists is asked
+one that is declared first has it, and the log says what was left out (`server.degraded`). A resource that no server lists is asked
 of the server that its prefix names; else of the first with a template that fits, of one that gave a link to it, or of the
 only one that has resources; else it is unknown.
 

@@ -30,7 +30,7 @@ OWN = "io.modelcontextprotocol/"
 ECHO, TASKS, UI = "com.example/echo", f"{OWN}tasks", f"{OWN}ui"
 UI_TYPE = "text/html;profile=mcp-app"
 PATIENCE = 20.0
-ROOTS = [{"uri": "file:///home/someone/work", "name": "work"}, {"uri": "file:///tmp/a%20b"}]
+ROOTS = [{"uri": "file:///srv/someone/work", "name": "work"}, {"uri": "file:///tmp/a%20b"}]
 
 
 @dataclass(frozen=True)

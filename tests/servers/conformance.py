@@ -89,7 +89,9 @@ async def listen(server: Server[Any], port: int) -> None:
     with socket.create_server(("127.0.0.1", port), backlog=256) as listener:
         print(f"URL http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
         # httptools leaves blanks around header values (RFC 9110, section 5.5), h11 does not.
-        config = uvicorn.Config(app, http="h11", log_level="warning", lifespan="on", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(
+            app, http="h11", log_level="warning", lifespan="on", timeout_graceful_shutdown=1
+        )
         await uvicorn.Server(config).serve(sockets=[listener])
 
 

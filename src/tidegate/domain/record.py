@@ -16,7 +16,7 @@ class RecordKind(StrEnum):
     CALL_INTENT = "call.intent"
     """A call is about to go out. Written before any byte of it does."""
     CALL_OUTCOME = "call.outcome"
-    """What came of an intent: `ok`, `tool_error`, `error`, `cancelled`, `timeout`, `failed`, `unknown`."""
+    """What came of an intent: `ok`, `tool_error`, `error`, `input_required`, `cancelled`, `timeout`, `failed`, `unknown`."""
     REQUEST = "request"
     """A request that the gateway answered itself (a list, `initialize`, …)."""
     QUESTION = "question"

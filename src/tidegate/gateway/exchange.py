@@ -20,7 +20,7 @@ from tidegate.gateway.call import Call
 from tidegate.gateway.outbound import Outbounds
 from tidegate.gateway.parked import Asking, ParkedCalls, Patience
 from tidegate.gateway.places import Places
-from tidegate.gateway.rounds import Rounds
+from tidegate.gateway.rounds import ASKING, Rounds
 from tidegate.gateway.routes import Route, Routes
 from tidegate.gateway.tasks import Origin, Tasks
 from tidegate.ports.recorder import Intent
@@ -151,7 +151,8 @@ class Exchange:
             await lease.channel.want_logs(call.log_level)
         origin = self._origin(route, lease)
         hear = None if origin is None else self._tasks.notify(call, origin, call.hear)
-        if not call.offer:
+        if not call.offer or (call.session is None and call.method not in ASKING):
+            # Else a modern client would be asked for input where it need not expect it (basic/patterns/mrtr).
             return await self._call(call, route, intent, lease, hear=hear)
         if call.session is not None:
             asked = self._tasks.asked(call, origin, self._places.asked(call, route))

@@ -59,11 +59,11 @@ def extensions_of(servers: Sequence[Definitions]) -> dict[str, Raw]:
 
 
 def _tasks(servers: Sequence[Definitions]) -> Mapping[str, object]:
-    """Give the tasks of 2025-11-25, where a server has them for tools. Nobody's tasks are listed to others."""
+    """Give the tasks of 2025-11-25, where a server has them for tools. The gateway lists them itself, each to its own."""
     having = [part for found in servers if not found.modern and _for_tools(part := found.part("tasks"))]
     if not having:
         return {}
-    tasks: dict[str, object] = {"requests": {"tools": {"call": {}}}}
+    tasks: dict[str, object] = {"list": {}, "requests": {"tools": {"call": {}}}}
     if any("cancel" in part for part in having):
         tasks["cancel"] = {}
     return {"tasks": tasks}

@@ -72,6 +72,12 @@ class AskingServer:
         if method == "tools/call":
             call = self._call_modern if self.modern else self._call_legacy
             reply = await call(pipes, params, waiting)
+        elif method == "completion/complete" and not self.modern:
+            asked = await self._call_legacy(pipes, {"name": "form"}, waiting)
+            values = [each["text"] for each in asked["result"]["content"]]
+            reply = {"result": {"completion": {"values": values}}}
+        elif method == "prompts/list" and not self.modern:
+            reply = {"result": {"prompts": [{"name": "p"}]}}
         elif method == "tools/list":
             tools = [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]
             reply = {"result": {"tools": tools, **self._stamp(cached=True)}}
@@ -84,7 +90,7 @@ class AskingServer:
         elif method == "initialize" and not self.modern:
             self.offered.append(params["capabilities"])
             info = {"name": "asking", "version": "1"}
-            capabilities: Json = {"tools": {}, "logging": {}}
+            capabilities: Json = {"tools": {}, "prompts": {}, "completions": {}, "logging": {}}
             reply = {
                 "result": {"protocolVersion": "2025-11-25", "capabilities": capabilities, "serverInfo": info}
             }

@@ -12,6 +12,7 @@ import pytest
 from tests.unit.fleet.setting import spec
 from tests.unit.gateway.asking import FORM, QUESTIONS, AskingServer
 from tests.unit.gateway.setting import OPEN, Client, GatewaySetting, Told
+from tidegate.domain.target import Kind
 from tidegate.gateway.call import Call
 from tidegate.protocol import revisions
 from tidegate.testing.scripted import until
@@ -266,3 +267,20 @@ async def test_a_client_that_went_away_while_its_server_asks_ends_the_call_there
     await until(lambda: any(each.get("method") == "notifications/cancelled" for each in server.heard))
     assert made.outcomes() == ["cancelled"]
     assert FORM
+
+
+async def test_a_modern_client_is_asked_for_input_only_where_it_need_expect_it(gateway: OPEN) -> None:
+    made, _ = await opened(gateway, modern=False)
+    await until(lambda: "one__p" in made.endpoints["/mcp"].view.of(Kind.PROMPT))
+    completing: Json = {
+        "ref": {"type": "ref/prompt", "name": "one__p"},
+        "argument": {"name": "a", "value": ""},
+    }
+    told = await made.modern(
+        "completion/complete", meta={revisions.META_CAPABILITIES: EVERYTHING}, **completing
+    )
+    assert told.result["completion"]["values"] == ['[{"error": -32601}]']  # basic/patterns/mrtr
+    ann = await person(made)
+    call = ann.client.request("completion/complete", completing, 1)
+    call.say = ann.say
+    assert (await made.send(call)).result["completion"]["values"] == [expected("form")]
