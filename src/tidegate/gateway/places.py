@@ -53,7 +53,7 @@ class Places:
             await fleet.era(route.server, timeout)
             offer = self._offer(call, route, pool)
             left = max(0.0, timeout - (self._clock() - started))
-            asked = self.asked(call, route) if offer else None
+            asked = self.asked(call, route) if offer and call.session is not None else None
             lease = await fleet.lease(
                 route.server, self._key(call, route, pool), call.asker, left,
                 holder=call.holder, offer=offer, asked=asked,
