@@ -100,6 +100,8 @@ class Exchange:
             outbound = self.outbound(call, route, another, None if before is None else before.asked)
             if before is not None:
                 outbound.notify = before.notify
+            workload = another.workload
+            route.answered_by = workload.sharing, workload.identity.id
             return await another.channel.call(intent, outbound)
 
     async def settle(

@@ -87,9 +87,11 @@ class Replies:
             raise CallFailed(
                 f"server {route.server} answered {kind.type[:40]!r}, which is no kind of result here"
             )
-        workload = None if lease is None else lease.workload
-        sharing = "" if workload is None else workload.sharing
-        identity = "" if workload is None else workload.identity.id
+        sharing, identity = "", ""
+        if route.answered_by is not None:
+            sharing, identity = route.answered_by
+        elif lease is not None:
+            sharing, identity = lease.workload.sharing, lease.workload.identity.id
         origin = Origin(route.server, sharing, identity, route.entry.target.name)
         renaming = call.endpoint.renaming(route.server)
         return self._tasks.out(call, origin, result, None if renaming.plain else renaming.result)

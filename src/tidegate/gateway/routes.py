@@ -57,6 +57,8 @@ class Route(Struct):
     handle: Handle | None = None
     """The task that it is about."""
 
+    answered_by: tuple[str, str] | None = None
+    """Sharing key and id of the workload that answered, where it is not the one that was asked first."""
     server: str = ""
     """The server it is for."""
 
