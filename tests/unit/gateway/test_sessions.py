@@ -7,7 +7,9 @@ import base64
 import json
 import string
 
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
@@ -93,6 +95,29 @@ async def test_it_is_bound_to_its_principal_and_endpoint(principal: Principal, e
             await kept.open(session_id, principal, endpoint)
         assert kept.cached(session_id, principal, endpoint) is None
         await kept.open(session_id, ONE, "/mcp")
+
+
+@pytest.mark.parametrize("other", [{"user"}, {"admin"}, {"admin", "user", "x"}, {"adminuser"}, set[str]()])
+async def test_another_key_of_the_same_principal_with_other_roles_does_not_open_it(other: set[str]) -> None:
+    kept = sessions()
+    both = Principal("t", "key", "one", frozenset({"admin", "user"}))
+    session_id = kept.create(both, "/mcp", "2025-11-25", "c 1", b"{}")
+    narrower = Principal("t", "key", "one", frozenset(other))
+    for _ in range(2):  # before and after it was opened by the one it belongs to
+        with pytest.raises(SessionUnknown):
+            await kept.open(session_id, narrower, "/mcp")
+        assert kept.cached(session_id, narrower, "/mcp") is None
+        await kept.open(session_id, both, "/mcp")
+    assert kept.cached(session_id, Principal("t", "key", "one", frozenset(["user", "admin"])), "/mcp")
+
+
+async def test_an_id_that_was_sealed_without_roles_is_unknown_and_never_one_for_any_roles() -> None:
+    clock = VirtualClock(1e6)
+    fixed = (bytes(16), 1e6, "2025-11-25", ONE.key, "/mcp", "c 1", b"{}")
+    sealed = AESGCM(KEY).encrypt(bytes(12), msgspec.msgpack.encode(fixed), b"aaaa")
+    earlier = base64.urlsafe_b64encode(b"aaaa" + bytes(12) + sealed).decode().rstrip("=")
+    with pytest.raises(SessionUnknown, match="send initialize again"):
+        await sessions(clock=clock).open(earlier, ONE, "/mcp")
 
 
 async def test_every_bit_of_it_counts() -> None:
