@@ -84,16 +84,25 @@ async def sampling_tools(peer: Peer) -> None:
 
 
 async def roots(peer: Peer) -> None:
-    """Be asked for the roots, whose URIs are the client's own; tell a legacy server of new ones."""
+    """Be asked for the roots, whose URIs are the client's own."""
     told = await peer.json("ask_roots")
     assert told["roots"][:2] == ROOTS
     assert peer.asked == [("roots", None)]
-    if not peer.modern and peer.upstream == "legacy":
-        before = (await peer.json("declared"))["rootsChanged"]
-        await peer.tell("notifications/roots/list_changed")
-        async with asyncio.timeout(20):
-            while (await peer.json("declared"))["rootsChanged"] == before:
-                await asyncio.sleep(0)
+
+
+async def roots_changed(peer: Peer) -> None:
+    """Tell a server that the roots are others."""
+    before = (await peer.json("declared"))["rootsChanged"]
+    await peer.tell("notifications/roots/list_changed")
+    async with asyncio.timeout(20):
+        while (await peer.json("declared"))["rootsChanged"] == before:
+            await asyncio.sleep(0)
+
+
+async def roots_unchanged(peer: Peer) -> None:
+    """Tell of other roots where that means nothing: it is taken, and does no harm."""
+    await peer.tell("notifications/roots/list_changed")
+    assert await peer.text("echo", {"text": "still there"}) == "still there"
 
 
 async def declared(peer: Peer) -> None:

@@ -72,6 +72,12 @@ _DECLARED_BY_BOTH = Refusal(
     "2026-07-28 basic/versioning §Extension Negotiation: a server of a revision without extensions; -32601",
     _no_extension,
 )
+_NO_ROOTS_NEWS = Refusal(
+    "2026-07-28 changelog, Major changes: `notifications/roots/list_changed` is removed, roots are asked anew with "
+    "each call; taken with 202 and dropped",
+    acts_client.roots_unchanged,
+)
+_ROOTS_REFUSALS = dict.fromkeys(("mm", "lm", "ml"), _NO_ROOTS_NEWS)
 _CORE_TASKS = Refusal(
     "2025-11-25 basic/utilities/tasks §Task Support and Handling, §Tool-Level Negotiation: `task` is ignored where "
     "no `tasks` is declared, refused with -32601 where it is, but not of this tool",
@@ -115,6 +121,7 @@ FEATURES = (
     Feature("sampling", "Sampling", acts_client.sampling),
     Feature("sampling-tools", "Sampling with tools", acts_client.sampling_tools),
     Feature("roots", "Roots", acts_client.roots),
+    Feature("roots-changed", "Changes of the roots", acts_client.roots_changed, _ROOTS_REFUSALS),
     Feature("tasks", "Tasks (extension)", acts_tasks.extension, _TASKS_REFUSALS),
     Feature("tasks-input", "Tasks (extension) that ask", acts_tasks.extension_input, _TASKS_REFUSALS),
     Feature("tasks-told", "Tasks (extension), notifications", acts_tasks.extension_told, _TASKS_REFUSALS),

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.integration.gateway.gateway import Gateway, Json, marked
 from tests.matrix import upstreams
-from tests.matrix.features import BY_ID, CARRIERS, DIRECTIONS, FEATURES, Feature, cell, columns
+from tests.matrix.features import BY_ID, FEATURES, Feature, cell, columns
 from tests.matrix.peer import LEGACY, MODERN, Peer, Shown, connect, http
 from tests.matrix.upstreams import FORMS, Upstream
 
@@ -31,9 +31,9 @@ SINGLE = frozenset({"extension"})
 """Features that need an endpoint of one server: their requests name none."""
 ENDED_IN_VAIN = "not tried: too many before it took too long"
 
-_LAST = [each for each in FEATURES if each.id == "cancellation"]
-"""What a server on a pipe asks or tells after a cancelled call could still be that call's, for a while; so these
-come after all else that clients of both eras do with it."""
+_LAST = [BY_ID["roots-changed"], BY_ID["cancellation"]]
+"""What a server on a pipe asks or tells after these could still be on their account, for a while, and is put to no
+other client; so they come after all else that clients of both eras do with it."""
 _FIRST = [each for each in FEATURES if each not in _LAST]
 
 Column = tuple[str, str]
@@ -62,29 +62,30 @@ class Run:
     servers: Mapping[str, Upstream]
     done: dict[Column, dict[str, str]] = field(default_factory=dict[Column, dict[str, str]])
 
-    async def column(self, direction: str, carrier: str) -> Mapping[str, str]:
-        """Give of each feature what is wrong in this column: nothing, where it is right."""
-        if (direction, carrier) not in self.done:
-            keys = [(client + direction[1], carrier) for client in "ml"]
-            for acts in (_FIRST, _LAST):
-                for key in keys:
-                    plain, merged = await self._acts(key, acts, True), await self._acts(key, acts, False)
-                    self.done.setdefault(key, {}).update({
-                        each.id: "; ".join(
-                            f"{where}: {found[each.id]}"
-                            for where, found in (("plain", plain), ("prefixed", merged))
-                            if found.get(each.id)
-                        )
-                        for each in acts
-                    })  # fmt: skip
-        return self.done[direction, carrier]
-
     async def all(self) -> dict[Column, dict[str, str]]:
-        """Run every column."""
-        for direction in DIRECTIONS:
-            for carrier in CARRIERS[direction[1]]:
-                await self.column(direction, carrier)
+        """Give of each column and feature what is wrong: nothing, where it is right. All servers at once."""
+        if not self.done:
+            await self.columns(*columns())
         return self.done
+
+    async def columns(self, *keys: Column) -> None:
+        """Run these columns, and those of the other clients of the same servers."""
+        servers = {(direction[1], carrier) for direction, carrier in keys}
+        for acts in (_FIRST, _LAST):
+            await asyncio.gather(*(self._server(*each, acts) for each in sorted(servers)))
+
+    async def _server(self, era: str, carrier: str, acts: Sequence[Feature]) -> None:
+        for client in "ml":
+            key = (client + era, carrier)
+            plain, merged = await self._acts(key, acts, True), await self._acts(key, acts, False)
+            self.done.setdefault(key, {}).update({
+                each.id: "; ".join(
+                    f"{where}: {found[each.id]}"
+                    for where, found in (("plain", plain), ("prefixed", merged))
+                    if found.get(each.id)
+                )
+                for each in acts
+            })  # fmt: skip
 
     @contextlib.asynccontextmanager
     async def peer(self, direction: str, carrier: str, plain: bool, **about: object) -> AsyncIterator[Peer]:
@@ -129,25 +130,32 @@ async def _act(peer: Peer, feature: Feature, direction: str) -> str:
 
 
 @contextlib.contextmanager
+def before(servers: Mapping[str, Upstream], place: Path) -> Iterator[Run]:
+    """Start a gateway before these servers, and see at the end that it was in order."""
+    gateway = Gateway(place, marked(settings(servers), place)).start()
+    try:
+        gateway.until_servers(**dict.fromkeys(servers, "ready"))
+        yield Run(gateway, servers)
+    except BaseException:
+        gateway.stop()
+        raise
+    gateway.check_end()
+
+
+@contextlib.contextmanager
 def standing(place: Path) -> Iterator[Run]:
-    """Start the servers and the gateway, and see at the end that both were in order."""
-    with upstreams.running() as servers:
-        gateway = Gateway(place, marked(settings(servers), place)).start()
-        try:
-            gateway.until_servers(**dict.fromkeys(servers, "ready"))
-            yield Run(gateway, servers)
-        except BaseException:
-            gateway.stop()
-            raise
-        gateway.check_end()
+    """Start servers and gateway."""
+    with upstreams.running() as servers, before(servers, place) as run:
+        yield run
 
 
 def main() -> None:
     """Run the columns named (`ll-stdio`, …), or all, and say what is wrong in each."""
     chosen = [key for key in columns() if not sys.argv[1:] or "-".join(key) in sys.argv[1:]]
     with tempfile.TemporaryDirectory() as place, standing(Path(place)) as run:
+        asyncio.run(run.columns(*chosen))
         for key in chosen:
-            found = asyncio.run(run.column(*key))
+            found = run.done[key]
             wrong = {feature: problem for feature, problem in found.items() if problem}
             print(f"{'-'.join(key)}: {len(found) - len(wrong)} right, {len(wrong)} wrong", flush=True)
             for feature, problem in wrong.items():

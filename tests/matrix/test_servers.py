@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import httpx2
 import pytest
 
 from tests.clients.typescript import LINES
-from tests.matrix import upstreams
 from tests.matrix.features import FEATURES, Feature
 from tests.matrix.peer import ECHO, LEGACY, MODERN, NOTHING, Shown, connect, refused
 from tests.matrix.typescript import check, questions
@@ -19,13 +16,6 @@ def features_of(server: Upstream) -> list[Feature]:
     """Give what a server of one era has. Between two of a kind only extensions are refused, by gateways."""
     same = server.era[0] * 2
     return [each for each in FEATURES if same not in each.refusals or each.id == "extension"]
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, Upstream]]:
-    """All forms."""
-    with upstreams.running() as started:
-        yield started
 
 
 def mode(upstream: Upstream) -> str:

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.clients.typescript import LINES
 from tests.matrix.peer import Shown
-from tests.matrix.run import ALL, Run, standing
+from tests.matrix.run import ALL, Run
 from tests.matrix.typescript import check, questions
 from tests.matrix.upstreams import FORMS
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """One gateway for all."""
-    with standing(tmp_path_factory.mktemp("typescript")) as made:
-        yield made
 
 
 @pytest.mark.parametrize("form", FORMS)

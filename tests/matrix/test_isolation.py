@@ -18,7 +18,6 @@ from mcp import MCPError
 
 from tests.integration.gateway.gateway import Gateway, marked
 from tests.integration.gateway.test_access import make_key
-from tests.matrix import upstreams
 from tests.matrix.acts_client import asked_in
 from tests.matrix.peer import (
     EVERYTHING,
@@ -34,7 +33,7 @@ from tests.matrix.peer import (
     http,
     refused,
 )
-from tests.matrix.upstreams import FORMS
+from tests.matrix.upstreams import FORMS, Upstream
 
 WHO = (("anna-1", "anna"), ("anna-2", "anna"), ("bert-1", "bert"))
 """Clients and their principals."""
@@ -74,20 +73,19 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(servers: dict[str, Upstream], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One gateway for all, before servers that everybody shares."""
-    with upstreams.running() as servers:
-        at = tmp_path_factory.mktemp("isolation")
-        settings = {
-            "auth": {"type": "keys"},
-            "servers": {name: {**each.declared(), "sharing": "shared"} for name, each in servers.items()},
-            "endpoints": {f"/{name}": {"servers": [name], "names": "plain"} for name in servers},
-        }
-        gateway = Gateway(at, marked(settings, at)).start()
-        keys = {name: make_key(gateway, name)[1] for name in ("anna", "bert")}
-        gateway.until_servers(**dict.fromkeys(servers, "ready"))
-        yield Place(gateway, keys)
-        gateway.check_end()
+    at = tmp_path_factory.mktemp("isolation")
+    settings = {
+        "auth": {"type": "keys"},
+        "servers": {name: {**each.declared(), "sharing": "shared"} for name, each in servers.items()},
+        "endpoints": {f"/{name}": {"servers": [name], "names": "plain"} for name in servers},
+    }
+    gateway = Gateway(at, marked(settings, at)).start()
+    keys = {name: make_key(gateway, name)[1] for name in ("anna", "bert")}
+    gateway.until_servers(**dict.fromkeys(servers, "ready"))
+    yield Place(gateway, keys)
+    gateway.check_end()
 
 
 async def at_once(peers: dict[str, Peer], act: Act) -> None:

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
 
 import pytest
 
 from tests.matrix import document
 from tests.matrix.features import BY_ID, FEATURES, columns
 from tests.matrix.peer import LEGACY, MODERN, UI_TYPE, Shown, connect, http
-from tests.matrix.run import ALL, Run, standing
+from tests.matrix.run import ALL, Run
 from tests.matrix.upstreams import FORMS
 
 CELLS = [(feature.id, direction, carrier) for direction, carrier in columns() for feature in FEATURES]
 BLANK = {"", "-", "–", "not run", "**fails**"}
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """One gateway for all cells."""
-    with standing(tmp_path_factory.mktemp("matrix")) as made:
-        yield made
-
-
-@pytest.mark.parametrize(("feature", "direction", "carrier"), CELLS, ids=["-".join(each) for each in CELLS])
-async def test_a_cell(run: Run, feature: str, direction: str, carrier: str) -> None:
-    assert (await run.column(direction, carrier))[feature] == ""
 
 
 @pytest.mark.parametrize("mode", [LEGACY, MODERN])
@@ -60,16 +48,18 @@ async def test_a_ui_resource_that_no_list_has_is_read_from_the_server_whose_tool
 @pytest.mark.parametrize("mode", [LEGACY, MODERN])
 async def test_several_servers_ask_and_tell_one_client_at_once(run: Run, mode: str) -> None:
     async with connect(http(run.gateway.url(ALL)), mode) as peer:
-        import anyio
 
         async def ask(form: str) -> None:
             told = await peer.json(f"{form}__ask_form", {"text": form})
             assert told["content"] == {"name": "someone"}
 
-        async with anyio.create_task_group() as group:
-            for form in FORMS:
-                group.start_soon(ask, form)
+        await asyncio.gather(*(ask(form) for form in FORMS))
         assert sorted(params.message for _, params in peer.asked) == sorted(FORMS)
+
+
+@pytest.mark.parametrize(("feature", "direction", "carrier"), CELLS, ids=["-".join(each) for each in CELLS])
+async def test_a_cell(run: Run, feature: str, direction: str, carrier: str) -> None:
+    assert (await run.all())[direction, carrier][feature] == ""
 
 
 async def test_the_page_is_what_the_run_gave_and_has_no_blank_cell(run: Run) -> None:
