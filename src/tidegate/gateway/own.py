@@ -75,7 +75,9 @@ class _Reading:
 class OwnLists:
     """The own lists of all workloads that have such."""
 
-    def __init__(self, fleet: Fleet, common: Callable[[str], Definitions | None]) -> None:
+    def __init__(
+        self, fleet: Fleet, common: Callable[[str], Definitions | None], *, most: int = MOST
+    ) -> None:
         """`common` gives what is known of a server."""
         self.kept: OrderedDict[Place, Own] = OrderedDict()
         """Those there are; the one that was asked for last stands last."""
@@ -83,6 +85,7 @@ class OwnLists:
         """Told of a server, the key of its workload, and the kinds of which that has another list."""
         self._fleet = fleet
         self._common = common
+        self._most = most
         self._time = asyncio.get_running_loop().time
         self._size = 0
         self._next: dict[Place, _Reading] = {}
@@ -201,7 +204,7 @@ class OwnLists:
             self.kept[place] = own
             self._size += own.size
         self._tell(place, {} if before is None else before.deltas, own.deltas)
-        while len(self.kept) > MOST or self._size > SIZE:
+        while len(self.kept) > self._most or self._size > SIZE:
             self._drop(next(iter(self.kept)))
 
     def _forget(self, place: Place) -> Own | None:

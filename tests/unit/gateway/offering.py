@@ -54,16 +54,27 @@ class Offering:
         """Methods whose lists have always one more page."""
         self.for_forms: Sequence[str | Json] | None = None
         """Its tools for clients that show forms, where they are others."""
+        self.own: dict[str, Sequence[str | Json]] = {}
+        """Its tools where it runs as the workload of an id, where they are others."""
+        self.held: list[tuple[Pipes, Json]] | None = None
+        """Requests for lists that wait for `release`, while it is a list."""
         self.told: list[Json] = []
         """Client capabilities of each handshake."""
         self.asked: list[str] = []
         self._pipes: list[Pipes] = []
         self._forms: dict[str, bool] = {}
 
-    def notify(self, method: str) -> None:
-        """Send a notification from every workload."""
+    def notify(self, method: str, workload: str = "") -> None:
+        """Send a notification from every workload, or from one."""
         for pipes in self._pipes:
-            self._say(pipes, {"jsonrpc": "2.0", "method": method})
+            if workload in ("", pipes.identity.id):
+                self._say(pipes, {"jsonrpc": "2.0", "method": method})
+
+    def release(self) -> None:
+        """Answer what was held, and hold nothing more."""
+        held, self.held = self.held or [], None
+        for pipes, message in held:
+            self._answer(pipes, message)
 
     def count(self, method: str) -> int:
         """Give how often a method was asked for."""
@@ -91,6 +102,9 @@ class Offering:
 
     def _answer(self, pipes: Pipes, message: Json) -> None:
         method, head = message["method"], {"jsonrpc": "2.0", "id": message["id"]}
+        if self.held is not None and method in _BY_METHOD:
+            self.held.append((pipes, message))
+            return
         if method in self.raw:
             pipes.out(
                 b'{"jsonrpc":"2.0","id":%b,"result":%b}\n'
@@ -101,13 +115,13 @@ class Offering:
         if method == "initialize":
             self.told.append(params["capabilities"])
             self._forms[pipes.identity.id] = "elicitation" in params["capabilities"]
-        result = self._result(method, params, forms=self._forms[pipes.identity.id])
+        result = self._result(method, params, pipes.identity.id)
         if method in self.errors or result is None:
             self._say(pipes, {**head, "error": {"code": self.errors.get(method, -32601), "message": "no"}})
         else:
             self._say(pipes, {**head, "result": result})
 
-    def _result(self, method: str, params: Json, *, forms: bool) -> Json | None:
+    def _result(self, method: str, params: Json, workload: str) -> Json | None:
         info = {"name": "offering", "version": "1"}
         if method == "server/discover" and self.modern:
             return {
@@ -121,8 +135,10 @@ class Offering:
             return {} if method in ("ping", "subscriptions/listen") else None
         form = LISTS[_BY_METHOD[method]]
         given = self.lists.get(form.key, ())
-        if forms and form.key == "tools" and self.for_forms is not None:
+        if self._forms[workload] and form.key == "tools" and self.for_forms is not None:
             given = self.for_forms
+        if form.key == "tools":
+            given = self.own.get(workload, given)
         items = [{form.name: each} if isinstance(each, str) else each for each in given]
         if method in self.endless:
             at = int(params.get("cursor") or 0)
@@ -155,6 +171,8 @@ class Cataloged:
         )
         self.changes: list[tuple[str, Kind]] = []
         self.catalog.changed = lambda path, kind: self.changes.append((path, kind))
+        self.own_changes: list[tuple[str, Kind, str, str]] = []
+        self.catalog.changed_own = lambda *change: self.own_changes.append(change)
 
     async def begin(self) -> Cataloged:
         """Start."""
@@ -175,9 +193,10 @@ class Cataloged:
         """Give what the first endpoint shows of a kind."""
         return set(self.endpoint.view.of(kind))
 
-    def offered(self, offer: Offer) -> list[str]:
+    def offered(self, offer: Offer, who: Principal = USER, session: str = "") -> list[str]:
         """Give the tools that a client is shown that offers something."""
-        listed = json.loads(self.endpoint.list(Kind.TOOL, USER, None, modern=False, offer=offer))
+        found = self.endpoint.list(Kind.TOOL, who, None, modern=False, offer=offer, session=session)
+        listed = json.loads(found)
         return [each["name"] for each in listed["tools"]]
 
     def result(

@@ -61,10 +61,13 @@ async def test_a_session_without_a_stream_is_told_nothing(site: Site) -> None:
     assert list(site.streams.sessions(PATH)) == []
 
 
-async def test_sessions_with_a_stream_are_known_by_endpoint(site: Site) -> None:
+async def test_sessions_with_a_stream_are_known_by_endpoint_and_principal(site: Site) -> None:
     session = site.initialize()
     await site.get(session)
-    assert list(site.streams.sessions(PATH)) == [(await site.session(session)).key]
+    opened = await site.session(session)
+    assert list(site.streams.sessions(PATH)) == [opened.key]
+    assert list(site.streams.sessions(PATH, opened.principal)) == [opened.key]
+    assert list(site.streams.sessions(PATH, "another")) == []
     assert list(site.streams.sessions("/other")) == []
 
 

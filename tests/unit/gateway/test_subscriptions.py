@@ -313,3 +313,21 @@ async def test_closing_waits_for_nothing_that_hangs(ears: Ears) -> None:
     await ears.time.settle()
     await ears.subscriptions.close()
     assert channel(ears).asked == [({OWN}, set())]
+
+
+async def test_that_a_list_of_ones_own_changed_is_told_to_its_owner_alone(ears: Ears) -> None:
+    first, second, other = await ears.session(ANN), await ears.session(ANN), await ears.session(BOB)
+    heard = {
+        each.key: ears.streams.open(each.key, principal=each.principal) for each in (first, second, other)
+    }
+    anns, bobs = (ears.listen(who, toolsListChanged=True) for who in (ANN, BOB))
+    await ears.time.settle()
+    changed = ("notifications/tools/list_changed", {})
+    ears.subscriptions.changed("/mcp", Kind.TOOL, ANN.key, first.key)
+    assert heard == {first.key: [changed], second.key: [], other.key: []}
+    assert (anns.told, bobs.told) == ([], [])
+    ears.subscriptions.changed("/mcp", Kind.TOOL, ANN.key)
+    assert heard == {first.key: [changed] * 2, second.key: [changed], other.key: []}
+    assert (anns.told, bobs.told) == ([changed], [])
+    ears.subscriptions.drain()
+    await asyncio.gather(anns.task, bobs.task)
