@@ -432,7 +432,7 @@ def test_tasks_are_told_of_in_each_eras_own_way() -> None:
     modern = part("new", {"tools": {}, "extensions": {extension: {}}}, modern=True)
     made = endpoint(legacy, modern)
     told = made.capabilities(USER, modern=False)
-    assert told["tasks"] == {"requests": {"tools": {"call": {}}}, "cancel": {}}
+    assert told["tasks"] == {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
     assert "extensions" not in told
     assert extension in str(made.capabilities(USER, modern=True)["extensions"])
     for odd in ({"requests": {"sampling": {}}}, {"requests": 7}, 7, {}):
