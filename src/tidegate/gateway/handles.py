@@ -66,10 +66,17 @@ def may_use(principal: Principal, endpoint: Endpoint, handle: Handle) -> bool:
 
 
 def has(workload: Workload, handle: Handle) -> bool:
-    """Tell whether a workload can know of a task: only a server without a memory of its own keeps tasks elsewhere."""
-    spec = workload.spec
-    elsewhere = not spec.remembers or isinstance(spec.launch, Remote)
-    return elsewhere or workload.identity.id == handle.workload
+    """Tell whether a workload can know of a task."""
+    return knows(workload.spec, workload.identity.id, handle)
+
+
+def knows(spec: ServerSpec, workload: str, handle: Handle) -> bool:
+    """Tell whether the workload of that id can: only a server without a memory of its own keeps tasks elsewhere."""
+    return _keeps_elsewhere(spec) or workload == handle.workload
+
+
+def _keeps_elsewhere(spec: ServerSpec) -> bool:
+    return not spec.remembers or isinstance(spec.launch, Remote)
 
 
 def possible(spec: ServerSpec) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 
 from msgspec import Raw
 
@@ -21,14 +22,16 @@ from tidegate.domain.errors import (
     ServerUnavailable,
     StateError,
 )
+from tidegate.domain.server import ServerSpec
 from tidegate.domain.target import Kind
 from tidegate.fleet.workload import Workload
 from tidegate.gateway.call import Answer, Call
 from tidegate.gateway.endpoint import Endpoint
-from tidegate.gateway.handles import Handle, has, may_use, possible
+from tidegate.gateway.handles import Handle, knows, may_use, possible
 from tidegate.gateway.interests import Interests, Place
 from tidegate.gateway.listeners import Listener, Listeners
 from tidegate.gateway.listening import Listening, Sharing, may_read, tells_of_resources
+from tidegate.gateway.pace import Pace
 from tidegate.gateway.subscribed import SessionHearer, SessionStreams, Subscribed, Topic
 from tidegate.gateway.tasks import Tasks, require_extension
 from tidegate.gateway.watches import Watches, Workloads
@@ -76,6 +79,7 @@ class Subscriptions:
         self._streams = streams
         self._sharing = sharing
         self._interests = Interests()
+        self._pace = Pace()
         self._watches = Watches(fleet, self._interests, now)
         self._listening = Listening(fleet, tasks, self._interests, self._watches, sharing)
         self._subscribed = Subscribed(state, self._interests, endpoints, streams, now)
@@ -97,6 +101,7 @@ class Subscriptions:
 
     def drain(self) -> None:
         """End every stream in order, and open no more."""
+        self._pace.close()
         self.listeners.drain()
 
     async def close(self) -> None:
@@ -214,11 +219,8 @@ class Subscriptions:
         """Pass on what a workload told by itself to those who wanted to hear of it, and still may."""
         if method == subscriptions.UPDATED:
             self._updated((server, workload.sharing), params)
-        elif method == _TASK:
-            self._task_changed((server, workload.sharing), workload, params)
-        elif method == _STATUS:
-            for session, text in self._tasks.statuses(workload, params):
-                self._tell_status(session, text, params)
+        elif method in (_TASK, _STATUS):
+            self._task_changed((server, workload.sharing), workload, method, params)
 
     def changed(self, endpoint: str, kind: Kind, principal: str = "", session: str = "") -> None:
         """Tell that an endpoint's list of a kind is another one, for all or for one principal or session alone."""
@@ -314,33 +316,57 @@ class Subscriptions:
         uri = decode_text(params.get("uri"))
         if uri is None or len(uri) > uris.LONGEST:
             return
-        for hearer, known in self._interests.of_uri(place, uri):
+        self._pace.tell((place, uri), params, partial(self._tell_updated, place, uri))
+
+    def _tell_updated(self, place: Place, uri: str, params: Object) -> bool:
+        hearers = self._interests.of_uri(place, uri)
+        for hearer, known in hearers:
             shown = hearer.endpoint.uri_out(place[0], uri) if known is None else known
             if may_read(hearer.endpoint, hearer.principal, place[0], uri, shown):
                 hearer.tell(subscriptions.UPDATED, {**params, "uri": Raw(encode(shown))})
+        return bool(hearers)
 
-    def _task_changed(self, place: Place, workload: Workload, params: Object) -> None:
+    def _task_changed(self, place: Place, workload: Workload, method: str, params: Object) -> None:
         task = tasks.named(params)
         if task is None:
             return
+        # Whose task it is says the workload that speaks now: by the time it is told, there may be another.
+        identity = workload.identity.id
+        if method == _STATUS:
+            tell = partial(self._tell_statuses, (*place, identity))
+        else:
+            tell = partial(self._tell_task, place, task, workload.spec, identity)
+        self._pace.tell((method, place, identity, task), params, tell)
+
+    def _tell_statuses(self, workload: tuple[str, str, str], params: Object) -> bool:
+        told = False
+        for session, text in self._tasks.statuses(workload, params):
+            self._tell_status(session, text, params)
+            told = True
+        return told
+
+    def _tell_task(self, place: Place, task: str, spec: ServerSpec, identity: str, params: Object) -> bool:
+        told = False
         for hearer, handle, text in self._interests.of_task(place, task):
-            if not isinstance(hearer, Listener) or not has(workload, handle):
+            if not isinstance(hearer, Listener) or not knows(spec, identity, handle):
                 continue
             if may_use(hearer.principal, hearer.endpoint, handle):
-                self._tell_of_task(hearer, handle, text, params)
+                told = self._tell_of_task(hearer, handle, text, params) or told
+        return told
 
     def _tell_status(self, session: str, text: str, params: Object) -> None:
         told = tasks.in_params(_STATUS, unstamped(params), lambda _: text)
         self._streams.notify(session, _STATUS, told)
 
-    def _tell_of_task(self, listener: Listener, handle: Handle, text: str, params: Object) -> None:
+    def _tell_of_task(self, listener: Listener, handle: Handle, text: str, params: Object) -> bool:
         try:
             told = self._tasks.heard(listener.call, handle, params)
         except (Refusal, ChannelFailure, JournalUnavailable) as error:
             log().warning("server.degraded", server=handle.server, reason=f"a task is not told of: {error}")
-            return
+            return False
         inlined = listener.endpoint.renaming(handle.server).result
         listener.tell(_TASK, tasks.in_params(_TASK, told, lambda _: text, inlined))
+        return True
 
 
 def _empty(call: Call) -> Answer:

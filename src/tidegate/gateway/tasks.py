@@ -239,12 +239,15 @@ class Tasks:
 
     # -- what servers say by themselves -------------------------------------------------------
 
-    def statuses(self, workload: Workload, params: Object) -> Iterator[tuple[str, str]]:
-        """Give the legacy sessions that know the task of a `notifications/tasks/status`, each with its handle."""
+    def statuses(self, workload: tuple[str, str, str], params: Object) -> Iterator[tuple[str, str]]:
+        """Give the legacy sessions that know the task of a `notifications/tasks/status`, each with its handle.
+
+        `workload` is its server, its key in the pool, and its id when it said so.
+        """
         task = tasks.named(params)
         if task is None:
             return
-        place = (workload.spec.name, workload.sharing, workload.identity.id, task)
+        place = (*workload, task)
         if place not in self._known:
             self._keep_early(place, params)
             return

@@ -262,6 +262,22 @@ async def test_a_principal_may_have_so_many_streams_and_no_more(ears: Ears) -> N
     await leave(ears, *streams, bobs, again)
 
 
+async def test_what_a_server_says_again_at_once_is_told_once_more_and_ends_with_the_stream(
+    ears: Ears,
+) -> None:
+    stream = await listen(ears, resourceSubscriptions=[SHOWN])
+    for _ in range(100):
+        tell(ears)
+    assert stream.told == [(UPDATED, {"uri": SHOWN})]
+    await ears.time.advance(1)
+    assert len(stream.told) == 2
+    tell(ears)
+    tell(ears)
+    await leave(ears, stream)
+    await ears.time.advance(1)
+    assert len(stream.told) == 3
+
+
 # -- tasks --------------------------------------------------------------------------------------
 
 
@@ -296,6 +312,18 @@ async def test_a_task_is_told_of_by_the_handle_its_client_knows(ears: Ears) -> N
         ("notifications/tasks", {"taskId": handle, "status": "completed", "result": {"content": []}})
     ]
     assert not ears.tasks.held("one", "shared")
+    await leave(ears, stream)
+
+
+async def test_the_last_word_on_a_task_is_told_though_its_workload_is_another_one_by_then(ears: Ears) -> None:
+    handle = made(ears)
+    stream = await listen(ears, taskIds=[handle])
+    for status in ("working", "working", "completed"):
+        tell_of_task(ears, status=status)
+    assert [params["status"] for _, params in stream.told] == ["working"]
+    ears.fleet.start("one", "shared")
+    await ears.time.advance(1)
+    assert [params["status"] for _, params in stream.told] == ["working", "completed"]
     await leave(ears, stream)
 
 
@@ -364,9 +392,13 @@ async def test_a_task_of_2025_is_told_of_on_the_stream_of_the_session_that_has_i
     tell_of_task(ears, "notifications/tasks/status")
     assert got == [("notifications/tasks/status", {"taskId": handle, "status": "working"})]
     assert others == []
+    for _ in range(10):
+        tell_of_task(ears, "notifications/tasks/status", status="completed")
     ears.fleet.start("one", "shared")
     tell_of_task(ears, "notifications/tasks/status")
     assert len(got) == 1
+    await ears.time.advance(1)
+    assert got[1:] == [("notifications/tasks/status", {"taskId": handle, "status": "completed"})]
 
 
 async def test_a_notice_that_overtakes_the_answer_is_told_once_there_is_a_task(ears: Ears) -> None:
