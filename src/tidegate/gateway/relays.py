@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from tidegate.domain.errors import GatewayUnreachable, StateError, StateRefused
+from tidegate.domain.errors import GatewayUnreachable, StateError, StateRefused, StreamsFull
 from tidegate.gateway.event_ids import EventId
 from tidegate.gateway.mail import Mail
 from tidegate.gateway.stream import Writer
 
-LENT = 256
-"""Streams that go to other gateways at one time."""
+LENT, LENT_EACH = 256, 32
+"""Streams that go to other gateways at one time: in all, and of one principal."""
 _RESUME, _EVENTS = "stream/resume", "stream/events"
 _FIND = 5.0
 """Seconds that the gateway of a stream has to say whether it has it."""
@@ -29,10 +29,21 @@ _TAKEN = 40.0
 _SILENCE = 40.0
 """Seconds without an event or a keep-alive after which it is looked whether the other gateway lives."""
 _PART = 256 * 1024
-_YES, _NO = b"1", b""
+_YES, _NO, _FULL = b"1", b"", b"0"
 
-Lend = Callable[[str, EventId, Writer], Coroutine[None, None, None] | None]
-"""Gives what has a stream of a session go to a writer; None where there is no such stream."""
+
+@dataclass(frozen=True, slots=True)
+class Loan:
+    """A stream that may be lent."""
+
+    principal: str
+    """The key of whose it is."""
+    begin: Callable[[], Coroutine[None, None, None]]
+    """Has it go to the writer from now on; to be run until it is over."""
+
+
+Lend = Callable[[str, EventId, Writer], Loan | None]
+"""Finds a stream of a session that is to go to a writer; None where there is none."""
 May = Callable[[], Awaitable[bool]]
 
 
@@ -88,7 +99,8 @@ class Relays:
         self._clock = asyncio.get_running_loop().time
         self._numbers = itertools.count(1)
         self._relays: dict[int, _Relay] = {}
-        self._lent: set[asyncio.Task[None]] = set()
+        self._lent: dict[asyncio.Task[None], str] = {}
+        """What runs of each that is lent, and whose it is."""
         mail.on(_RESUME, self._resume)
         mail.on(_EVENTS, self._take)
 
@@ -97,6 +109,7 @@ class Relays:
 
         Raises:
             StateRefused: that gateway lives and does not say whether it has it.
+            StreamsFull: it has it, and lends as many as it may already.
         """
         number = next(self._numbers)
         relay = self._relays[number] = _Relay(event.boot, writer, may, self._clock())
@@ -115,10 +128,16 @@ class Relays:
         try:
             for _ in range(_TRIES):
                 try:
-                    return await self._mail.request(boot, _RESUME, asked, _FIND) == _YES
+                    found = await self._mail.request(boot, _RESUME, asked, _FIND)
                 except GatewayUnreachable:
                     if not await self._mail.alive(boot):
                         return False
+                    continue
+                if found == _FULL:
+                    raise StreamsFull(
+                        "the gateway that has the stream lends too many already; try again later"
+                    )
+                return found == _YES
         except StateError as error:
             raise StateRefused(f"the stream cannot be looked for: {error}") from error
         raise StateRefused("the gateway that has the stream does not answer; try again")
@@ -148,14 +167,14 @@ class Relays:
     async def _resume(self, sender: str, asked: bytes) -> bytes:
         """Lend a stream to the gateway that its client came back to."""
         session, event, number = msgspec.msgpack.decode(asked, type=tuple[str, EventId, int])
-        if len(self._lent) >= LENT:
+        loan = self.lend(session, event, _Far(self._mail, sender, number))
+        if loan is None:
             return _NO
-        flow = self.lend(session, event, _Far(self._mail, sender, number))
-        if flow is None:
-            return _NO
-        task = asyncio.create_task(flow, name="stream lent")
-        self._lent.add(task)
-        task.add_done_callback(self._lent.discard)
+        if len(self._lent) >= LENT or sum(of == loan.principal for of in self._lent.values()) >= LENT_EACH:
+            return _FULL
+        task = asyncio.create_task(loan.begin(), name="stream lent")
+        self._lent[task] = loan.principal
+        task.add_done_callback(self._lent.pop)
         return _YES
 
     async def _take(self, sender: str, letter: bytes) -> bytes:
@@ -179,5 +198,5 @@ class Relays:
         return good
 
 
-def _nothing(session: str, event: EventId, writer: Writer) -> Coroutine[None, None, None] | None:
+def _nothing(session: str, event: EventId, writer: Writer) -> Loan | None:
     return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 
 from msgspec import Raw
@@ -26,7 +25,8 @@ from tidegate.domain.errors import (
 )
 from tidegate.gateway.call import Call
 from tidegate.gateway.event_ids import EventId, EventIds
-from tidegate.gateway.relays import Relays
+from tidegate.gateway.relays import Loan, Relays
+from tidegate.gateway.resting import Resting
 from tidegate.gateway.sessions import Session, Sessions
 from tidegate.gateway.stream import Held, Stream, Weight, Writer
 from tidegate.protocol.codec import Object, encode_error, encode_notification, error_object
@@ -37,10 +37,10 @@ OPEN_SESSION = 4
 """Of one session. A further one ends the oldest: its connection may have been lost unnoticed."""
 MOST_KEPT = 64 * 1024 * 1024
 """Bytes that all streams hold for slow clients and for those that come back."""
-_RESTING, _RESTING_EACH = 10_000, 64
-"""Streams that are kept for clients that come back: in all, and of one session."""
-BROKEN, DONE = 300.0, 60.0
-"""Seconds a stream is kept whose connection was lost, and one whose last message was written."""
+_ENOUGH = MOST_KEPT * 7 // 8
+"""Bytes down to which they come when that is too much, so that it is not looked through for each message."""
+_RESTING_EACH = 64
+"""Streams of one session that are kept for clients that come back."""
 QUIET = 15.0
 """Seconds after which a stream without a message is kept alive."""
 LOOK = 1.0
@@ -75,8 +75,7 @@ class Streams:
         self._open: dict[str, int] = {}
         """How many a principal holds open."""
         self._flowing: set[Stream] = set()
-        self._broken: OrderedDict[int, Stream] = OrderedDict()
-        self._done: OrderedDict[int, Stream] = OrderedDict()
+        self._resting = Resting()
         self._draining = False
         sessions.when_ended.append(self.end_session)
         if relays is not None:
@@ -115,10 +114,12 @@ class Streams:
         if stream.ended:
             self._remove(stream)
             return
-        resting = self._done if stream.finished and stream.resting else self._broken
-        resting[stream.number] = stream
+        self._resting.add(stream, done=stream.finished and stream.resting)
         if len(self._of[stream.session]) > _RESTING_EACH:
             self._remove(next(each for each in self._of[stream.session].values() if each.writer is None))
+        surplus = self._resting.surplus(stream.key)
+        if surplus is not None:
+            self._remove(surplus)
         self._bound()
 
     # -- a session's GET streams ------------------------------------------------------------------
@@ -198,11 +199,8 @@ class Streams:
             if now - stream.quiet_since >= QUIET:
                 stream.quiet_since = now
                 stream.keep_alive()
-        for resting, age in ((self._broken, BROKEN), (self._done, DONE)):
-            for stream in list(resting.values()):
-                if now - stream.quiet_since < age:
-                    break
-                self._remove(stream)
+        for stream in self._resting.outlived(now):
+            self._remove(stream)
         self._bound()
 
     # -- finding ----------------------------------------------------------------------------------
@@ -244,8 +242,7 @@ class Streams:
         return stream
 
     def _wake_up(self, stream: Stream, event: EventId) -> bool:
-        self._broken.pop(stream.number, None)
-        self._done.pop(stream.number, None)
+        self._resting.discard(stream)
         return stream.resume(event.number)
 
     def _afresh(self, call: Call, session: Session, event: EventId) -> Stream:
@@ -291,13 +288,17 @@ class Streams:
                 self.left(stream, writer)
         writer.end()
 
-    def _lend(self, session: str, event: EventId, writer: Writer) -> Coroutine[None, None, None] | None:
+    def _lend(self, session: str, event: EventId, writer: Writer) -> Loan | None:
         """Have a stream go to another gateway, at which its client came back."""
         stream = self._streams.get(event.stream)
         if stream is None or stream.session != session or self._draining:
             return None
-        self._wake_up(stream, event)
-        return self._flow(stream, writer, None)  # the other one looks whether its client may read
+
+        def begin() -> Coroutine[None, None, None]:
+            self._wake_up(stream, event)
+            return self._flow(stream, writer, None)  # the other one looks whether its client may read
+
+        return Loan(stream.key, begin)
 
     async def holds(self, call: Call) -> bool:
         """Look whether a call's credentials and session are still good."""
@@ -328,8 +329,7 @@ class Streams:
             stream.drop_kept()
         stream.prefix = b""
         self._streams.pop(stream.number, None)
-        self._broken.pop(stream.number, None)
-        self._done.pop(stream.number, None)
+        self._resting.discard(stream)
         streams = self._of.get(stream.session)
         if streams is not None:
             streams.pop(stream.number, None)
@@ -337,15 +337,23 @@ class Streams:
                 del self._of[stream.session]
 
     def _bound(self) -> None:
-        """Hold the bounds on all streams together: first goes what nobody reads."""
-        while self.held.size > MOST_KEPT or len(self._broken) + len(self._done) > _RESTING:
-            resting = self._done or self._broken
-            if not resting:
-                break
-            self._remove(next(iter(resting.values())))
-        if self.held.size > MOST_KEPT:
+        """Hold the bound on what all streams hold together. It is made good by whoever holds the most."""
+        if self.held.size <= MOST_KEPT:
+            return
+        sizes: dict[str, int] = {}
+        for stream in self._streams.values():
+            sizes[stream.key] = sizes.get(stream.key, 0) + stream.size
+        while sizes and self.held.size > _ENOUGH:
+            most = max(sizes, key=sizes.__getitem__)
+            unread = self._resting.first_of(most)
+            if unread is not None:
+                sizes[most] -= unread.size
+                self._remove(unread)
+                continue
+            del sizes[most]
             for stream in self._streams.values():
-                stream.relieve()
+                if stream.key == most:
+                    stream.relieve()
 
 
 class _Look:

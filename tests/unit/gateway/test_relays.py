@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.unit.gateway.stream_setting import PATH, Connection, Site, settled
+from tidegate.domain.errors import StreamsFull
 from tidegate.extensions.state.memory import MemoryState
 from tidegate.gateway.mail import ALIVE
+from tidegate.gateway.relays import LENT, LENT_EACH
 from tidegate.gateway.stream import Stream
 from tidegate.gateway.streams import QUIET
 from tidegate.protocol.codec import encode_result
@@ -32,9 +34,9 @@ async def sites(time: LoopTime) -> AsyncIterator[Two]:
         await each.close()
 
 
-async def lost(site: Site, session: str) -> tuple[Stream, Connection]:
+async def lost(site: Site, session: str, number: int = 7, who: str = "ann") -> tuple[Stream, Connection]:
     """Have a client lose the stream of a call that is under way."""
-    call, connection = await site.post(session)
+    call, connection = await site.post(session, number, who)
     stream = site.streams.post(call)
     stream.attach(connection)
     stream.add(b'{"method":"first"}')
@@ -125,6 +127,41 @@ async def test_where_the_gateway_of_the_stream_dies_the_client_comes_back_and_is
     told = await two.get(session, connection.ids[-1])
     await settled(lambda: told.ended)
     assert told.messages[0]["error"]["code"] == -31002
+
+
+async def test_one_principal_leaves_others_streams_to_be_taken_up_and_too_many_are_not_none(
+    sites: Two,
+) -> None:
+    one, two = sites
+    session, his = one.initialize(), one.initialize("bob")
+    losses = [await lost(one, session, number) for number in range(LENT_EACH + 1)]
+    for _, connection in losses[:-1]:
+        await two.get(session, connection.ids[-1])
+    stream, connection = losses[-1]
+    with pytest.raises(StreamsFull, match="try again later"):
+        await two.get(session, connection.ids[-1])
+    _, bobs = await lost(one, his, who="bob")
+    assert not (await two.get(his, bobs.ids[-1], who="bob")).ended
+    losses[0][0].finish(encode_result(b"0", b"{}"))
+    await settled(lambda: two.connections[0].ended)
+    again = await two.get(session, connection.ids[-1])
+    stream.finish(encode_result(b"7", b"{}"))
+    await settled(lambda: again.ended)
+    assert "result" in again.messages[0]
+
+
+async def test_what_all_lend_is_bounded_and_said_to_be(sites: Two) -> None:
+    one, two = sites
+    names = [f"n{number}" for number in range(LENT // LENT_EACH)]
+    for who in names:
+        session = one.initialize(who)
+        for number in range(LENT_EACH):
+            _, connection = await lost(one, session, number, who)
+            await two.get(session, connection.ids[-1], who=who)
+    session = one.initialize()
+    _, connection = await lost(one, session)
+    with pytest.raises(StreamsFull, match="try again later"):
+        await two.get(session, connection.ids[-1])
 
 
 async def test_a_stream_that_its_gateway_no_longer_has_is_answered_with_unknown_outcome(sites: Two) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from tests.unit.gateway.stream_setting import PATH, Connection, Site, settled
 from tidegate.domain.errors import Draining, InvalidRequest, SessionMissing, StreamsFull
+from tidegate.gateway.resting import BROKEN, DONE, OF_ONE
 from tidegate.gateway.stream import Stream, Weight
-from tidegate.gateway.streams import BROKEN, DONE, MOST_KEPT, OPEN, OPEN_EACH, OPEN_SESSION, QUIET
+from tidegate.gateway.streams import MOST_KEPT, OPEN, OPEN_EACH, OPEN_SESSION, QUIET
 from tidegate.protocol.codec import encode_result
 from tidegate.testing.loop_time import LoopTime
 
@@ -351,6 +352,47 @@ async def test_one_session_cannot_push_out_what_others_may_come_back_to(site: Si
     again = await site.get(other, connection.ids[-1])
     await settled(lambda: again.ended)
     assert "result" in again.messages[0]
+
+
+async def test_one_principal_cannot_push_out_what_others_may_come_back_to(site: Site) -> None:
+    his = site.initialize("bob")
+    call, connection = await site.post(his, who="bob")
+    stream = site.streams.post(call)
+    site.streams.left(stream, connection)
+    sessions = [site.initialize() for _ in range(OF_ONE // 60 + 2)]
+    first = (await site.session(sessions[0])).key
+    for number in range(OF_ONE + 40):
+        site.streams.left(*await begun(site, sessions[number // 60], number))
+    assert site.streams.kept == OF_ONE + 1
+    assert len(site.streams._of[first]) == 20  # pyright: ignore[reportPrivateUsage]
+    for _ in range(270):
+        large, its = await begun(site, site.initialize())
+        site.streams.left(large, its)
+        large.add(b'{"padding":"%b"}' % (b"p" * 250_000))
+    site.streams.sweep()
+    assert site.streams.held.size <= MOST_KEPT
+    assert stream.prefix  # it can be found still
+
+
+async def test_slow_clients_of_one_principal_cost_another_nothing(site: Site) -> None:
+    his = site.initialize("bob")
+    call, connection = await site.post(his, who="bob")
+    stream = site.streams.post(call)
+    stream.add(b'{"padding":"%b"}' % (b"p" * 250_000))
+    stream.attach(connection)
+    site.streams.left(stream, connection)
+    slow = list[Stream]()
+    for number in range(80):
+        call, other = await site.post(site.initialize(), number)
+        slow.append(site.streams.post(call))
+        slow[-1].attach(other)
+        for _ in range(4):
+            slow[-1].add(b'{"padding":"%b"}' % (b"p" * 250_000))
+    assert site.streams.held.size > MOST_KEPT
+    site.streams.sweep()
+    assert site.streams.held.size <= MOST_KEPT
+    assert stream.prefix
+    assert stream.size > 250_000
 
 
 async def test_a_closed_stream_leaves_nothing_behind(site: Site, time: LoopTime) -> None:
