@@ -23,7 +23,9 @@ What an MCP server can do, through the gateway, from clients and servers of eith
 revisions before. A cell is what the named act of `tests/matrix` came to, both on a plain endpoint with this server
 alone and on a prefixed one with five servers at once: **✓** it arrived, as the test
 `tests/matrix/test_matrix.py::test_a_cell[FEATURE-DIRECTION-CARRIER]` shows; **(n)** the client got the refusal that the
-specification prescribes, with the section below, and the same test asserts it. HTTP+SSE is a transport of legacy
+specification prescribes, with the section below, and the same test asserts it. Two things are of endpoints with one
+server only: an extension's own method, which names no server, and tools that are for apps alone, which the prefixed
+endpoint does not have, since there nobody can tell whose app calls. HTTP+SSE is a transport of legacy
 servers only. The clients are the official Python SDK's; elicitation, sampling, roots and subscriptions are tried with
 the TypeScript SDK too (`tests/matrix/test_typescript.py`). `python -m tests.matrix.document` runs all of it and writes
 this table; the tests do the same and say when it is no longer true."""

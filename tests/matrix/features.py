@@ -74,7 +74,7 @@ _DECLARED_BY_BOTH = Refusal(
 )
 _NO_ROOTS_NEWS = Refusal(
     "2026-07-28 changelog, Major changes: `notifications/roots/list_changed` is removed, roots are asked anew with "
-    "each call; taken with 202 and dropped",
+    "each call; it is taken and dropped",
     acts_client.roots_unchanged,
 )
 _ROOTS_REFUSALS = dict.fromkeys(("mm", "lm", "ml"), _NO_ROOTS_NEWS)
