@@ -10,11 +10,15 @@ import msgspec
 from tidegate.domain.principal import Principal
 from tidegate.domain.server import Remote, ServerSpec, Sharing
 from tidegate.domain.target import Kind, Target
+from tidegate.fleet.pool import Pool
 from tidegate.fleet.workload import Workload
 from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.view import is_chosen
 from tidegate.protocol import capabilities
 from tidegate.protocol.capabilities import Offer
+
+UNKNOWN = "unknown task"
+"""What is said of every handle that is of no use, whatever the reason."""
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -63,6 +67,12 @@ def may_use(principal: Principal, endpoint: Endpoint, handle: Handle) -> bool:
     if handle.server not in spec.servers or not is_chosen(spec, handle.server, Kind.TOOL, handle.tool):
         return False
     return endpoint.authorizer.decide(principal, handle.target).allowed
+
+
+def is_there(pool: Pool, handle: Handle) -> bool:
+    """Tell whether the workload that made a task is, or may be, there: another one is not brought up for it."""
+    workload = pool.workloads.get(handle.sharing)
+    return _keeps_elsewhere(pool.spec) if workload is None else has(workload, handle)
 
 
 def has(workload: Workload, handle: Handle) -> bool:

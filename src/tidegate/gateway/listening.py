@@ -13,7 +13,7 @@ from tidegate.domain.target import Kind
 from tidegate.domain.workload import Upstream
 from tidegate.gateway.call import Call
 from tidegate.gateway.endpoint import Endpoint
-from tidegate.gateway.handles import Handle, has, may_use, possible
+from tidegate.gateway.handles import Handle, is_there, may_use, possible
 from tidegate.gateway.interests import Interests, Place
 from tidegate.gateway.listeners import Listener
 from tidegate.gateway.tasks import Tasks
@@ -122,17 +122,10 @@ class Listening:
                 handle = self._tasks.read(listener.principal, listener.endpoint, text)
             except InvalidParams:
                 continue
-            if handle.modern and self._is_there(handle):
+            pool = self._fleet.pools.get(handle.server)
+            if handle.modern and pool is not None and is_there(pool, handle):
                 found[handle.server, handle.sharing].append((text, handle))
         return found
-
-    def _is_there(self, handle: Handle) -> bool:
-        """Tell whether the workload that made a task is, or may be, there: another one is not brought up for it."""
-        pool = self._fleet.pools.get(handle.server)
-        if pool is None:
-            return False
-        workload = pool.workloads.get(handle.sharing)
-        return not pool.spec.remembers if workload is None else has(workload, handle)
 
     async def _tell_of_tasks(
         self, listener: Listener, place: Place, handles: Sequence[tuple[str, Handle]], honoured: set[str]

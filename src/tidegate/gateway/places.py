@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from tidegate.channels.channel import Asked
-from tidegate.domain.errors import ServerUnavailable
+from tidegate.domain.errors import InvalidParams, ServerUnavailable
 from tidegate.domain.server import Sharing
 from tidegate.domain.workload import SHARED
 from tidegate.fleet.fleet import Fleet
 from tidegate.fleet.pool import Lease, Pool
 from tidegate.gateway.call import Call
+from tidegate.gateway.handles import UNKNOWN, has, is_there
 from tidegate.gateway.inquiries import Inquiries
 from tidegate.gateway.routes import Route, Routes
 from tidegate.protocol.capabilities import Offer, parse
@@ -51,6 +52,10 @@ class Places:
         timeout, started = pool.spec.timeouts.start, self._clock()
         try:
             await fleet.era(route.server, timeout)
+            if route.handle is not None and not is_there(pool, route.handle):
+                raise InvalidParams(
+                    UNKNOWN
+                )  # no workload is brought up for a task that went with another one
             offer = self._offer(call, route, pool)
             left = max(0.0, timeout - (self._clock() - started))
             asked = self.asked(call, route) if offer and call.session is not None else None
@@ -64,6 +69,8 @@ class Places:
         try:
             await self.look_again(call)
             route.decision = self._routes.find(call).decision
+            if route.handle is not None and not has(lease.workload, route.handle):
+                raise InvalidParams(UNKNOWN)
             return lease
         except BaseException:
             lease.release()

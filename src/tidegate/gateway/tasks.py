@@ -29,7 +29,7 @@ from tidegate.domain.server import ServerSpec
 from tidegate.fleet.workload import Workload
 from tidegate.gateway.call import Call
 from tidegate.gateway.endpoint import Endpoint
-from tidegate.gateway.handles import Handle, Origin, has, may_use, possible
+from tidegate.gateway.handles import UNKNOWN, Handle, Origin, has, may_use, possible
 from tidegate.gateway.seal import Seal, SealBroken
 from tidegate.gateway.task_questions import TaskQuestions
 from tidegate.protocol import tasks
@@ -113,7 +113,7 @@ class Tasks:
             require_extension(call)
         handle = self.read(call.principal, call.endpoint, tasks.named(call.params) or "")
         if handle.modern is not modern:
-            raise InvalidParams(_UNKNOWN)
+            raise InvalidParams(UNKNOWN)
         return handle
 
     def read(self, principal: Principal, endpoint: Endpoint, text: str) -> Handle:
@@ -128,9 +128,9 @@ class Tasks:
             value = self._seal.open("task", text, bound=_bound(principal, endpoint), lifetime=LIFETIME)
             handle = msgspec.msgpack.decode(value, type=Handle)
         except (SealBroken, msgspec.DecodeError) as error:
-            raise InvalidParams(_UNKNOWN) from error
+            raise InvalidParams(UNKNOWN) from error
         if not may_use(principal, endpoint, handle):
-            raise InvalidParams(_UNKNOWN)
+            raise InvalidParams(UNKNOWN)
         return handle
 
     def check(self, handle: Handle, workload: Workload) -> None:
@@ -140,7 +140,7 @@ class Tasks:
             InvalidParams: the one that had it is gone, and the task with it.
         """
         if not has(workload, handle):
-            raise InvalidParams(_UNKNOWN)
+            raise InvalidParams(UNKNOWN)
 
     def augment(self, call: Call, spec: ServerSpec, era: str, params: Object) -> Object:
         """Give the params of a `tools/call` as a server of an era gets them, as far as `task` goes.
@@ -398,6 +398,3 @@ def _missing(message: str) -> MissingCapability:
 
 def _bound(principal: Principal, endpoint: Endpoint) -> str:
     return f"{principal.key} {endpoint.path}"
-
-
-_UNKNOWN = "unknown task"
