@@ -15,6 +15,7 @@ from tidegate.domain.errors import (
     ChannelFailure,
     ChannelTimeout,
     GatewayUnreachable,
+    Overloaded,
     Refusal,
     StateError,
     StateInvalid,
@@ -24,8 +25,12 @@ from tidegate.gateway.mail import Mail
 from tidegate.gateway.parked import Asking, ParkedCalls
 from tidegate.protocol.codec import Object
 
+AT_ONE_TIME = 64
+"""Calls held here that are gone on with from elsewhere. Each is a letter that is being worked on for as long as its
+server takes, and far fewer than of those there may be (`mail`): what is quick has its room."""
 _RESUME = "parked/resume"
 _GONE = "the call that waited for this input is over: start it again"
+_BUSY = "too many calls are gone on with at the gateway that holds this one; send it again"
 
 
 class _Retry(Struct, array_like=True, frozen=True):
@@ -43,6 +48,8 @@ class _Came(Struct, array_like=True, frozen=True):
     gone: bool = False
     failure: str = ""
     timeout: bool = False
+    busy: bool = False
+    """Whether the failure is that nothing was done, as too many are gone on with."""
 
 
 class Elsewhere:
@@ -51,6 +58,7 @@ class Elsewhere:
     def __init__(self, parked: ParkedCalls, mail: Mail) -> None:
         self._parked = parked
         self._mail = mail
+        self._going_on = 0
         mail.on(_RESUME, self._take)
 
     def holds(self, name: str) -> str | None:
@@ -65,6 +73,7 @@ class Elsewhere:
             StateInvalid: there is no such call, any more.
             ChannelFailure: its server did not answer.
             CallFailed: the other gateway did not say what came of it.
+            Overloaded: it goes on with as many as it may already; this one waits still, for the same answers.
         """
         given = {key: bytes(value) for key, value in answers.items()}
         letter = msgspec.msgpack.encode(_Retry(name, call.principal.key, given))
@@ -79,6 +88,8 @@ class Elsewhere:
             raise CallFailed(f"{error}; the outcome of the call is unknown") from error
         if came.gone:
             raise StateInvalid(_GONE)
+        if came.busy:
+            raise Overloaded(came.failure)
         if came.failure:
             raise (ChannelTimeout if came.timeout else ChannelFailure)(came.failure)
         if came.asking is not None:
@@ -95,9 +106,15 @@ class Elsewhere:
             held = self._parked.find(retry.name)
             if held.call.principal.key != retry.principal or held.patience is None:
                 return _Came(gone=True)
+            if self._going_on >= AT_ONE_TIME:
+                return _Came(failure=_BUSY, busy=True)
             held.call.notify = None  # the request that it belonged to is over, and the next one is not here
             answers = {key: Raw(value) for key, value in retry.answers.items()}
-            reply = await self._parked.resume(held.call, held, answers, held.patience)
+            self._going_on += 1
+            try:
+                reply = await self._parked.resume(held.call, held, answers, held.patience)
+            finally:
+                self._going_on -= 1
         except StateInvalid:
             return _Came(gone=True)
         except (ChannelFailure, Refusal) as error:
