@@ -12,6 +12,9 @@ import msgspec
 from tidegate.gateway.call import Call
 from tidegate.gateway.mail import Mail
 
+TOLD = 64
+"""Cancellations of one principal that others are told of in a second. They are not counted as calls, and each is looked
+up and written for every gateway; a call whose cancellation gets lost ends like any that nobody waits for."""
 _CANCEL = "call/cancel"
 _LONGEST_ID = 256
 """Bytes of a request id that are taken (`protocol.codec`)."""
@@ -26,6 +29,10 @@ class Running:
         """`mail` is the way to the gateways that share the state store, where there are any."""
         self._calls: dict[_Key, asyncio.Task[None]] = {}
         self._mail = mail
+        self._clock = asyncio.get_running_loop().time
+        self._since = self._clock()
+        self._told: dict[str, int] = {}
+        """Of how many others were told since then, which is a second at most, by principal."""
         if mail is not None:
             mail.on(_CANCEL, self._hear)
 
@@ -50,8 +57,16 @@ class Running:
         if session is None or named is None or len(named) > _LONGEST_ID:
             return
         key = session.key, bytes(named)
-        if not self._cancel(key) and self._mail is not None:
+        if not self._cancel(key) and self._mail is not None and self._may_tell(session.principal):
             self._mail.post_all(_CANCEL, msgspec.msgpack.encode(key))
+
+    def _may_tell(self, principal: str) -> bool:
+        now = self._clock()
+        if now - self._since >= 1.0:
+            self._since = now
+            self._told.clear()
+        count = self._told[principal] = self._told.get(principal, 0) + 1
+        return count <= TOLD
 
     def _cancel(self, key: _Key) -> bool:
         task = self._calls.get(key)

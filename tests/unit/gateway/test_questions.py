@@ -195,6 +195,30 @@ async def test_anothers_answer_that_comes_to_another_gateway_counts_no_more_ther
     await asyncio.wait([asked])
 
 
+async def test_an_answer_that_cannot_be_passed_on_is_not_taken_so_that_the_client_sends_it_again(
+    sites: tuple[Site, Site],
+) -> None:
+    one, two = sites
+    session, asked, listening = await asked_at(one)
+    call = await two.call(
+        session, body={"jsonrpc": "2.0", "id": listening.messages[0]["id"], "result": {"action": "accept"}}
+    )
+    assert two.mail is not None
+    while two.mail.post("aaaa", "nothing", b""):
+        pass
+    with pytest.raises(Overloaded, match="send it again"):
+        two.questions.answered(call)
+    while not asked.done():
+        try:
+            two.questions.answered(call)
+        except Overloaded:
+            await asyncio.sleep(0)
+        else:
+            break
+    async with asyncio.timeout(5):
+        assert (await asked).result is not None
+
+
 async def test_an_answer_too_large_for_the_way_is_an_error_to_who_asked(sites: tuple[Site, Site]) -> None:
     one, two = sites
     session, asked, listening = await asked_at(one)

@@ -10,15 +10,19 @@ import pytest
 from tests.unit.gateway.stream_setting import Site, settled
 from tidegate.extensions.state.memory import MemoryState
 from tidegate.gateway.call import Call
-from tidegate.gateway.running import Running
+from tidegate.gateway.running import TOLD, Running
 from tidegate.testing.loop_time import LoopTime
 
 Two = tuple[Site, Site]
 
 
 @pytest.fixture
-async def sites() -> AsyncIterator[Two]:
-    time = LoopTime()
+async def time() -> LoopTime:
+    return LoopTime()
+
+
+@pytest.fixture
+async def sites(time: LoopTime) -> AsyncIterator[Two]:
     state = MemoryState(clock=time)
     sites = Site("aaaa", state, shared=True), Site("bbbb", state, shared=True)
     yield sites
@@ -26,8 +30,10 @@ async def sites() -> AsyncIterator[Two]:
         await each.close()
 
 
-async def under_way(site: Site, running: Running, session: str, request_id: object = 7) -> Call:
-    call, _ = await site.post(session, request_id)
+async def under_way(
+    site: Site, running: Running, session: str, request_id: object = 7, who: str = "ann"
+) -> Call:
+    call, _ = await site.post(session, request_id, who)
     call.task = asyncio.create_task(asyncio.sleep(3600))
     running.begin(call)
     return call
@@ -87,3 +93,28 @@ async def test_it_finds_a_call_at_another_gateway(sites: Two) -> None:
     await settled(task.cancelled)
     assert not kept.cancelling()
     kept.cancel()
+
+
+async def test_a_flood_of_cancellations_of_nothing_leaves_others_theirs(sites: Two, time: LoopTime) -> None:
+    one, two = sites
+    here, there = Running(one.mail), Running(two.mail)
+    for each in sites:
+        each.run()
+        assert each.mail is not None
+        await each.mail.announce()
+    mine, further, his = one.initialize(), one.initialize(), one.initialize("bob")
+    anns, bobs = await under_way(two, there, further), await under_way(two, there, his, who="bob")
+    flood = [await cancelled(one, mine, number) for number in range(TOLD)]
+    for each in [
+        *flood,
+        wanted := await cancelled(one, further),  # another session is no way around
+        await cancelled(one, his, who="bob"),
+    ]:
+        here.cancel(each)
+    assert anns.task is not None
+    assert bobs.task is not None
+    await settled(bobs.task.cancelled)
+    assert not anns.task.cancelling()
+    await time.advance(1.0)
+    here.cancel(wanted)
+    await settled(anns.task.cancelled)
