@@ -18,8 +18,9 @@ from tidegate.gateway.event_ids import EventId
 from tidegate.gateway.mail import Mail
 from tidegate.gateway.stream import Writer
 
-LENT, LENT_EACH = 256, 32
-"""Streams that go to other gateways at one time: in all, and of one principal."""
+LENT, LENT_EACH = 128, 32
+"""Streams that go to other gateways at one time: in all, and of one principal; and those that come from others. A slow
+client holds the letter that is passed on to it, so they are half as many as may be worked on (`mail`)."""
 _RESUME, _EVENTS = "stream/resume", "stream/events"
 _FIND = 5.0
 """Seconds that the gateway of a stream has to say whether it has it."""
@@ -109,8 +110,10 @@ class Relays:
 
         Raises:
             StateRefused: that gateway lives and does not say whether it has it.
-            StreamsFull: it has it, and lends as many as it may already.
+            StreamsFull: it has it, and lends as many as it may already; or so many are passed on here.
         """
+        if len(self._relays) >= LENT:
+            raise StreamsFull(f"{LENT} streams are passed on already, as many as may be; try again later")
         number = next(self._numbers)
         relay = self._relays[number] = _Relay(event.boot, writer, may, self._clock())
         try:

@@ -150,18 +150,24 @@ async def test_one_principal_leaves_others_streams_to_be_taken_up_and_too_many_a
     assert "result" in again.messages[0]
 
 
-async def test_what_all_lend_is_bounded_and_said_to_be(sites: Two) -> None:
+@pytest.mark.parametrize("bound", ["lent", "passed on"])
+async def test_what_one_gateway_lends_or_passes_on_is_bounded_and_said_to_be(sites: Two, bound: str) -> None:
     one, two = sites
-    names = [f"n{number}" for number in range(LENT // LENT_EACH)]
-    for who in names:
+    three = Site("cccc", one.state, shared=True).run()
+    assert three.mail is not None
+    await three.mail.announce()
+    for number in range(LENT):
+        who = f"n{number // LENT_EACH}"
         session = one.initialize(who)
-        for number in range(LENT_EACH):
-            _, connection = await lost(one, session, number, who)
-            await two.get(session, connection.ids[-1], who=who)
-    session = one.initialize()
-    _, connection = await lost(one, session)
-    with pytest.raises(StreamsFull, match="try again later"):
+        _, connection = await lost(one, session, number, who)
+        at = three if bound == "lent" and number % 2 else two
+        await at.get(session, connection.ids[-1], who=who)
+    its = one if bound == "lent" else three
+    session = its.initialize()
+    _, connection = await lost(its, session)
+    with pytest.raises(StreamsFull, match="lends" if bound == "lent" else "passed on"):
         await two.get(session, connection.ids[-1])
+    await three.close()
 
 
 async def test_a_stream_that_its_gateway_no_longer_has_is_answered_with_unknown_outcome(sites: Two) -> None:
