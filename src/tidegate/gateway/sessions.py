@@ -51,6 +51,8 @@ _OPENED_KEPT = 10_000
 _UNSEEN = 3600.0
 """Seconds without a request after which an opened session is read anew when it comes again."""
 _SECOND_CHANCES = 8
+_LOOKED_AT = 64
+"""Sessions with something in the store that are looked at for one that is not in use."""
 _LOOK = 300.0
 """Seconds between two looks at which sessions are idle, and whose data is to be kept on."""
 _CLIENT = 120
@@ -307,12 +309,31 @@ class Sessions:
             told(key, principal)
 
     async def _note_row(self, session: Session) -> None:
+        """Count what stands in the store of a session, and drop what is too much. Never raises: it stands there."""
         rows = self._rows.setdefault(session.principal, OrderedDict())
         rows[session.key] = None
         rows.move_to_end(session.key)
-        if len(rows) > ROWS:
-            oldest, _ = rows.popitem(last=False)
-            await self._state.put(_KEPT + oldest, None)
+        while len(rows) > ROWS:
+            oldest = self._oldest(rows)
+            del rows[oldest]
+            try:
+                await self._state.put(_KEPT + oldest, None)
+            except StateError as error:
+                rows[oldest] = None
+                rows.move_to_end(oldest, last=False)
+                log().error("state.failed", reason=str(error))
+                return
+
+    def _oldest(self, rows: OrderedDict[str, None]) -> str:
+        """Give the session of which nothing is kept any more: the oldest, but of those in use only where all are."""
+        lately = self._clock() - _UNSEEN
+        for _ in range(_LOOKED_AT):
+            oldest = next(iter(rows))
+            session = self._opened.get(self._ids.get(oldest, ""))
+            if session is None or session.seen < lately:
+                return oldest
+            rows.move_to_end(oldest)
+        return next(iter(rows))
 
     async def _put(self, key: str, kept: _Kept, expires: float) -> None:
         await self._state.put(_KEPT + key, msgspec.msgpack.encode(kept), expires=expires)

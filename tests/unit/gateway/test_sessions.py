@@ -18,7 +18,7 @@ from tidegate.domain.errors import SessionUnknown, StateError
 from tidegate.domain.principal import Principal
 from tidegate.extensions.state.memory import MemoryState
 from tidegate.gateway.declared import shorten
-from tidegate.gateway.sessions import IDLE, LARGEST_DATA, LIFETIME, LONGEST, Session, Sessions
+from tidegate.gateway.sessions import IDLE, LARGEST_DATA, LIFETIME, LONGEST, ROWS, Session, Sessions
 from tidegate.protocol.capabilities import UI_EXTENSION, UI_TYPE, Offer, declare, read
 from tidegate.protocol.codec import decode_object
 from tidegate.testing.clock import VirtualClock
@@ -253,6 +253,17 @@ async def test_what_was_opened_is_given_without_asking_the_state_again() -> None
     assert kept.cached(session_id, ONE, "/mcp") is found
 
 
+class Stubborn(MemoryState):
+    """Drops nothing, until it is told to."""
+
+    drops = False
+
+    async def put(self, key: str, value: bytes | None, *, expires: float | None = None) -> None:
+        if value is None and not self.drops:
+            raise StateError("the store is busy")
+        await super().put(key, value, expires=expires)
+
+
 class Broken(MemoryState):
     """A state store that does not answer."""
 
@@ -292,6 +303,37 @@ async def test_what_is_kept_of_a_session_is_bounded() -> None:
     with pytest.raises(StateError):
         await kept.remember(session, "subscriptions", bytes(LARGEST_DATA + 1))
     assert session.data == {}
+
+
+async def test_what_is_kept_of_a_session_in_use_outlives_any_number_that_were_ended() -> None:
+    kept = sessions(state := MemoryState())
+    session = await kept.open(session_id := create(kept), ONE, "/mcp")
+    await kept.remember(session, "level", b"info")
+    for _ in range(ROWS + 50):
+        ended = create(kept)
+        await kept.end(ended, await kept.open(ended, ONE, "/mcp"))
+    assert len(await state.scan("session/")) == ROWS
+    assert (await sessions(state).open(session_id, ONE, "/mcp")).data == {"level": b"info"}
+
+
+async def test_of_sessions_that_are_all_in_use_what_is_kept_of_the_oldest_goes() -> None:
+    kept = sessions(state := MemoryState())
+    for _ in range(ROWS + 50):
+        await kept.remember(await kept.open(create(kept), ONE, "/mcp"), "level", b"info")
+    assert len(await state.scan("session/")) == ROWS
+
+
+async def test_an_end_is_one_though_an_older_row_could_not_be_dropped() -> None:
+    kept = sessions(state := Stubborn())
+    opened = [(each := create(kept), await kept.open(each, ONE, "/mcp")) for _ in range(ROWS + 2)]
+    for session_id, session in opened:
+        await kept.end(session_id, session)
+    with pytest.raises(SessionUnknown):
+        await kept.open(opened[-1][0], ONE, "/mcp")
+    state.drops = True
+    session_id = create(kept)
+    await kept.end(session_id, await kept.open(session_id, ONE, "/mcp"))
+    assert len(await state.scan("session/")) == ROWS
 
 
 async def test_what_is_kept_lasts_while_the_session_is_used_and_a_day_beyond() -> None:
