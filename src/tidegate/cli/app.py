@@ -13,7 +13,20 @@ from typing import Any, cast
 import typer
 from typer.core import TyperGroup
 
-from tidegate.cli import audit, call, check, clean, connect, key, serve, status, tools, version
+from tidegate.cli import (
+    audit,
+    call,
+    check,
+    clean,
+    connect,
+    key,
+    prompts,
+    resources,
+    serve,
+    status,
+    tools,
+    version,
+)
 from tidegate.cli.output import say
 from tidegate.domain.errors import SettingsError, TidegateError
 
@@ -93,6 +106,10 @@ app.command("servers")(status.servers)
 app.command("logs")(status.logs)
 app.command("tools")(tools.tools)
 app.command("call")(call.call)
+app.command("prompts")(prompts.prompts)
+app.command("prompt")(prompts.prompt)
+app.command("resources")(resources.resources)
+app.command("read")(resources.read)
 app.add_typer(key.app, name="key")
 app.add_typer(audit.app, name="audit")
 app.command("clean")(clean.clean)

@@ -9,10 +9,24 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from tidegate.cli.options import DEFAULT_CONFIG, Config, Endpoint, Json, KeyFile, StateDir, Url
+from tidegate.cli.options import (
+    DEFAULT_CONFIG,
+    Answer,
+    Config,
+    Endpoint,
+    Json,
+    KeyFile,
+    Log,
+    NoInput,
+    Root,
+    StateDir,
+    Timeout,
+    Url,
+)
 from tidegate.cli.output import harmless, say, write, write_json
-from tidegate.cli.tools import Where, where
-from tidegate.domain.errors import SettingsError, TidegateError
+from tidegate.cli.talk import Talk, talk
+from tidegate.cli.tools import where
+from tidegate.domain.errors import SettingsError
 
 MAX_ARGUMENTS = 16 * 1024 * 1024
 
@@ -27,20 +41,25 @@ def call(
     key_file: KeyFile = None,
     config: Config = DEFAULT_CONFIG,
     state: StateDir = None,
-    timeout: Annotated[
-        float, typer.Option("--timeout", min=0.1, max=86400, help="Seconds for the answer.")
-    ] = 300,
+    timeout: Timeout = 300,
+    no_input: NoInput = False,
+    answer: Answer = None,
+    root: Root = None,
+    log: Log = None,
     json: Json = False,
 ) -> None:
-    """Call a tool. Exit status 1 where the tool says that it failed."""
+    """Call a tool. What it asks for is asked of the user. Exit status 1 where the tool says that it failed."""
+    from tidegate.cli.requests import check_complete
+
     given = _arguments(arguments)
-    result = asyncio.run(_call(where(url, endpoint, key_file, config, state, timeout), tool, given))
+    place = where(url, endpoint, key_file, config, state, timeout)
+    with talk(place, tool, no_input=no_input, answers=answer, roots=root, log=log) as talking:
+        result = asyncio.run(_call(talking, tool, given))
     if json:
         write_json(result)
     else:
         _show(result)
-    if result.get("resultType", "complete") != "complete":
-        raise TidegateError(f"{tool} asks for input ({result['resultType']}), which this command cannot give")
+    check_complete(tool, result)
     if result.get("isError") is True:
         if not json:
             say(f"tidegate: {tool} says that it failed")
@@ -64,18 +83,11 @@ def _arguments(text: str) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-async def _call(place: Where, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    async with place.client(_notice) as client:
-        return await client.call(tool, arguments)
+async def _call(talking: Talk, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    from tidegate.cli.requests import call
 
-
-def _notice(method: str, params: dict[str, Any]) -> None:
-    if method == "notifications/progress":
-        total = f" of {params['total']}" if params.get("total") is not None else ""
-        message = f": {params['message']}" if params.get("message") else ""
-        say(f"  {params.get('progress')}{total}{message}"[:500])
-    elif method == "notifications/message":
-        say(f"  [{params.get('level')}] {params.get('data')}"[:500])
+    async with talking.client() as client:
+        return await call(client, tool, arguments)
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -83,12 +95,13 @@ def _show(result: dict[str, Any]) -> None:
     parts = cast("list[object]", content) if isinstance(content, list) else []
     for part in parts:
         if isinstance(part, dict):
-            write(_readable(cast("dict[str, Any]", part)))
+            write(readable(cast("dict[str, Any]", part)))
     if not parts and "structuredContent" in result:
         write_json(result["structuredContent"])
 
 
-def _readable(part: dict[str, Any]) -> str:
+def readable(part: dict[str, Any]) -> str:
+    """Give a part of some content as text for people, or say what it is."""
     match part:
         case {"type": "text", "text": str(text)}:
             return text

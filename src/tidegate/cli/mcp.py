@@ -1,8 +1,8 @@
-"""A small MCP client: what `tidegate tools` and `tidegate call` need, and no more.
+"""A small MCP client: the messages that the client commands send, and no more. What they ask is in `requests`.
 
 Speaks 2026-07-28 without a session; to a server that is no gateway of ours, and is of the older era,
-`initialize` and a session. Declares no capabilities, so nothing can be asked of it. Everything is
-bounded: answers, pages, waits.
+`initialize` and a session. It declares what its `Manner` says, and to the older era nothing, so that
+nothing can be asked of it there. Everything is bounded: answers, waits.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -25,12 +26,42 @@ from tidegate.protocol import client, revisions
 from tidegate.protocol.sse import EventParser
 
 MAX_ANSWER = 64 * 1024 * 1024
-MAX_PAGES = 1000
-MAX_TOOLS = 100_000
+MAX_SAID = 2000
+"""Characters shown of a server's error."""
+
+_NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+"""The requests that work is done for, and which parameter is repeated as `Mcp-Name` (2026-07-28, transports)."""
 
 Params = dict[str, Any]
 Notice = Callable[[str, Params], None]
 """Told of each notification: method and params."""
+Answer = Callable[[Params], Awaitable[Params]]
+"""Takes `inputRequests` and gives `inputResponses`. Raises `Unanswered` where there are none to give."""
+
+
+class Unanswered(TidegateError):
+    """What was asked cannot be answered. `told` is what the server is answered all the same."""
+
+    def __init__(self, message: str, told: Params) -> None:
+        super().__init__(message)
+        self.told = told
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """What a client declares, wants to be told, and how it answers what it is asked."""
+
+    capabilities: Params = field(default_factory=dict[str, Any])
+    log: str | None = None
+    """The least level of log messages, where they are wanted."""
+    progress: bool = False
+    notice: Notice | None = None
+    answer: Answer | None = None
+
+
+_HINTS = {
+    revisions.CODE_MISSING_CAPABILITY: "; it asks for what only a user at a terminal, --answer or --root can give"
+}
 
 
 class CallError(TidegateError):
@@ -39,19 +70,21 @@ class CallError(TidegateError):
     def __init__(self, error: Params) -> None:
         self.error = error
         self.code = error.get("code")
-        super().__init__(f"{error.get('message') or 'the server refused'} (code {self.code})")
+        hint = _HINTS.get(self.code, "") if isinstance(self.code, int) else ""
+        said = str(error.get("message") or "the server refused")[:MAX_SAID]
+        super().__init__(f"{' '.join(said.split())} (code {str(self.code)[:20]}){hint}")
 
 
 class Client:
-    """Speaks to one MCP endpoint. `notice` is told of progress and log messages."""
+    """Speaks to one MCP endpoint, in the given manner."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, url: str, *, timeout: float, notice: Notice | None = None
+        self, session: aiohttp.ClientSession, url: str, *, timeout: float, manner: Manner | None = None
     ) -> None:
         self._session = session
         self._url = url
         self._timeout = timeout
-        self._notice = notice
+        self.manner = manner or Manner()
         self._headers: dict[str, str] = {}
         self._next = 0
         self._modern = True
@@ -63,18 +96,22 @@ class Client:
             TidegateError: it is no MCP server, or refuses.
         """
         self._next += 1
-        params: Params = {"_meta": _own_meta()}
+        params: Params = {"_meta": self._own_meta()}
         headers = {"MCP-Protocol-Version": revisions.MODERN, "Mcp-Method": "server/discover"}
         if _speaks_modern(await self._post(self._encode("server/discover", params), headers, strict=False)):
             return
         self._modern = False
         params = {"protocolVersion": revisions.LEGACY[0], "capabilities": {}, "clientInfo": _CLIENT_INFO}
-        revision = (await self.request("initialize", params)).get("protocolVersion")
+        result = await self.request("initialize", params)
+        revision = result.get("protocolVersion")
         if revision not in revisions.LEGACY:
             raise UpstreamProtocolError("the server chose a revision that is not one of ours")
         self._headers["MCP-Protocol-Version"] = str(revision)
         initialized = {"jsonrpc": "2.0", "method": "notifications/initialized"}
         await self._post(json.dumps(initialized).encode(), {}, strict=False)
+        theirs = result.get("capabilities")
+        if self.manner.log is not None and isinstance(theirs, dict) and "logging" in theirs:
+            await self.request("logging/setLevel", {"level": self.manner.log})
 
     async def request(self, method: str, params: Params, *, headers: dict[str, str] | None = None) -> Params:
         """Send a request and give its result.
@@ -85,64 +122,19 @@ class Client:
         """
         self._next += 1
         sent = dict(headers or {})
+        if self.manner.progress and method in _NAMED:
+            params = {**params, "_meta": {"progressToken": f"cli-{self._next}"}}
         if self._modern:
-            params = {**params, "_meta": {**params.get("_meta", {}), **_own_meta()}}
+            params = {**params, "_meta": {**params.get("_meta", {}), **self._own_meta()}}
             sent |= {"MCP-Protocol-Version": revisions.MODERN, "Mcp-Method": method}
-            if isinstance(params.get("name"), str):
-                sent["Mcp-Name"] = client.header_value(params["name"]).decode("ascii")
+            if method in _NAMED:
+                sent["Mcp-Name"] = client.header_value(params[_NAMED[method]]).decode("ascii")
         answer = _object(await self._post(self._encode(method, params), sent))
         if isinstance(answer.get("error"), dict):
             raise CallError(cast(Params, answer["error"]))
         if not isinstance(answer.get("result"), dict):
             raise UpstreamProtocolError("the answer has neither a result nor an error")
         return cast(Params, answer["result"])
-
-    async def tools(self) -> tuple[list[Params], Params]:
-        """List all tools, page by page; give them and the `_meta` of the last page.
-
-        Raises:
-            TidegateError: the list does not end, or is none.
-        """
-        found: list[Params] = []
-        cursor: str | None = None
-        seen: set[str] = set()
-        for _ in range(MAX_PAGES):
-            page = await self.request("tools/list", {"cursor": cursor} if cursor is not None else {})
-            listed = page.get("tools")
-            if not isinstance(listed, list) or not all(_is_tool(each) for each in cast(list[object], listed)):
-                raise UpstreamProtocolError("the answer to tools/list is no list of tools")
-            found += cast("list[Params]", listed)
-            cursor = cast("str | None", page.get("nextCursor"))
-            if cursor is None:
-                meta = page.get("_meta")
-                return found, cast(Params, meta) if isinstance(meta, dict) else {}
-            if str(cursor) != cursor or cursor in seen or len(found) > MAX_TOOLS:
-                break
-            seen.add(cursor)
-        raise UpstreamProtocolError("the list of tools does not end")
-
-    async def call(self, name: str, arguments: Params) -> Params:
-        """Call a tool and give its result. Never sent twice, but where the first was refused unread.
-
-        Raises:
-            CallError: the server answered with an error.
-            TidegateError: no answer came.
-        """
-        params: Params = {
-            "name": name,
-            "arguments": arguments,
-            "_meta": {"progressToken": f"cli-{self._next}"},
-        }
-        try:
-            return await self.request("tools/call", params)
-        except CallError as error:
-            if error.code != revisions.CODE_HEADER_MISMATCH:
-                raise
-        # The tool wants arguments in headers (MCP 2026-07-28, x-mcp-header), and only its schema says which.
-        listed, _ = await self.tools()
-        schema = next((tool.get("inputSchema") for tool in listed if tool["name"] == name), None)
-        mirrored = dict(_mirrored(schema, arguments))
-        return await self.request("tools/call", params, headers=mirrored)
 
     async def leave(self) -> None:
         """End the session with a server of the older era. What goes wrong no longer matters."""
@@ -153,6 +145,15 @@ class Client:
                 pass
         except (aiohttp.ClientError, OSError, TimeoutError):
             pass
+
+    def _own_meta(self) -> Params:
+        log = {} if self.manner.log is None else {revisions.META_LOG_LEVEL: self.manner.log}
+        return {
+            revisions.META_VERSION: revisions.MODERN,
+            revisions.META_CAPABILITIES: self.manner.capabilities,
+            revisions.META_CLIENT: _CLIENT_INFO,
+            **log,
+        }
 
     def _encode(self, method: str, params: Params) -> bytes:
         return json.dumps({"jsonrpc": "2.0", "id": self._next, "method": method, "params": params}).encode()
@@ -188,8 +189,9 @@ class Client:
                 if "result" in message or "error" in message:
                     return event.data
                 params = message.get("params")
-                if self._notice is not None and isinstance(message.get("method"), str):
-                    self._notice(message["method"], cast(Params, params) if isinstance(params, dict) else {})
+                method = message.get("method")
+                if self.manner.notice is not None and isinstance(method, str) and "id" not in message:
+                    self.manner.notice(method, cast(Params, params) if isinstance(params, dict) else {})
             if parser.overflowed:
                 raise UpstreamProtocolError(f"an event is larger than {MAX_ANSWER} bytes")
         raise TidegateError("the answer broke off before its end")
@@ -225,14 +227,6 @@ async def dial(url: str, key: str | None) -> AsyncGenerator[aiohttp.ClientSessio
 
 
 _CLIENT_INFO = {"name": "tidegate", "version": tidegate.__version__}
-
-
-def _own_meta() -> Params:
-    return {
-        revisions.META_VERSION: revisions.MODERN,
-        revisions.META_CAPABILITIES: {},
-        revisions.META_CLIENT: _CLIENT_INFO,
-    }
 
 
 def _speaks_modern(answer: bytes) -> bool:
@@ -273,27 +267,3 @@ def _said(response: aiohttp.ClientResponse) -> str:
         404: ": there is no such endpoint",
     }
     return f"the answer is not MCP: HTTP status {response.status}{hint.get(response.status, '')}"
-
-
-def _is_tool(value: object) -> bool:
-    return isinstance(value, dict) and isinstance(cast(Params, value).get("name"), str)
-
-
-def _mirrored(schema: object, arguments: Params) -> list[tuple[str, str]]:
-    properties = cast(Params, schema).get("properties") if isinstance(schema, dict) else None
-    found: list[tuple[str, str]] = []
-    for name, about in cast(Params, properties if isinstance(properties, dict) else {}).items():
-        value = arguments.get(name)
-        if not isinstance(about, dict) or value is None:
-            continue
-        header = cast(Params, about).get("x-mcp-header")
-        if (
-            isinstance(header, str)
-            and header.replace("-", "").isalnum()
-            and isinstance(value, str | int | bool)
-        ):
-            text = json.dumps(value) if not isinstance(value, str) else value
-            found.append((f"Mcp-Param-{header}", client.header_value(text).decode("ascii")))
-        else:
-            found += _mirrored(cast(Params, about), cast(Params, value)) if isinstance(value, dict) else []
-    return found

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tidegate.domain.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tidegate.settings import Places, Settings
 
 DEFAULT_CONFIG = Path("tidegate.yaml")
+MAX_PAIRS = 500
 
 Config = Annotated[
     Path,
@@ -33,6 +34,29 @@ KeyFile = Annotated[
     typer.Option(
         "--key-file", help="A file that holds the API key. Else the variable TIDEGATE_KEY, where set."
     ),
+]
+
+Timeout = Annotated[float, typer.Option("--timeout", min=0.1, max=86400, help="Seconds for each answer.")]
+NoInput = Annotated[
+    bool, typer.Option("--no-input", help="Let nothing be asked of the user, also at a terminal.")
+]
+Answer = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--answer",
+        metavar="KEY=VALUE",
+        help="The answer to a form's question of this name. More than once: more questions, or more choices.",
+    ),
+]
+Root = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--root", help="A directory to name to servers that ask for roots. They are not thereby let into it."
+    ),
+]
+Log = Annotated[
+    Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"] | None,
+    typer.Option("--log", help="Show the server's log messages from this level on, on standard error."),
 ]
 
 
@@ -75,6 +99,23 @@ def places_of(config: Path, state: Path | None) -> Places:
         return Places(state, None)
     _must_be_there(config)
     return places(config)
+
+
+def pairs(given: Sequence[str], option: str) -> dict[str, list[str]]:
+    """Split `key=value` words; a key given more than once has several values.
+
+    Raises:
+        SettingsError: one is no such word, or there are too many.
+    """
+    if len(given) > MAX_PAIRS:
+        raise SettingsError(f"{option}: more than {MAX_PAIRS} of them")
+    found: dict[str, list[str]] = {}
+    for each in given:
+        key, sign, value = each.partition("=")
+        if not key or not sign:
+            raise SettingsError(f"{option}: should be key=value")
+        found.setdefault(key, []).append(value)
+    return found
 
 
 def check_url(url: str) -> None:

@@ -1,4 +1,4 @@
-"""`tidegate tools`: the tools that an endpoint shows. Also how this and `tidegate call` reach one."""
+"""`tidegate tools`: the tools that an endpoint shows. Also how this and the commands like it reach one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tidegate.cli.output import harmless, out, write, write_json
 from tidegate.domain.errors import SettingsError
 
 if TYPE_CHECKING:
-    from tidegate.cli.mcp import Client, Notice
+    from tidegate.cli.mcp import Client, Manner
 
 MAX_KEY = 4096
 
@@ -44,13 +44,13 @@ class Where:
     timeout: float
 
     @asynccontextmanager
-    async def client(self, notice: Notice | None = None) -> AsyncGenerator[Client]:
+    async def client(self, manner: Manner | None = None) -> AsyncGenerator[Client]:
         """Open a client of it."""
         from tidegate.cli import control, mcp
 
         if self.url is not None:
             async with mcp.dial(self.url, self.key) as session:
-                client = mcp.Client(session, self.url, timeout=self.timeout, notice=notice)
+                client = mcp.Client(session, self.url, timeout=self.timeout, manner=manner)
                 await client.find_era()
                 try:
                     yield client
@@ -58,7 +58,7 @@ class Where:
                     await client.leave()
         elif self.state is not None:
             async with control.connect(self.state) as session:
-                yield mcp.Client(session, control.BASE + self.endpoint, timeout=self.timeout, notice=notice)
+                yield mcp.Client(session, control.BASE + self.endpoint, timeout=self.timeout, manner=manner)
 
 
 def where(
@@ -101,16 +101,23 @@ def tools(
 
 
 async def _list(place: Where) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    from tidegate.cli.requests import listed
+
     async with place.client() as client:
-        return await client.tools()
+        return await listed(client, "tools/list", "tools")
 
 
 def _show(tool: dict[str, Any]) -> None:
+    show_entry(str(tool["name"]), tool.get("description") or tool.get("title"))
+
+
+def show_entry(name: str, said: object) -> None:
+    """Show one entry of a list: its name, and the beginning of what the server says of it."""
     from rich.text import Text
 
     console = out()
-    about = str(tool.get("description") or tool.get("title") or "").strip().split("\n\n")[0]
-    console.print(Text(harmless(str(tool["name"])), style="bold"))
+    about = str(said or "").strip().split("\n\n")[0]
+    console.print(Text(harmless(name), style="bold"), soft_wrap=True)
     for line in textwrap.wrap(harmless(" ".join(about.split()))[:400], max(20, console.width - 4)):
         console.print(Text("    " + line, style="dim"))
 

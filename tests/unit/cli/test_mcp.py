@@ -113,7 +113,7 @@ async def test_a_tool_that_asks_for_input_gets_none(gateway: Gateway) -> None:
     gateway.mcp = strict
     ran = await run_beside("call", "asks", "--state", str(gateway.state))
     assert ran.status == 1
-    assert "asks for input (input_required), which this command cannot give" in ran.err
+    assert "asks for input (input_required), which nobody here can give" in ran.err
 
 
 async def test_a_name_outside_ascii_is_mirrored_encoded(gateway: Gateway) -> None:
@@ -128,14 +128,20 @@ async def test_a_name_outside_ascii_is_mirrored_encoded(gateway: Gateway) -> Non
     assert seen == ["=?base64?emVpdCDDqQ==?="]
 
 
-async def test_progress_and_logs_are_said_beside_the_result(gateway: Gateway) -> None:
+async def test_logs_are_said_beside_the_result_where_asked_for_and_progress_at_terminals_only(
+    gateway: Gateway,
+) -> None:
+    levels: list[str | None] = []
+
     async def stream(request: web.Request, message: dict[str, Any]) -> web.StreamResponse:
+        meta = message["params"]["_meta"]
+        levels.append(meta.get("io.modelcontextprotocol/logLevel"))
+        assert "progressToken" not in meta
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
-        token = message["params"]["_meta"]["progressToken"]
         told: list[dict[str, Any]] = [
-            {"method": "notifications/progress", "params": {"progressToken": token, "progress": 1, "total": 2, "message": "half"}},
-            {"method": "notifications/message", "params": {"level": "info", "data": "by the way"}},
+            {"method": "notifications/progress", "params": {"progressToken": 1, "progress": 1, "total": 2, "message": "half"}},
+            {"method": "notifications/message", "params": {"level": "info", "data": "by the\n\x1b[2Jway"}},
             {"id": message["id"], "result": {"content": [{"type": "text", "text": "done"}]}},
         ]  # fmt: skip
         for each in told:
@@ -146,7 +152,10 @@ async def test_progress_and_logs_are_said_beside_the_result(gateway: Gateway) ->
 
     gateway.mcp = stream
     ran = await run_beside("call", "t", "--state", str(gateway.state))
-    assert (ran.out, ran.err) == ("done\n", "  1 of 2: half\n  [info] by the way\n")
+    assert (ran.out, ran.err) == ("done\n", "")
+    ran = await run_beside("call", "t", "--state", str(gateway.state), "--log", "info")
+    assert (ran.out, ran.err) == ("done\n", "  [info] by the \\x1b[2Jway\n")
+    assert levels == [None, "info"]
 
 
 async def test_arguments_that_a_tool_wants_in_headers_are_mirrored(gateway: Gateway) -> None:
