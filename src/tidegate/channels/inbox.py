@@ -98,7 +98,8 @@ class Inbox:
     def answered(self, ident: bytes, outbound: Outbound) -> None:
         """Learn that a request that asked to be a task was answered (2025-11-25, basic/utilities/progress)."""
         if "progressToken" in outbound.meta and outbound.notify is not None:
-            token = {"progressToken": outbound.meta["progressToken"]}  # arguments and all else can be large
+            # Copied, and alone: a part of a message would keep the whole of it, which can be large.
+            token = {"progressToken": outbound.meta["progressToken"].copy()}
             self._tasks[ident] = Outbound(outbound.method, {}, token, notify=outbound.notify)
             if len(self._tasks) > _TASKS:
                 self._tasks.popitem(last=False)

@@ -17,7 +17,7 @@ from tidegate.gateway.sessions import Session
 from tidegate.ports.identity import Credentials, Vouched
 from tidegate.protocol import capabilities, logs
 from tidegate.protocol.capabilities import Offer
-from tidegate.protocol.codec import Object, decode_text, encode_error, error_object
+from tidegate.protocol.codec import Message, Object, decode_text, encode_error, error_object
 from tidegate.protocol.inbound import Inbound
 
 
@@ -55,6 +55,8 @@ class Call(Struct):
     """Once it is over: who takes what its server still tells its session."""
     held: bool = False
     """Whether its upstream call stays open beyond it, and keeps its place."""
+    parked: bool = False
+    """Whether it was answered, and its upstream call waits for another request."""
 
     method: str = ""
     """The method asked for; empty for a response."""
@@ -94,6 +96,33 @@ class Call(Struct):
             return self.inbound.log_level
         level = self.session.data.get(LEVEL)
         return None if level is None else level.decode()
+
+    def let_go(self) -> None:
+        """Let go of what the client sent, and of the way to it, once it has its answer.
+
+        What takes a server's late words knows the call, and lives as long as the server likes; a body is large.
+        Idempotent.
+        """
+        if self.parked:
+            return
+        inbound = self.inbound
+        if inbound.capabilities and self.session is None and self.offered is None:
+            self.offered = capabilities.read(inbound.capabilities)
+        request_id = inbound.message.id
+        if request_id is not None:
+            request_id = request_id.copy()  # of a message's part it would keep the whole
+        message = Message(self.method or None, request_id, {}, {})
+        self.inbound = Inbound(
+            message,
+            inbound.modern,
+            inbound.revision,
+            inbound.session,
+            inbound.client,
+            {},
+            inbound.log_level,
+            {},
+        )
+        self.params, self.notify, self.say = {}, None, None
 
     def hear(self, method: str, params: Object) -> None:
         """Take a notification for this call's client, and pass on what it wants."""

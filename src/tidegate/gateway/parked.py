@@ -57,11 +57,14 @@ class Held:
         self.name = name
         self.call = call
         """The request that waits for it now, or did last."""
+        self.first = call
+        """The request that it was made for, which it is made by again where it has to be."""
         self.server = lease.workload.spec.name
         self.lease = lease
         self.round = 0
         self.busy = True
         """Whether a request waits for it now."""
+        self.over = False
         self.kept = False
         """Whether it has been parked once: it then holds its own place among the calls under way."""
         self.questions: dict[str, _Question] = {}
@@ -78,7 +81,7 @@ class Held:
         if method == GIVEN_UP:
             self.questions = {key: each for key, each in self.questions.items() if each.answer is not answer}
             return True
-        if len(self.questions) >= MOST or (self.task is not None and self.task.done()):
+        if len(self.questions) >= MOST or self.over or (self.task is not None and self.task.done()):
             return False
         if self._count >= QUESTIONS:
             return False
@@ -151,6 +154,8 @@ class ParkedCalls:
             raise StateInvalid("the call that waited for this input is over: start it again")
         if held.expiry is not None:
             held.expiry.cancel()
+        if held.call is not held.first:
+            _let_go(held.call)
         held.busy, held.call = True, call
         held.changed.clear()
         given = [key for key in held.questions if key in answers]
@@ -181,6 +186,7 @@ class ParkedCalls:
             raise
         held.changed.clear()
         held.busy, held.patience = False, patience
+        held.call.parked = True
         held.round += 1
         held.expiry = asyncio.get_running_loop().call_later(patience.seconds, self._expire, held)
         wanted = {key: question.wanted for key, question in held.questions.items()}
@@ -208,6 +214,10 @@ class ParkedCalls:
         for question in questions.values():
             self._inquiries.record(held.call, held.server, question.wanted.method, "dropped")
             question.answer(Reply(None, Raw(error_object(-32603, "the client gave no answer"))))
+        # What takes the server's late words may know it for long yet.
+        held.over, held.patience, held.task = True, None, None
+        _let_go(held.first)
+        _let_go(held.call)
 
     async def _drop(self, held: Held) -> None:
         try:
@@ -231,6 +241,13 @@ class ParkedCalls:
         """End every parked call."""
         for held in list(self._held.values()):
             await self._drop(held)
+
+
+def _let_go(call: Call) -> None:
+    """Let go of what a parked call's request sent. One that has no answer yet is its pipeline's matter."""
+    if call.parked:
+        call.parked = False
+        call.let_go()
 
 
 def _looked_at(task: asyncio.Task[Reply]) -> None:

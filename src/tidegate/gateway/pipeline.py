@@ -76,10 +76,12 @@ class Pipeline:
             self._limits.enter(call.principal)
             self._running.begin(call)
             try:
-                return await self._forward.handle(call, route)
+                answer = await self._forward.handle(call, route)
             finally:
                 self._running.end(call)
                 self._limits.leave(call.principal)
+            call.let_go()
+            return answer
         except Refusal as refusal:
             return self.refuse(call, refusal)
         except JournalUnavailable as error:
@@ -110,7 +112,7 @@ class Pipeline:
             raise Draining("the gateway is stopping")
 
     def refuse(self, call: Call, refusal: Refusal) -> Answer:
-        """Give the answer that a refusal is, and record it. Strangers are counted and sampled only."""
+        """Give the answer that a refusal is, and record it: the end of a call. Strangers are counted and sampled only."""
         self._metrics.refusals[refusal.reason] += 1
         fields: dict[str, object] = {
             "call": call.id,
@@ -124,7 +126,9 @@ class Pipeline:
             self._journal.stranger(refusal.reason, fields)
         else:
             self._journal.refused(refusal.reason, call.principal, fields)
-        return refused(refusal, call.id, call.inbound.message.id, modern=call.inbound.modern)
+        answer = refused(refusal, call.id, call.inbound.message.id, modern=call.inbound.modern)
+        call.let_go()
+        return answer
 
     async def is_admin(self, credentials: Credentials) -> bool:
         """Tell whether credentials are an administrator's."""
@@ -222,4 +226,5 @@ class Pipeline:
             self._running.cancel(call)
         elif message.method == "notifications/roots/list_changed" and call.session is not None:
             self._forward.tell(call)
+        call.let_go()
         return ACCEPTED
