@@ -6,7 +6,7 @@ Who hears of what is `interests`' matter; this only says it to the servers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,6 +27,9 @@ from tidegate.telemetry import log
 
 PATIENCE = 60.0
 """Seconds that a server may take to agree: it is asked resource by resource where it refuses some."""
+REST, LONGEST_REST = 2e-5, 0.5
+"""Seconds for each thing that is wanted, and at most, until a server is asked again: a modern one is sent all of it
+each time, so what comes one after another would else cost the square of it."""
 
 _Topic = tuple[bool, str]
 """A resource's URI, or (True) a task's id, in the server's own words."""
@@ -57,6 +60,14 @@ class _Watch:
     agreed: frozenset[_Topic] = frozenset()
     refused: frozenset[_Topic] = frozenset()
     """By the server, on this channel: not asked for again."""
+    came: int = 0
+    """How often it was to be settled."""
+    covered: int = 0
+    """How many of these the last asking was for, all that had come when it began."""
+    failed: ChannelFailure | None = None
+    """What came of that."""
+    rests: float = 0.0
+    """Loop time until which what comes is gathered."""
 
 
 class Watches:
@@ -88,14 +99,22 @@ class Watches:
     async def settle(self, place: Place) -> frozenset[_Topic]:
         """Ask a workload to tell of what is wanted, if it is there; give what it refuses.
 
+        All who come until it is asked are asked for at once.
+
         Raises:
             ChannelFailure: it did not answer, so what it tells of is not known.
         """
         watch = self._watches.setdefault(place, _Watch())
         watch.users += 1
+        watch.came += 1
+        mine = watch.came
         try:
             async with watch.lock:
-                return await self._settle(place, watch)
+                if watch.covered < mine:
+                    await self._gathered(place, watch)
+                elif watch.failed is not None:
+                    raise watch.failed
+                return watch.refused
         finally:
             watch.users -= 1
             if not watch.users and watch.channel is None:
@@ -138,7 +157,22 @@ class Watches:
         finally:
             self._tasks.pop(place, None)
 
-    async def _settle(self, place: Place, watch: _Watch) -> frozenset[_Topic]:
+    async def _gathered(self, place: Place, watch: _Watch) -> None:
+        """Settle for all who have come, once the last asking is long enough ago."""
+        time = asyncio.get_running_loop().time
+        if watch.rests > time():
+            await asyncio.sleep(watch.rests - time())
+        came = watch.came
+        try:
+            await self._settle(place, watch)
+        except ChannelFailure as error:
+            watch.covered, watch.failed = came, error
+            raise
+        finally:
+            watch.rests = time() + min(LONGEST_REST, REST * len(watch.agreed))
+        watch.covered, watch.failed = came, None
+
+    async def _settle(self, place: Place, watch: _Watch) -> None:
         channel = self._channel(place)
         if watch.channel is not channel:
             watch.channel, watch.agreed, watch.refused = None, frozenset(), frozenset()
@@ -147,7 +181,7 @@ class Watches:
              *((True, task) for task in self._interests.tasks(place))]
         )  # fmt: skip
         if channel is None or (not wanted and watch.channel is None):
-            return frozenset()
+            return
         watch.channel = channel
         watch.refused &= wanted
         if wanted - watch.refused != watch.agreed:
@@ -158,7 +192,6 @@ class Watches:
                 raise ChannelTimeout(f"subscriptions took longer than {PATIENCE:g} s") from error
         if not wanted:
             watch.channel = None
-        return watch.refused
 
     async def _agree(self, channel: Channel, watch: _Watch, wanted: frozenset[_Topic]) -> None:
         """Ask for all at once; where some of it is refused, find out what, so that it spoils nothing else."""
@@ -167,11 +200,17 @@ class Watches:
             return
         good = watch.agreed & wanted
         fresh = sorted(wanted - good)
-        for topic in fresh:
-            if len(fresh) > 1 and await _tells(channel, good | {topic}):
-                good |= {topic}
+        parts = _halves(fresh)
+        if len(fresh) == 1:
+            watch.refused |= {*parts.pop()}
+        while parts:
+            part = parts.pop()
+            if await _tells(channel, good | {*part}):
+                good |= {*part}
+            elif len(part) == 1:
+                watch.refused |= {*part}
             else:
-                watch.refused |= {topic}
+                parts += _halves(part)
         await _tells(channel, good)
         watch.agreed = good
 
@@ -179,6 +218,11 @@ class Watches:
         pool = self._fleet.pools.get(place[0])
         workload = None if pool is None else pool.workloads.get(place[1])
         return None if workload is None else workload.channel
+
+
+def _halves(topics: Sequence[_Topic]) -> list[Sequence[_Topic]]:
+    middle = (len(topics) + 1) // 2
+    return [part for part in (topics[middle:], topics[:middle]) if part]
 
 
 async def _tells(channel: Channel, topics: frozenset[_Topic]) -> bool:
