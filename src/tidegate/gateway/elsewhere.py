@@ -6,6 +6,8 @@ that holds the call, and what came of it comes back. A call at a gateway that is
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 from msgspec import Raw, Struct
 
@@ -28,7 +30,7 @@ from tidegate.protocol.codec import Object
 AT_ONE_TIME = 64
 """Calls held here that are gone on with from elsewhere. Each is a letter that is being worked on for as long as its
 server takes, and far fewer than of those there may be (`mail`): what is quick has its room."""
-_RESUME = "parked/resume"
+_RESUME, _DROP = "parked/resume", "parked/drop"
 _GONE = "the call that waited for this input is over: start it again"
 _BUSY = "too many calls are gone on with at the gateway that holds this one; send it again"
 
@@ -58,8 +60,10 @@ class Elsewhere:
     def __init__(self, parked: ParkedCalls, mail: Mail) -> None:
         self._parked = parked
         self._mail = mail
-        self._going_on = 0
+        self._going_on: dict[tuple[str, str], asyncio.Task[object]] = {}
+        """What goes on with calls held here, by name and principal."""
         mail.on(_RESUME, self._take)
+        mail.on(_DROP, self._end)
 
     def holds(self, name: str) -> str | None:
         """Give the gateway that holds a call, where it is another one."""
@@ -84,6 +88,9 @@ class Elsewhere:
             came = msgspec.msgpack.decode(
                 await self._mail.request(boot, _RESUME, letter, timeout), type=_Came
             )
+        except asyncio.CancelledError:
+            self._mail.post(boot, _DROP, msgspec.msgpack.encode((name, call.principal.key)))
+            raise
         except (GatewayUnreachable, StateError) as error:
             raise CallFailed(f"{error}; the outcome of the call is unknown") from error
         if came.gone:
@@ -101,20 +108,32 @@ class Elsewhere:
         retry = msgspec.msgpack.decode(letter, type=_Retry)
         return msgspec.msgpack.encode(await self._go_on(retry))
 
+    async def _end(self, sender: str, letter: bytes) -> bytes:
+        """End a call whose client went away from the gateway that it came to, as if it had come here."""
+        task = self._going_on.get(msgspec.msgpack.decode(letter, type=tuple[str, str]))
+        if task is not None:
+            task.cancel()
+        return b""
+
     async def _go_on(self, retry: _Retry) -> _Came:
+        task, whose = asyncio.current_task(), (retry.name, retry.principal)
         try:
             held = self._parked.find(retry.name)
             if held.call.principal.key != retry.principal or held.patience is None:
                 return _Came(gone=True)
-            if self._going_on >= AT_ONE_TIME:
+            if task is None or len(self._going_on) >= AT_ONE_TIME:
                 return _Came(failure=_BUSY, busy=True)
             held.call.notify = None  # the request that it belonged to is over, and the next one is not here
             answers = {key: Raw(value) for key, value in retry.answers.items()}
-            self._going_on += 1
+            self._going_on[whose] = task
             try:
                 reply = await self._parked.resume(held.call, held, answers, held.patience)
             finally:
-                self._going_on -= 1
+                del self._going_on[whose]
+        except asyncio.CancelledError:
+            if task is None or task.cancelling():
+                raise
+            return _Came(failure="the call was ended")  # the call itself, by this gateway that stops
         except StateInvalid:
             return _Came(gone=True)
         except (ChannelFailure, Refusal) as error:

@@ -13,7 +13,7 @@ from tests.unit.gateway.setting import OPEN
 from tests.unit.gateway.stream_setting import Site
 from tidegate.access.limits import CallLimits
 from tidegate.channels.channel import Asked, Reply
-from tidegate.domain.errors import Overloaded, StateInvalid
+from tidegate.domain.errors import ChannelFailure, Overloaded, StateInvalid
 from tidegate.extensions.state.memory import MemoryState
 from tidegate.gateway.elsewhere import AT_ONE_TIME, Elsewhere
 from tidegate.gateway.parked import EACH, Asking, ParkedCalls, Patience
@@ -77,3 +77,45 @@ async def test_calls_that_are_gone_on_with_for_long_leave_other_letters_their_ro
     assert {bytes(each.result or b"") for each in replies} == {b'{"done":true}'}
     assert isinstance(await resume(AT_ONE_TIME), Reply)
     assert len(parked) == 0
+
+
+async def test_where_the_client_goes_away_the_call_at_the_other_gateway_ends(
+    gateway: OPEN, sites: Two
+) -> None:
+    here, there = sites
+    made, limits = await gateway(), CallLimits(in_all=2000, each=100)
+    parked = ParkedCalls(limits, made.built.inquiries, (f"there-{n}" for n in itertools.count()).__next__)
+    ended = list[str]()
+
+    async def work(asked: Asked) -> Reply:
+        assert asked("roots/list", {}, lambda reply: None)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("")
+        raise AssertionError
+
+    names = list[str]()
+
+    def seal(name: str) -> str:
+        names.append(name)
+        return name
+
+    for _ in range(2):
+        call = await there.call(None)
+        call.offered = Offer.ROOTS
+        held = parked.hold(call, await made.fleet.lease("one"))
+        await parked.begin(held, work, Patience(seal, 600.0))
+    assert here.mail is not None
+    assert there.mail is not None
+    Elsewhere(parked, there.mail)
+    coming = Elsewhere(ParkedCalls(limits, made.built.inquiries, str), here.mail)
+    answers = {"roots-1": Raw(b'{"roots":[]}')}
+    going = [asyncio.create_task(coming.resume(await here.call(None), name, answers, 60.0)) for name in names]
+    await until(lambda: sum(held.busy for held in parked._held.values()) == 2)  # pyright: ignore[reportPrivateUsage]
+    going[0].cancel()
+    await until(lambda: len(parked) == len(ended) == 1)
+    assert not going[1].done()
+    await parked.close()  # what its gateway does when it stops
+    with pytest.raises(ChannelFailure, match="was ended"):
+        await going[1]
