@@ -148,6 +148,11 @@ class Call(Struct):
         return self.id if self.session is None else self.session.key
 
     @property
+    def session_key(self) -> str:
+        """The key of the session that calls, or nothing."""
+        return "" if self.session is None else self.session.key
+
+    @property
     def asker(self) -> Asker | None:
         """The session that calls, for those who have to know whether it lost something."""
         return None if self.session is None else self.session.asker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -107,20 +107,23 @@ class Endpoint:
     ) -> tuple[Entry, Decision]:
         """Give the entry of a shown name or URI and the rule that allows it. What is hidden looks unknown.
 
-        A resource that is not listed is found too, where it shows whose it is: by its prefix, a template, a
-        link that a server gave, or because one server only has resources. What is listed to its session, or to
-        the principal, alone comes first; session and offer matter only where it `has_own`.
+        What is shown to this very client (`session`, `offer`) comes first: what it is shown is what it gets. A
+        resource that is not listed is found too, where it shows whose it is: by its prefix, a template, a link that a
+        server gave, or because one server only has resources. Session and offer matter only where it `varies`.
 
         Raises:
             InvalidParams: it has none that it may see.
         """
-        view = (
-            self._shown_to(principal, session, offer.label, self._shown).view if self.has_own else self.view
-        )
-        entry = view.of(kind).get(shown) or self._offered(kind, shown)
-        if entry is None and self.has_own:
-            entry = self._owned_by(principal, kind, shown)
+        view = common = self._shown.view
+        if self.varies:
+            label = offer.label
+            view = self._shown_to(principal, session, label, self._wider.get(label, self._shown)).view
+        entry = view.of(kind).get(shown)
+        if entry is None and self.varies:
+            entry = common.of(kind).get(shown) or next(self._shown_elsewhere(principal, kind, shown), None)
         entry = entry or self._find(kind, shown, view)
+        if entry is None and view is not common:
+            entry = self._find(kind, shown, common)
         if entry is not None:
             decision = self.authorizer.decide(principal, entry.target)
             if decision.allowed:
@@ -147,22 +150,28 @@ class Endpoint:
         if len(links) > _SEEN:
             links.popitem(last=False)
 
-    def _offered(self, kind: Kind, shown: str) -> Entry | None:
-        """Give what is listed to some clients only; for others its server refuses it itself."""
+    def has(self, principal: Principal, target: Target, shown: str) -> bool:
+        """Tell whether a principal may have a target under that name, whatever its clients offer."""
+        with suppress(InvalidParams):
+            if self.resolve(principal, target.kind, shown)[0].target == target:
+                return True
+        if not self.varies or not self.authorizer.decide(principal, target).allowed:
+            return False
+        return any(each.target == target for each in self._shown_elsewhere(principal, target.kind, shown))
+
+    def _shown_elsewhere(self, principal: Principal, kind: Kind, shown: str) -> Iterator[Entry]:
+        """Give what that names to clients that offer other things, and to other sessions of the principal.
+
+        Whoever asks for it is no worse off: its server refuses it itself.
+        """
         for each in self._wider.values():
             entry = each.view.of(kind).get(shown)
             if entry is not None:
-                return entry
-        return None
-
-    def _owned_by(self, principal: Principal, kind: Kind, shown: str) -> Entry | None:
-        """Give what is listed to some other session of the principal only, as `_offered`."""
-        if self.own is not None:
-            for each in self.own.all_of(self.spec.servers, principal.key):
-                entry = self._overlaid((each,), self._shown).view.of(kind).get(shown)
-                if entry is not None:
-                    return entry
-        return None
+                yield entry
+        for own in () if self.own is None else self.own.all_of(self.spec.servers, principal.key):
+            entry = self._overlaid((own,), self._shown).view.of(kind).get(shown)
+            if entry is not None:
+                yield entry
 
     def _find(self, kind: Kind, shown: str, view: View) -> Entry | None:
         if kind is Kind.TOOL:
@@ -257,6 +266,11 @@ class Endpoint:
     def has_own(self) -> bool:
         """Tell whether anybody at all is shown a list of their own."""
         return self.own is not None and bool(self.own.kept)
+
+    @property
+    def varies(self) -> bool:
+        """Tell whether anybody at all is shown something else than others."""
+        return bool(self._wider) or (self.own is not None and bool(self.own.kept))
 
     def _shown_to(self, principal: Principal, session: str, label: str, shown: Shown) -> Shown:
         """Give what a client is shown: `shown`, and what is listed to it alone."""

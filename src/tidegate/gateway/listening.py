@@ -9,7 +9,7 @@ from typing import cast
 
 from tidegate.domain.errors import ChannelFailure, InvalidParams, ParseFailure, Refusal
 from tidegate.domain.principal import Principal
-from tidegate.domain.target import Kind
+from tidegate.domain.target import Kind, Target
 from tidegate.domain.workload import Upstream
 from tidegate.gateway.call import Call
 from tidegate.gateway.endpoint import Endpoint
@@ -52,7 +52,7 @@ class Listening:
         texts: set[str] = set()
         try:
             async with asyncio.timeout(ARRANGED), asyncio.TaskGroup() as group:
-                for server, shown in self._by_server(endpoint, principal, wanted.uris).items():
+                for server, shown in self._by_server(listener.call, wanted.uris).items():
                     group.create_task(self._tell_of_uris(listener, server, shown, uris))
                 for place, handles in self._by_place(listener, wanted.tasks or ()).items():
                     group.create_task(self._tell_of_tasks(listener, place, handles, texts))
@@ -78,13 +78,11 @@ class Listening:
 
     # -- resources ----------------------------------------------------------------------------
 
-    def _by_server(
-        self, endpoint: Endpoint, principal: Principal, uris: Sequence[str]
-    ) -> Mapping[str, Sequence[Entry]]:
+    def _by_server(self, call: Call, uris: Sequence[str]) -> Mapping[str, Sequence[Entry]]:
         found: defaultdict[str, list[Entry]] = defaultdict(list)
         for uri in uris:
             try:
-                entry, _ = endpoint.resolve(principal, Kind.RESOURCE, uri)
+                entry, _ = call.endpoint.resolve(call.principal, Kind.RESOURCE, uri, offer=call.offer)
             except InvalidParams:
                 continue
             pool = self._fleet.pools.get(entry.target.server)
@@ -146,11 +144,7 @@ class Listening:
 
 def may_read(endpoint: Endpoint, principal: Principal, server: str, uri: str, shown: str) -> bool:
     """Tell whether a principal may read a resource now, under that name."""
-    try:
-        entry, _ = endpoint.resolve(principal, Kind.RESOURCE, shown)
-    except InvalidParams:
-        return False
-    return entry.target.server == server and entry.target.name == uri
+    return endpoint.has(principal, Target(server, Kind.RESOURCE, uri), shown)
 
 
 def tells_of_resources(upstream: Upstream) -> bool:

@@ -104,10 +104,9 @@ class Routes:
 
 def _resolve(call: Call, kind: Kind, name: Raw | None) -> tuple[Entry, Decision]:
     endpoint, shown = call.endpoint, decode_text(name) or ""
-    if not endpoint.has_own:
+    if not endpoint.varies:
         return endpoint.resolve(call.principal, kind, shown)
-    session = "" if call.session is None else call.session.key
-    return endpoint.resolve(call.principal, kind, shown, session=session, offer=call.offer)
+    return endpoint.resolve(call.principal, kind, shown, session=call.session_key, offer=call.offer)
 
 
 def _tool(call: Call) -> Route:

@@ -127,7 +127,9 @@ class Subscriptions:
         if call.session is None:
             raise MethodNotFound(f"no method {call.method[:60]!r} here")
         shown = decode_text(call.params.get("uri")) or ""
-        entry, _ = call.endpoint.resolve(call.principal, Kind.RESOURCE, shown)
+        entry, _ = call.endpoint.resolve(
+            call.principal, Kind.RESOURCE, shown, session=call.session.key, offer=call.offer
+        )
         server = entry.target.server
         self._check_possible(server)
         topic = Topic(server, await self._sharing(call, server), entry.target.name, shown)

@@ -17,6 +17,7 @@ from tidegate.gateway.definitions import LISTS, Definition, Definitions, Listed
 from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.lists import PAGE
 from tidegate.gateway.view import SERVERS, UNAVAILABLE, Part, build
+from tidegate.protocol.capabilities import Offer
 from tidegate.protocol.codec import decode_object, encode
 
 TOOL, PROMPT, RESOURCE, TEMPLATE = Kind.TOOL, Kind.PROMPT, Kind.RESOURCE, Kind.TEMPLATE
@@ -457,3 +458,22 @@ def test_what_was_told_before_is_forgotten_with_the_view() -> None:
     assert found(made, PROMPT, "one__p") == ("one", "p")
     assert found(made, RESOURCE, "x://one__a") == ("one", "x://a")
     assert made.resolve(USER, RESOURCE, "x://one__a")[0].target == Target("one", RESOURCE, "x://a")
+
+
+def test_what_a_client_is_shown_is_what_it_gets_where_others_are_shown_another_servers() -> None:
+    narrow: Any = {"tools": ["t", "only"], "resources": ["memo://r"]}
+    two = part("two", tools=["t"], resources=["memo://r"])
+    made = plain(part("one", **narrow), two)
+    made.show(made.view, {Offer.FORM.label: build(made.spec, [part("one", tools=["asks"]), two])})
+
+    def server(kind: Kind, shown: str, offer: Offer = Offer.NONE) -> str:
+        return made.resolve(USER, kind, shown, offer=offer)[0].target.server
+
+    for kind, shown in ((TOOL, "t"), (RESOURCE, "memo://r")):
+        assert (server(kind, shown), server(kind, shown, Offer.FORM)) == ("one", "two")
+    assert (server(TOOL, "only", Offer.FORM), server(TOOL, "asks")) == ("one", "one")
+    for name in ("one", "two"):  # whoever subscribed to one of them hears of it under the name it has there
+        assert made.has(USER, Target(name, RESOURCE, "memo://r"), "memo://r")
+    assert not made.has(USER, Target("two", RESOURCE, "memo://other"), "memo://r")
+    ruled = plain(part("one", **narrow), two, rules=(Rule(ALLOW, tools=("none",)),))
+    assert not ruled.has(USER, Target("one", RESOURCE, "memo://r"), "memo://r")
