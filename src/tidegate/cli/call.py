@@ -48,7 +48,12 @@ def call(
     log: Log = None,
     json: Json = False,
 ) -> None:
-    """Call a tool. What it asks for is asked of the user. Exit status 1 where the tool says that it failed."""
+    """Call a tool. Exit status 1 where the tool says that it failed.
+
+    What a server asks for meanwhile is asked of the user at the terminal: forms, and pages, which are shown
+    and never opened. Without a terminal, or with --no-input, only --answer and --root answer; what cannot be
+    answered is not declared, so that servers do not ask for it. Sampling never is.
+    """
     from tidegate.cli.requests import check_complete
 
     given = _arguments(arguments)

@@ -59,7 +59,8 @@ class Field:
         if self.choices:
             return "some of the choices" if self.kind == "array" else "one of the choices"
         form = self.schema.get("format")
-        return str(form) if self.kind == "string" and form in _FORMATS else _KINDS[self.kind]
+        known = self.kind == "string" and isinstance(form, str) and form in _FORMATS
+        return str(form) if known else _KINDS[self.kind]
 
     def shown(self, value: Value) -> str:
         """Give a value as it is typed."""
@@ -107,7 +108,7 @@ class Field:
                 values = [self._one(text)]
             except ValueError:
                 values = [self._one(part.strip()) for part in text.split(",") if part.strip()]
-            found += [value for value in values if value not in found]
+            found = list(dict.fromkeys([*found, *values]))
         least, most = _bound(self.schema, "minItems"), _bound(self.schema, "maxItems")
         if least is not None and len(found) < least:
             raise ValueError(f"takes at least {least} of the choices")
@@ -175,7 +176,7 @@ def _field(name: str, schema: object, needed: bool) -> Field:
             raise FormError("asks for a list of what nobody named")
     elif kind == "string":
         choices = _choices(about)
-    elif kind not in _KINDS:
+    elif not isinstance(kind, str) or kind not in _KINDS:
         raise FormError("asks for more than single values")
     bare = Field(name, str(kind), needed, about, choices)
     return Field(name, str(kind), needed, about, choices, _default(bare))

@@ -53,9 +53,7 @@ def prompts(
 
 def prompt(
     name: Annotated[str, typer.Argument(help="The prompt's name, as `tidegate prompts` shows it.")],
-    arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Its arguments.")
-    ] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Its arguments.")] = None,
     url: Url = None,
     endpoint: Endpoint = "/mcp",
     key_file: KeyFile = None,
@@ -68,7 +66,7 @@ def prompt(
     log: Log = None,
     json: Json = False,
 ) -> None:
-    """Fill in a prompt and show its messages. What its server asks for is asked of the user."""
+    """Fill in a prompt and show its messages. What its server asks for is answered as in `tidegate call`."""
     from tidegate.cli.requests import check_complete
 
     given = pairs(arguments or (), "an argument")

@@ -81,7 +81,7 @@ def read(
     log: Log = None,
     json: Json = False,
 ) -> None:
-    """Read a resource. What its server asks for is asked of the user."""
+    """Read a resource. What its server asks for is answered as in `tidegate call`."""
     from tidegate.cli.requests import check_complete
 
     place = where(url, endpoint, key_file, config, state, timeout)
