@@ -154,7 +154,11 @@ def core(server: Server[Any], method: str, params: type[Any], answer: Callable[.
 
     async def complete(ctx: Context, typed: Any) -> Json:
         result = await answer(ctx, typed)
-        return {"resultType": "complete", **result} if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS else result
+        return (
+            {"resultType": "complete", **result}
+            if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
+            else result
+        )
 
     server.add_request_handler(method, params, complete)
 

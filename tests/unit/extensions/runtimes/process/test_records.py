@@ -10,7 +10,9 @@ from tidegate.domain.workload import WorkloadIdentity, WorkloadKey
 from tidegate.extensions.runtimes.process import records, tree
 from tidegate.extensions.runtimes.process.records import Record
 
-IDENTITY = WorkloadIdentity("tg-a-00000001", "0" * 16, WorkloadKey("a", "1" * 16, "shared+form.url", "form.url"))
+IDENTITY = WorkloadIdentity(
+    "tg-a-00000001", "0" * 16, WorkloadKey("a", "1" * 16, "shared+form.url", "form.url")
+)
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
