@@ -94,6 +94,7 @@ class McpEdge:
                 message = decode_message(request.body)
                 request_id = message.id
                 call = Call(call_id, read(headers, message), endpoint, credentials, responder.since)
+                call.size = len(request.body)
                 call.trace = headers.get(b"traceparent", b"").decode("latin-1")[:64]
                 responder.events = events
                 await self._handle(exchange, call, responder)

@@ -39,6 +39,8 @@ class Call(Struct):
     credentials: Credentials
     started: float
     """Loop time in seconds."""
+    size: int = 0
+    """Bytes of its body."""
     trace: str = ""
     """The client's `traceparent`."""
     notify: Notify | None = None
@@ -80,7 +82,8 @@ class Call(Struct):
         """What this call's client lets servers ask of it."""
         if self.offered is None:
             session = self.session
-            self.offered = session.offer if session else capabilities.read(self.inbound.capabilities)
+            declared = self.inbound.capabilities
+            self.offered = session.declared.offer if session else capabilities.read(declared)
         return self.offered
 
     @property
@@ -103,7 +106,7 @@ class Call(Struct):
         What takes a server's late words knows the call, and lives as long as the server likes; a body is large.
         Idempotent.
         """
-        if self.parked:
+        if self.parked or self.size < _SMALL:
             return
         inbound = self.inbound
         if inbound.capabilities and self.session is None and self.offered is None:
@@ -188,6 +191,8 @@ def refused(refusal: Refusal, call_id: str, request_id: Raw | None, *, modern: b
     return Answer(status, body, headers)
 
 
+_SMALL = 4096
+"""Bytes of a body that is not worth the trouble of letting go of it."""
 LEVEL = "level"
 """Name under which a session keeps the level that its client set."""
 

@@ -16,7 +16,7 @@ from tidegate.domain.target import Kind
 from tidegate.fleet.pool import Lease
 from tidegate.fleet.workload import Workload
 from tidegate.gateway.cache import Place, ReadCache
-from tidegate.gateway.call import Call
+from tidegate.gateway.call import LEVEL, Call
 from tidegate.gateway.outbound import Outbounds
 from tidegate.gateway.parked import Asking, ParkedCalls, Patience
 from tidegate.gateway.places import Places
@@ -68,7 +68,8 @@ class Exchange:
             return call.session is None and call.method == "tools/call"
         if call.offer or route.handle is not None or "task" in route.params:
             return False
-        return call.log_level is None
+        session = call.session
+        return call.inbound.log_level is None if session is None else LEVEL not in session.data
 
     def outbound(self, call: Call, route: Route, lease: Lease, asked: Asked | None = None) -> Outbound:
         """Give the request as this server gets it."""

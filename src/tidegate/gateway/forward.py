@@ -40,6 +40,8 @@ from tidegate.protocol import rounds as wire
 from tidegate.protocol.capabilities import Offer
 from tidegate.telemetry import Metrics, log
 
+_FIT = wire.RETRY | {"task"}
+"""Parameters for which it matters which workload a call goes to, or what client it is of."""
 _OVERTIME = 30.0
 """Seconds for which a sealed state may be brought back later than its call waits."""
 
@@ -98,7 +100,8 @@ class Forward:
             state.unwrap(route)
         lease = self.places.now(call, route) or await self.places.wait(call, route)
         try:
-            self._fit(call, route, lease)
+            if route.handle is not None or not route.params.keys().isdisjoint(_FIT):
+                self._fit(call, route, lease)
             intent = self._intent(call, route, lease.workload.identity.id)
             return await self._send(call, route, intent, lease)
         finally:

@@ -37,9 +37,11 @@ class Outbounds:
         params, modern = route.params, upstream.era == "modern"
         if call.inbound.modern and not modern and not params.keys().isdisjoint(RETRY):
             params = {key: value for key, value in params.items() if key not in RETRY}
-        meta = bridge.hop_free(call.inbound.message.meta)
-        if len(meta.get("progressToken", b"")) > _LONGEST_TOKEN:  # it comes back with each notice
-            meta = {name: value for name, value in meta.items() if name != "progressToken"}
+        meta = call.inbound.message.meta
+        if meta:
+            meta = bridge.hop_free(meta)
+            if len(meta.get("progressToken", b"")) > _LONGEST_TOKEN:  # it comes back with each notice
+                meta = {name: value for name, value in meta.items() if name != "progressToken"}
         outbound = Outbound(
             call.method,
             params,
@@ -50,7 +52,9 @@ class Outbounds:
         )
         if route.mirrored:
             outbound.mirrored = dict(route.mirrored)
-        outbound.holder = call.holder  # on a pipe nothing says whose a question or a log message is
+        outbound.holder = (
+            call.id if call.session is None else call.session.key
+        )  # on a pipe nothing says whose a question or a log message is
         if modern:
             outbound.capabilities = self._told_of(call, upstream)
             outbound.log_level = _level(call, upstream)

@@ -40,7 +40,11 @@ class Places:
         pool = self.pools[route.server]
         if pool.era is None:
             return None
-        return pool.lease_now(self._key(call, route, pool), call.asker, call.holder)
+        key = self.key(call, pool) if route.handle is None else route.handle.sharing
+        session = call.session
+        if session is None:
+            return pool.lease_now(key, None, call.id)
+        return pool.lease_now(key, session.asker, session.key)
 
     async def wait(self, call: Call, route: Route) -> Lease:
         """Wait for a place; then look again whether the call may still go out.

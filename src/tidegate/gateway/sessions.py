@@ -105,6 +105,8 @@ class Session:
     asker: Asker
     data: dict[str, bytes] = field(default_factory=dict[str, bytes])
     """What is kept of it by name. Read it here, change it by `Sessions.remember`."""
+    owner: Principal | None = None
+    """For whom it was found to be made the last time: whoever vouches gives the same object again and again."""
     seen: float = 0.0
     """Unix seconds of the last request."""
 
@@ -179,8 +181,12 @@ class Sessions:
     def cached(self, session_id: str, principal: Principal, endpoint: str) -> Session | None:
         """Give a session that was opened before, where it is this principal's, with these roles."""
         session = self._opened.get(session_id)
-        if session is None or not session.belongs(principal, endpoint):
+        if session is None:
             return None
+        if session.owner is not principal or session.endpoint != endpoint:
+            if not session.belongs(principal, endpoint):
+                return None
+            session.owner = principal
         now = self._clock()
         if now - session.made > LIFETIME:
             return None

@@ -47,23 +47,20 @@ def uri_in(shown: str, servers: Container[str]) -> tuple[str, str] | None:
 class Renaming:
     """What becomes of one server's URIs on one endpoint."""
 
-    __slots__ = ("_in_meta", "_prefixed", "_seen", "_server")
+    __slots__ = ("_in_meta", "_prefixed", "_seen", "_server", "plain")
 
     def __init__(self, server: str, *, prefixed: bool, seen: Callable[[str], None] | None = None) -> None:
         """`seen` is told of each URI in a result that does not show whose it is."""
         self._server = server
         self._prefixed = prefixed
         self._seen = seen
+        self.plain = not prefixed and seen is None
+        """Whether nothing at all is to be done: `result` gives back what it got."""
         in_ui = {"resourceUri": self._uri}
         self._in_meta: Mapping[str, _Edit] = {
             "ui": lambda raw: _in_object(raw, in_ui),
             "ui/resourceUri": self._uri,
         }
-
-    @property
-    def plain(self) -> bool:
-        """Whether nothing at all is to be done: `result` gives back what it got."""
-        return not self._prefixed and self._seen is None
 
     def uri_out(self, uri: str) -> str:
         """Give the URI, or URI template, that is shown for the server's own."""
@@ -74,7 +71,7 @@ class Renaming:
 
         Gives the same object where nothing changes. What is deeper, or not of the usual shape, passes.
         """
-        if self.plain or not _worth(raw):
+        if not _worth(raw):
             return raw
         blocks = self._blocks
         edits: Mapping[str, _Edit] = {

@@ -31,6 +31,7 @@ class Sent:
         read = inbound.read(headers, decode_message(self._body))
         number = str(message["id"])
         self.call = Call(number, read, made.endpoints["/mcp"], Credentials(b"ann", "192.0.2.1"), made.time())
+        self.call.size = len(self._body)
         self.told: list[str] = []
         self.call.notify = self._hear
 
