@@ -115,13 +115,15 @@ class Endpoint:
             InvalidParams: it has none that it may see.
         """
         view = common = self._shown.view
-        if self.varies:
+        varies = self.varies if self._wider or self.own is not None else False
+        if varies:
             label = offer.label
             view = self._shown_to(principal, session, label, self._wider.get(label, self._shown)).view
         entry = view.of(kind).get(shown)
-        if entry is None and self.varies:
+        if entry is None and varies:
             entry = common.of(kind).get(shown) or next(self._shown_elsewhere(principal, kind, shown), None)
-        entry = entry or self._find(kind, shown, view)
+        if entry is None:
+            entry = self._find(kind, shown, view)
         if entry is None and view is not common:
             entry = self._find(kind, shown, common)
         if entry is not None:

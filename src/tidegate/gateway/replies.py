@@ -15,6 +15,7 @@ from tidegate.gateway.routes import Route
 from tidegate.gateway.tasks import Origin, Tasks
 from tidegate.protocol import bridge
 from tidegate.protocol.codec import decode_text, encode_error, encode_result, error_object
+from tidegate.protocol.renaming import may_name
 
 _MODERN_STATUS = {-32601: 404, -32020: 400, -32021: 400, -32022: 400}
 """HTTP status of errors that a modern client looks for there."""
@@ -49,19 +50,29 @@ class Replies:
             return self._error(call, route, reply, lease)
         result, modern = reply.result, call.inbound.modern
         kind = bridge.ResultKind(result)
-        if kind.type != "complete" or _concerns_tasks(call, route, kind):
+        fields = kind.fields
+        if (
+            kind.type != "complete"
+            or route.handle is not None
+            or "task" in call.params
+            or (fields is not None and "_meta" in fields and b"related-task" in bytes(fields["_meta"]))
+        ):
             if kind.type == "input_required" and modern and _is_modern(lease):
                 asked = self._rounds.relay(call, route, kind.fields or {})
                 return _done(call, asked, Outcome.INPUT_REQUIRED)
             result = self._of_task(call, route, kind, result, lease)
             kind = bridge.ResultKind(result)
+        data = bytes(result)
         renaming = call.endpoint.renaming(route.server)
-        if not renaming.plain and route.handle is None:
+        if not renaming.plain and route.handle is None and may_name(data):
             renamed = renaming.result(result)
             if renamed is not result:
-                result, kind = renamed, bridge.ResultKind(renamed)
+                result, data, kind = renamed, bytes(renamed), bridge.ResultKind(renamed)
         body = bridge.result_for(result, kind, modern_client=modern, method=call.method)
-        return _done(call, body, Outcome.TOOL_ERROR if kind.is_error else Outcome.OK)
+        if body is not result:
+            data = bytes(body)
+        answer = Answer(200, encode_result(call.inbound.message.id or b"null", data))
+        return Read(answer, Outcome.TOOL_ERROR if kind.is_error else Outcome.OK, None, len(data))
 
     def _error(self, call: Call, route: Route, reply: Reply, lease: Lease | None) -> Read:
         modern = call.inbound.modern
@@ -95,13 +106,6 @@ class Replies:
         origin = Origin(route.server, sharing, identity, route.entry.target.name)
         renaming = call.endpoint.renaming(route.server)
         return self._tasks.out(call, origin, result, None if renaming.plain else renaming.result)
-
-
-def _concerns_tasks(call: Call, route: Route, kind: bridge.ResultKind) -> bool:
-    if route.handle is not None or "task" in call.params:
-        return True
-    meta = None if kind.fields is None else kind.fields.get("_meta")
-    return meta is not None and b"related-task" in bytes(meta)
 
 
 def _is_modern(lease: Lease | None) -> bool:

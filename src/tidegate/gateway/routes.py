@@ -113,13 +113,15 @@ def _tool(call: Call) -> Route:
     params = call.params
     entry, decision = _resolve(call, Kind.TOOL, params.get("name"))
     arguments = params.get("arguments", _NOTHING)
-    mirrored = mirrors.others(entry.mirrors, call.inbound.headers) if call.inbound.modern else {}
+    name = entry.target.name
+    route = Route(entry, decision, {**params, "name": Raw(encode(name))}, name, bytes(arguments))
+    if call.inbound.modern:
+        route.mirrored = mirrors.others(entry.mirrors, call.inbound.headers)
     if entry.mirrors:
         if call.inbound.modern:
             mirrors.check(entry.mirrors, arguments, call.inbound.headers)
-        mirrored |= mirrors.values(entry.mirrors, arguments)
-    name = entry.target.name
-    return Route(entry, decision, {**params, "name": Raw(encode(name))}, name, bytes(arguments), mirrored)
+        route.mirrored = {**route.mirrored, **mirrors.values(entry.mirrors, arguments)}
+    return route
 
 
 def _prompt(call: Call) -> Route:

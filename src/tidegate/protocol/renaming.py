@@ -71,7 +71,7 @@ class Renaming:
 
         Gives the same object where nothing changes. What is deeper, or not of the usual shape, passes.
         """
-        if not _worth(raw):
+        if not may_name(bytes(raw)):
             return raw
         blocks = self._blocks
         edits: Mapping[str, _Edit] = {
@@ -96,7 +96,7 @@ class Renaming:
         return _in_list(raw, self._block) if memoryview(raw)[0] == _BRACKET else self._block(raw)
 
     def _block(self, raw: Raw) -> Raw:
-        if not _worth(raw):
+        if not may_name(bytes(raw)):
             return raw
         resource: Mapping[str, _Edit] = {"uri": self._uri, "_meta": self._meta}
         return _in_object(raw, {**resource, "resource": lambda found: _in_object(found, resource)})
@@ -116,10 +116,9 @@ class Renaming:
         return raw
 
 
-def _worth(raw: Raw) -> bool:
+def may_name(data: bytes) -> bool:
     """Tell whether there may be a URI. A key written with escapes is as good as one without."""
-    data = bytes(raw)
-    if b'"uri"' in data or b'esourceUri"' in data:
+    if b'ri"' in data:  # `"uri"`, `"resourceUri"`, `"ui/resourceUri"`
         return True
     return b"\\" in data and b"\\u" in data  # one character is looked for much faster than two
 
