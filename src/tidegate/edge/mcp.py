@@ -97,7 +97,10 @@ class McpEdge:
                 call.size = len(request.body)
                 call.trace = headers.get(b"traceparent", b"").decode("latin-1")[:64]
                 responder.events = events
-                await self._handle(exchange, call, responder)
+                try:
+                    await self._handle(exchange, call, responder)
+                finally:  # a call and the way to its client know each other: no collector should have to find that
+                    call.notify = call.say = call.task = responder.call = None
             elif (inbound := self._about_session(request)) is None:
                 await responder.finish(_not_allowed(request.method, streams=self._open_stream is not None))
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 
 import pytest
@@ -398,3 +399,32 @@ async def test_a_fault_of_ours_is_one_line_and_no_traceback(
     assert "KeyError" in capfd.readouterr().out
     pools["one"] = pool
     assert edge.gateway.limits.in_flight == 0
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_a_call_leaves_nothing_behind_that_only_a_collector_would_find(
+    listen: Listen, era: str
+) -> None:
+    edge = await listen()
+    own = await session(edge)
+    headers, body = tool("one__echo", text="x")
+    if era == "legacy":
+        headers, body = {"Mcp-Session-Id": own}, {**body, "params": {"name": "one__echo", "arguments": {}}}
+    wire = await edge.connect()
+
+    async def ask(times: int) -> None:
+        for _ in range(times):
+            assert (
+                await wire.post(body, **{name.replace("-", "_"): value for name, value in headers.items()})
+            ).status == 200
+
+    await ask(5)  # what is made once is made
+    gc.collect()
+    gc.disable()
+    try:
+        await ask(40)
+        found = gc.collect()
+    finally:
+        gc.enable()
+        await wire.close()
+    assert found < 40
