@@ -218,10 +218,7 @@ class Connection(asyncio.Protocol):
             self._server.site.malformed(self.peer, "too many headers")
             return
         name = name.lower()
-        if value[-1:] in (
-            b" ",
-            b"\t",
-        ):  # no part of the value (RFC 9110, 5.5); the parser takes off leading ones
+        if value and value[-1] <= 0x20:  # no part of it (RFC 9110, 5.5); the parser takes off leading ones
             value = value.rstrip(b" \t")
         headers = self._headers
         if name in headers:
