@@ -49,13 +49,15 @@ class Endpoint:
         """What is shown to those, by what they are shown else."""
         self._renewed = asyncio.Event()
         self._shown = Shown(View(spec), authorizer)
+        self._tools: Mapping[str, Entry] = {}
+        """What all are shown alike, by its shown name."""
         self._wider: dict[str, Shown] = {}
         """By label: for clients to whom some legacy server lists something else, since they offer it more."""
         self._found: OrderedDict[tuple[Kind, str], Entry] = OrderedDict()
         self._seen: dict[str, OrderedDict[str, None]] = {name: OrderedDict() for name in spec.servers}
         self._prefixed = spec.names is Names.PREFIXED
         several = len(spec.servers) > 1
-        self._renamings = {
+        self.renamings: Mapping[str, Renaming] = {
             name: Renaming(name, prefixed=self._prefixed, seen=partial(self.seen, name) if several else None)
             for name in spec.servers
         }
@@ -73,6 +75,7 @@ class Endpoint:
     def show(self, view: View, wider: Mapping[str, View] | None = None) -> None:
         """Serve new views."""
         self._shown = Shown(view, self.authorizer)
+        self._tools = view.of(Kind.TOOL)
         shown: dict[int, Shown] = {}  # many labels have the very same view
         self._wider = {
             label: shown.setdefault(id(each), Shown(each, self.authorizer))
@@ -136,13 +139,21 @@ class Endpoint:
             )  # 2026-07-28, server/resources, error handling
         raise InvalidParams(f"unknown {kind}: {shown[:128]}")
 
+    def tool(self, principal: Principal, shown: str) -> tuple[Entry, Decision] | None:
+        """Give a tool that all are shown alike, where it may be called; None leaves it to `resolve`."""
+        entry = self._tools.get(shown)
+        if entry is None or self._wider or (self.own is not None and self.own.kept):
+            return None
+        decision = self.authorizer.decide(principal, entry.target)
+        return (entry, decision) if decision.allowed else None
+
     def renaming(self, server: str) -> Renaming:
         """Give what becomes of a server's URIs here."""
-        return self._renamings[server]
+        return self.renamings[server]
 
     def uri_out(self, server: str, uri: str) -> str:
         """Give the URI that is shown for a server's own."""
-        return self._renamings[server].uri_out(uri)
+        return self.renamings[server].uri_out(uri)
 
     def seen(self, server: str, uri: str) -> None:
         """Remember that a server gave a link: whoever asks for it asks that server."""
@@ -203,7 +214,7 @@ class Endpoint:
         """Give the server, and its own URI, that an unlisted one is for."""
         servers = self.spec.servers
         if self._prefixed:
-            named = uri_in(shown, self._renamings)
+            named = uri_in(shown, self.renamings)
             if named is not None and self._may_have(named[0]):
                 return named
         if kind is Kind.RESOURCE:

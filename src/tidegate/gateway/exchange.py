@@ -60,7 +60,7 @@ class Exchange:
         self._rounds = rounds
         self._parked = parked
         self._cache = cache
-        self._outbounds = Outbounds()
+        self.outbounds = Outbounds()
 
     def is_plain(self, call: Call, route: Route, lease: Lease) -> bool:
         """Tell whether it takes one request and one answer, which is nearly always."""
@@ -74,7 +74,7 @@ class Exchange:
     def outbound(self, call: Call, route: Route, lease: Lease, asked: Asked | None = None) -> Outbound:
         """Give the request as this server gets it."""
         timeouts = self._places.pools[route.server].spec.timeouts
-        return self._outbounds.make(call, route, lease.channel.upstream, timeouts, asked)
+        return self.outbounds.make(call, route, lease.channel.upstream, timeouts, asked)
 
     async def again(
         self,

@@ -76,6 +76,7 @@ class Forward:
         self.routes = routes
         self.places = places
         self._exchange = exchange
+        self._outbounds = exchange.outbounds
         self._tasks = tasks
         self._rounds = rounds
         self._parked = parked
@@ -191,7 +192,9 @@ class Forward:
                 call, route, at
             ):  # written out here: it is what nearly all calls are
                 try:
-                    reply = await at.channel.call(intent, self._exchange.outbound(call, route, at))
+                    channel = at.channel
+                    outbound = self._outbounds.make(call, route, channel.upstream, at.workload.spec.timeouts)
+                    reply = await channel.call(intent, outbound)
                 except (SessionForgotten, ChannelClosed) as error:
                     reply = await self._exchange.again(call, route, intent, at, error)
                 if reply.error is not None:

@@ -63,14 +63,14 @@ class Replies:
             result = self._of_task(call, route, kind, result, lease)
             kind = bridge.ResultKind(result)
         data = bytes(result)
-        renaming = call.endpoint.renaming(route.server)
+        renaming = call.endpoint.renamings[route.server]
         if not renaming.plain and route.handle is None and may_name(data):
             renamed = renaming.result(result)
             if renamed is not result:
                 result, data, kind = renamed, bytes(renamed), bridge.ResultKind(renamed)
-        body = bridge.result_for(result, kind, modern_client=modern, method=call.method)
-        if body is not result:
-            data = bytes(body)
+                fields = kind.fields
+        if fields is None or ("resultType" in fields) != modern or call.method == "resources/read":
+            data = bytes(bridge.result_for(result, kind, modern_client=modern, method=call.method))
         answer = Answer(200, encode_result(call.inbound.message.id or b"null", data))
         return Read(answer, Outcome.TOOL_ERROR if kind.is_error else Outcome.OK, None, len(data))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from msgspec import Raw, Struct
 
@@ -31,6 +32,11 @@ _RESOURCES = frozenset({"list", "read", "subscribe", "unsubscribe"})
 """MCP's own below `resources/`; an extension has further ones (SEP-2640: `resources/directory/read`)."""
 
 
+@lru_cache(maxsize=4096)
+def _named(name: str) -> Raw:
+    return Raw(encode(name))
+
+
 def _is_core(method: str) -> bool:
     """Tell whether a method is one of MCP itself, or could be taken for one: it is then no extension's."""
     plain = method.lower()
@@ -49,6 +55,8 @@ class Route(Struct):
     decision: Decision
     params: Object
     """In the server's own names, without `_meta`."""
+    server: str
+    """The server it is for."""
     name: str | None = None
     """What a modern HTTP upstream wants mirrored as `Mcp-Name`."""
     recorded: bytes = b"{}"
@@ -59,12 +67,6 @@ class Route(Struct):
 
     answered_by: tuple[str, str] | None = None
     """Sharing key and id of the workload that answered, where it is not the one that was asked first."""
-    server: str = ""
-    """The server it is for."""
-
-    def __post_init__(self) -> None:
-        """Have at hand what is looked at again and again."""
-        self.server = self.entry.target.server
 
 
 class Routes:
@@ -99,7 +101,9 @@ class Routes:
         target = handle.target
         decision = call.endpoint.authorizer.decide(call.principal, target)
         params = {**call.params, "taskId": Raw(encode(handle.task))}
-        return Route(Entry(handle.tool, target, b""), decision, params, handle.task, handle=handle)
+        return Route(
+            Entry(handle.tool, target, b""), decision, params, handle.server, handle.task, handle=handle
+        )
 
 
 def _resolve(call: Call, kind: Kind, name: Raw | None) -> tuple[Entry, Decision]:
@@ -111,10 +115,13 @@ def _resolve(call: Call, kind: Kind, name: Raw | None) -> tuple[Entry, Decision]
 
 def _tool(call: Call) -> Route:
     params = call.params
-    entry, decision = _resolve(call, Kind.TOOL, params.get("name"))
+    shown = decode_text(params.get("name")) or ""
+    found = call.endpoint.tool(call.principal, shown)
+    entry, decision = found or _resolve(call, Kind.TOOL, params.get("name"))
     arguments = params.get("arguments", _NOTHING)
     name = entry.target.name
-    route = Route(entry, decision, {**params, "name": Raw(encode(name))}, name, bytes(arguments))
+    server = entry.target.server
+    route = Route(entry, decision, {**params, "name": _named(name)}, server, name, bytes(arguments))
     if call.inbound.modern:
         route.mirrored = mirrors.others(entry.mirrors, call.inbound.headers)
     if entry.mirrors:
@@ -129,14 +136,14 @@ def _prompt(call: Call) -> Route:
     entry, decision = _resolve(call, Kind.PROMPT, params.get("name"))
     name = entry.target.name
     recorded = bytes(params.get("arguments", _NOTHING))
-    return Route(entry, decision, {**params, "name": Raw(encode(name))}, name, recorded)
+    return Route(entry, decision, {**params, "name": _named(name)}, entry.target.server, name, recorded)
 
 
 def _resource(call: Call) -> Route:
     params = call.params
     entry, decision = _resolve(call, Kind.RESOURCE, params.get("uri"))
     uri = entry.target.name
-    return Route(entry, decision, {**params, "uri": Raw(encode(uri))}, uri)
+    return Route(entry, decision, {**params, "uri": Raw(encode(uri))}, entry.target.server, uri)
 
 
 def _completion(call: Call) -> Route:
@@ -156,7 +163,8 @@ def _completion(call: Call) -> Route:
         raise InvalidParams("ref.type must be ref/prompt or ref/resource")
     named = {**ref, key: Raw(encode(entry.target.name))}
     recorded = bytes(params.get("argument", _NOTHING))
-    return Route(entry, decision, {**params, "ref": Raw(encode(named))}, None, recorded)
+    params = {**params, "ref": Raw(encode(named))}
+    return Route(entry, decision, params, entry.target.server, None, recorded)
 
 
 def _extension(call: Call) -> Route:
@@ -174,4 +182,5 @@ def _extension(call: Call) -> Route:
     decision = call.endpoint.authorizer.decide(call.principal, target)
     if not decision.allowed:
         raise MethodNotFound(f"no method {call.method[:60]!r} here")
-    return Route(Entry(call.method, target, b""), decision, call.params, None, encode(call.params))
+    entry = Entry(call.method, target, b"")
+    return Route(entry, decision, call.params, server, None, encode(call.params))
