@@ -39,11 +39,13 @@ class PipeStream(asyncio.SubprocessProtocol):
     def write(self, data: bytes) -> None:
         if self.ended.is_set():
             raise ChannelClosed("process has ended", sent=False)
+        if self.stdin.is_closing():  # its end of the pipe is gone, though it may not have been reaped yet
+            raise ChannelClosed("process has ended", sent=False)
         self.stdin.write(data)
 
     @property
     def backlog(self) -> int:
-        return self.stdin.get_write_buffer_size()
+        return 0 if self.stdin.is_closing() else self.stdin.get_write_buffer_size()
 
     async def close(self) -> None:
         pass
