@@ -179,16 +179,7 @@ class StateDirectory:
             StateError: the file cannot be read or made, or is not whole.
             ValueError: the name cannot be a file's name.
         """
-        if not _KEY_NAME.fullmatch(name):
-            raise ValueError(f"a key's name is 1 to 63 of [a-z0-9-], not {name!r}")
-        path = self.path / "keys" / name
-        try:
-            key = _once(path, lambda: secrets.token_bytes(KEY_BYTES)) if self.locked else path.read_bytes()
-        except OSError as error:
-            raise StateError(f"the key {path} cannot be used: {_why(error)}") from error
-        if len(key) != KEY_BYTES:
-            raise StateError(f"the key {path} is damaged: it has {len(key)} bytes, not {KEY_BYTES}")
-        return key
+        return _key(self.path, name, _once if self.locked else lambda path, _: path.read_bytes())
 
     def _version(self) -> int | None:
         try:
@@ -258,16 +249,21 @@ class SharedDirectory:
             StateError: the file cannot be read or made, or is not whole.
             ValueError: the name cannot be a file's name.
         """
-        if not _KEY_NAME.fullmatch(name):
-            raise ValueError(f"a key's name is 1 to 63 of [a-z0-9-], not {name!r}")
-        path = self.path / "keys" / name
-        try:
-            key = _first(path, lambda: secrets.token_bytes(KEY_BYTES))
-        except OSError as error:
-            raise StateError(f"the key {path} cannot be used: {_why(error)}") from error
-        if len(key) != KEY_BYTES:
-            raise StateError(f"the key {path} is damaged: it has {len(key)} bytes, not {KEY_BYTES}")
-        return key
+        return _key(self.path, name, _first)
+
+
+def _key(directory: Path, name: str, obtain: Callable[[Path, Callable[[], bytes]], bytes]) -> bytes:
+    """Give a key of a directory. `obtain` reads its file, or makes it by what it is given."""
+    if not _KEY_NAME.fullmatch(name):
+        raise ValueError(f"a key's name is 1 to 63 of [a-z0-9-], not {name!r}")
+    path = directory / "keys" / name
+    try:
+        key = obtain(path, lambda: secrets.token_bytes(KEY_BYTES))
+    except OSError as error:
+        raise StateError(f"the key {path} cannot be used: {_why(error)}") from error
+    if len(key) != KEY_BYTES:
+        raise StateError(f"the key {path} is damaged: it has {len(key)} bytes, not {KEY_BYTES}")
+    return key
 
 
 def _other_version(path: Path, found: int, version: int) -> str:
