@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tidegate.channels.channel import Outbound, Reply
 from tidegate.channels.conversation import Conversation, Waiting
-from tidegate.domain.errors import ChannelFailure, ChannelTimeout
+from tidegate.domain.errors import ChannelClosed, ChannelFailure, ChannelTimeout
 from tidegate.domain.workload import Upstream
 from tidegate.protocol.client import (
     INITIALIZED,
@@ -24,6 +24,8 @@ from tidegate.protocol.client import (
 from tidegate.protocol.codec import encode_request
 
 _PROBE = 2.0
+_LAST_WORDS = 2.0
+"""Seconds for a workload that takes nothing more to say how it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,12 @@ class Handshake:
         try:
             alone = _PROBE if self._patience.probe is None else self._patience.probe
             if alone > 0:
-                probe = self._post("server/discover", discover)
+                probe = await self._post("server/discover", discover)
                 asked.append(probe)
                 await asyncio.wait({probe.future}, timeout=alone)
                 if probe.future.done() and (upstream := self._discovered(probe)):
                     return upstream
-            opening = self._post("initialize", initialize)
+            opening = await self._post("initialize", initialize)
             asked.append(opening)
             return await self._first(asked)
         finally:
@@ -79,9 +81,9 @@ class Handshake:
         self._talk.inbox.settled(modern=known.era == "modern")
         self._talk.inbox.askers.resumed()
         if known.era == "modern":
-            waiting = self._post("server/discover", discover)
+            waiting = await self._post("server/discover", discover)
         else:
-            waiting = self._post("ping", lambda ident, _: encode_request(ident, "ping", {}))
+            waiting = await self._post("ping", lambda ident, _: encode_request(ident, "ping", {}))
         try:
             await waiting.future
         finally:
@@ -108,11 +110,16 @@ class Handshake:
             return None
         return read_discovery(reply.result, reply.error)
 
-    def _post(self, method: str, make: Callable[[bytes, Introduction], bytes]) -> Waiting:
+    async def _post(self, method: str, make: Callable[[bytes, Introduction], bytes]) -> Waiting:
         left = max(0.0, self._ends - self._talk.loop.time())
         waiting = self._talk.expect(Outbound(method, timeout=left), quiet=True)
         if not self._talk.inbox.say(make(waiting.ident, self._introduction)):
+            # A workload whose pipe has broken has mostly ended, and how it did is told a moment later.
+            await asyncio.wait({waiting.future}, timeout=min(left, _LAST_WORDS))
+            ended = waiting.future.exception() if waiting.future.done() else None
             self._drop(waiting)
+            if isinstance(ended, ChannelClosed):
+                raise ended
             raise ChannelFailure(f"{method} could not be sent", sent=False)
         return waiting
 

@@ -33,12 +33,15 @@ class MemoryStream:
         self.backlog = 0
         """Set it to play a workload that does not read."""
         self.is_closed = False
+        self.refused = asyncio.Event()
+        """Set when a write came after `close`."""
         self._read = 0
         self._changed = asyncio.Event()
 
     def write(self, data: bytes) -> None:
         """Keep bytes for `hear`."""
         if self.is_closed:
+            self.refused.set()
             raise ChannelClosed("stream was closed", sent=False)
         self.written.append(data)
         self._changed.set()

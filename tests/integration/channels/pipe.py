@@ -28,6 +28,8 @@ class PipeStream(asyncio.SubprocessProtocol):
 
     def process_exited(self) -> None:
         self.ended.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # with the pipes at their end too
         assert self.process is not None
         self.events.closed(f"exited with status {self.process.get_returncode()}")
 

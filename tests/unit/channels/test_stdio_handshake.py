@@ -185,3 +185,13 @@ async def test_an_adopted_workload_that_does_not_answer_is_given_up_in_time():
     it = Setting()
     with pytest.raises(ChannelTimeout):
         await it.opening(LEGACY, total=0.02)
+
+
+async def test_a_workload_that_takes_nothing_more_is_heard_out_on_how_it_ended():
+    it = Setting()
+    await it.stream.close()
+    opening = it.opening()
+    await it.stream.refused.wait()
+    it.channel.closed("exited with status 3")
+    with pytest.raises(ChannelClosed, match="status 3"):
+        await opening
