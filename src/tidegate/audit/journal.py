@@ -164,6 +164,11 @@ class Journal:
         self._tape.open[sequence] = call, part.tenant
         return _Intent(sequence, call_id, call, part, room)
 
+    @property
+    def promises_more(self) -> bool:
+        """Whether `durable` has anything to wait for."""
+        return self._commit is not None
+
     async def durable(self, intent: Intent) -> None:
         """Wait until an intent will outlive what the journal's durability promises.
 

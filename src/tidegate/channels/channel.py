@@ -6,10 +6,10 @@ the server said as bytes. It knows the upstream's era; nobody above it needs to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Protocol
 
-from msgspec import Raw, Struct, field
+from msgspec import Raw, Struct
 
 from tidegate.domain.workload import Upstream
 from tidegate.ports.recorder import Intent
@@ -52,16 +52,16 @@ class Outbound(Struct):
     """A request on its way to a server, in neither era's dress yet."""
 
     method: str
-    params: Object = field(default_factory=dict[str, Raw])
+    params: Object = {}
     """Without `_meta`."""
-    meta: Object = field(default_factory=dict[str, Raw])
+    meta: Object = {}
     """`_meta` without the era's own keys (`revisions.META_ERA`); with the client's `progressToken`."""
     name: str | None = None
     """What a modern HTTP upstream wants mirrored as `Mcp-Name`."""
     timeout: float = 60.0
     """Seconds until `ChannelTimeout`; progress does not extend it."""
     notify: Notify | None = None
-    mirrored: dict[str, str] = field(default_factory=dict[str, str])
+    mirrored: dict[str, str] = {}
     """`Mcp-Param-*` headers for a modern HTTP upstream."""
     holder: str = ""
     """Whose request it is: a legacy session's key, or a call's id. Empty for the gateway's own."""
@@ -120,7 +120,7 @@ class Channel(Protocol):
         """How many requests wait for an answer."""
         ...
 
-    async def call(self, intent: Intent, outbound: Outbound) -> Reply:
+    def call(self, intent: Intent, outbound: Outbound) -> Coroutine[object, object, Reply]:
         """Send a request that was recorded."""
         ...
 

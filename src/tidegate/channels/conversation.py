@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from msgspec import Struct
+
 from tidegate.channels.channel import ChannelEvents, Outbound, Reply
 from tidegate.channels.deadlines import Deadlines, Pauses
 from tidegate.channels.inbox import LISTEN, Inbox, id_prefix, with_token
@@ -17,20 +19,18 @@ from tidegate.protocol.client import Dress, Inbound, answers, cancelled, decode_
 from tidegate.protocol.codec import encode_notification
 
 
-class Waiting:
+class Waiting(Struct, eq=False):
     """A request that waits for its answer."""
 
-    __slots__ = ("conversation", "deadline", "future", "ident", "outbound", "pauses", "quiet")
-
-    def __init__(self, conversation: Conversation, ident: bytes, outbound: Outbound, quiet: bool) -> None:
-        self.conversation = conversation
-        self.ident = ident
-        self.outbound = outbound
-        self.quiet = quiet
-        """Whether its end is not told to the server: a handshake must not be cancelled."""
-        self.future: asyncio.Future[Reply] = conversation.loop.create_future()
-        self.deadline = conversation.loop.time() + outbound.timeout
-        self.pauses: Pauses | None = None
+    conversation: Conversation
+    ident: bytes
+    outbound: Outbound
+    future: asyncio.Future[Reply]
+    deadline: float
+    """On the loop's clock."""
+    quiet: bool = False
+    """Whether its end is not told to the server: a handshake must not be cancelled."""
+    pauses: Pauses | None = None
 
     def expire(self) -> None:
         """Fail with `ChannelTimeout` and tell the server."""
@@ -60,8 +60,10 @@ class Conversation:
     def expect(self, outbound: Outbound, *, quiet: bool = False) -> Waiting:
         """Make an id for a request and wait for its answer from now on."""
         self._count += 1
-        waiting = Waiting(self, b'%b%d"' % (self._prefix, self._count), outbound, quiet)
-        self._waiting[waiting.ident] = waiting
+        ident, loop = b'%b%d"' % (self._prefix, self._count), self.loop
+        ends = loop.time() + outbound.timeout
+        waiting = Waiting(self, ident, outbound, loop.create_future(), ends, quiet)
+        self._waiting[ident] = waiting
         self._deadlines.add(waiting)
         if outbound.holder:
             self._askers.enter(outbound)
@@ -141,15 +143,16 @@ class Conversation:
         if waiting is None:
             return self._unexpected(ident, message)
         self._deadlines.discard(waiting)
-        if waiting.outbound.holder:
-            self._askers.leave(waiting.outbound)
-        if "task" in waiting.outbound.params:
-            self.inbox.answered(ident, waiting.outbound)
+        outbound = waiting.outbound
+        if outbound.holder:
+            self._askers.leave(outbound)
+        if "task" in outbound.params:
+            self.inbox.answered(ident, outbound)
         future = waiting.future
         if future.done():  # cancelled in this turn of the loop
             self.inbox.dropped.late += 1
         elif not answers(message):
-            text = f"answer to {waiting.outbound.method} holds neither a result nor an error"
+            text = f"answer to {outbound.method} holds neither a result nor an error"
             future.set_exception(UpstreamProtocolError(text))
         elif message.result:
             future.set_result(Reply(message.result, None))

@@ -71,11 +71,13 @@ class Deadlines:
     answered in time costs two operations on a set, and no timer.
     """
 
-    __slots__ = ("_at", "_loop", "_timer", "_waiting")
+    __slots__ = ("_at", "_loop", "_timer", "_waiting", "discard")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: set[Expiring] = set()
+        self.discard = self._waiting.discard
+        """Watches over it no longer. What is not watched may be discarded too."""
         self._timer: asyncio.TimerHandle | None = None
         self._at = float("inf")
 
@@ -84,10 +86,6 @@ class Deadlines:
         self._waiting.add(item)
         if item.deadline < self._at:
             self._arm(item.deadline)
-
-    def discard(self, item: Expiring) -> None:
-        """Watch no longer. What is not watched may be discarded too."""
-        self._waiting.discard(item)
 
     def close(self) -> None:
         """Watch over nothing any more."""
@@ -107,7 +105,7 @@ class Deadlines:
         self._timer = None
         self._at = float("inf")
         for item in [item for item in self._waiting if item.deadline <= now]:
-            self._waiting.discard(item)
+            self.discard(item)
             item.expire()
         following = min((item.deadline for item in self._waiting), default=None)
         if following is not None and following < self._at:

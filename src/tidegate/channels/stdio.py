@@ -7,7 +7,7 @@ It does not start, stop or replace workloads, and knows no policy.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 from tidegate.channels.channel import ChannelEvents, Outbound, Reply
@@ -110,9 +110,9 @@ class StdioChannel:
         """How many messages came that were good for nothing."""
         return self._talk.inbox.dropped
 
-    async def call(self, intent: Intent, outbound: Outbound) -> Reply:
+    def call(self, intent: Intent, outbound: Outbound) -> Coroutine[object, object, Reply]:
         """Send a request that was recorded."""
-        return await self._request(outbound)
+        return self._request(outbound)
 
     async def ask(self, outbound: Outbound) -> Reply:
         """Send a request of the gateway's own, never one with an effect."""

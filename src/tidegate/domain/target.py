@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Kind(StrEnum):
@@ -22,9 +23,11 @@ LISTED = (Kind.TOOL, Kind.PROMPT, Kind.RESOURCE, Kind.TEMPLATE)
 """The kinds that servers list."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A catalog entry: server, kind, its own name or URI. Authorisation binds to this, never to a shown name."""
+class Target(NamedTuple):
+    """A catalog entry: server, kind, its own name or URI. Authorisation binds to this, never to a shown name.
+
+    A tuple, since each call looks a decision up by it: its hash needs no Python.
+    """
 
     server: str
     kind: Kind

@@ -24,7 +24,8 @@ STUCK_TIME = 30.0
 """Seconds a client may leave an answer lying without taking a byte of it."""
 _LINGER = 2.0
 """Seconds in which a refused client may still send, so that it reads the refusal and no reset."""
-_MOST_FIELDS = 256
+_MOST_AGAIN = 256
+"""Headers of a request whose name stood before; how many there are at all is bounded by their bytes."""
 _CLOSE = b"connection: close\r\n"
 _REFUSAL = (
     b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
@@ -64,6 +65,8 @@ class Server:
     def __init__(self, site: Site, bounds: HttpBounds) -> None:
         self.site = site
         self.bounds = bounds
+        self.at_once = min(bounds.small, bounds.body)
+        """Bytes of a body that need no looking at the bounds."""
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()
         self.active: set[Exchange] = set()
@@ -111,7 +114,7 @@ class Connection(asyncio.Protocol):
         self._since = server.now
         self._in_request = False
         self._in_head = False
-        self._fields = 0
+        self._again = 0
         self._asked = False
         """Whether it has brought a request."""
         self._paused = False
@@ -200,8 +203,8 @@ class Connection(asyncio.Protocol):
         """Begin a request."""
         if not self._in_request:
             self._since = self._server.now
-        self._in_request = self._in_head = True
-        self._size = self._fields = 0
+        self._in_request, self._in_head = True, not self._deaf
+        self._size = self._again = 0
         self._target, self._headers, self._repeated, self._body = b"", {}, set(), b""
 
     def on_url(self, url: bytes) -> None:
@@ -210,18 +213,18 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header. What follows the body is none: whoever filters headers before us does not look there."""
-        if not self._in_head or self._deaf:
-            return
-        self._fields += 1
-        if self._fields > _MOST_FIELDS:  # joining thousands of one name takes the square of their number
-            self._refuse(b"431 Request Header Fields Too Large", "the request has too many headers")
-            self._server.site.malformed(self.peer, "too many headers")
+        if not self._in_head:
             return
         name = name.lower()
         if value and value[-1] <= 0x20:  # no part of it (RFC 9110, 5.5); the parser takes off leading ones
             value = value.rstrip(b" \t")
         headers = self._headers
         if name in headers:
+            self._again += 1
+            if self._again > _MOST_AGAIN:  # joining thousands of one name takes the square of their number
+                self._refuse(b"431 Request Header Fields Too Large", "the request has too many headers")
+                self._server.site.malformed(self.peer, "too many headers")
+                return
             self._repeated.add(name)
             value = headers[name] + b", " + value
         headers[name] = value
@@ -242,6 +245,9 @@ class Connection(asyncio.Protocol):
         if self._deaf:
             return
         self._head = 0
+        if not self._size and len(body) <= self._server.at_once:  # nearly always: all of it in one piece
+            self._size, self._body = len(body), body
+            return
         bounds = self._server.bounds
         before, self._size = self._size, self._size + len(body)
         if self._size > bounds.body:
@@ -269,30 +275,27 @@ class Connection(asyncio.Protocol):
         if version not in ("1.1", "1.0"):
             self._refuse(b"505 HTTP Version Not Supported", "only HTTP/1.1 and 1.0 are spoken here")
             return
-        request = self._request()
+        request = Request(self._parser.get_method(), self._target, self._headers, self._repeated)
         request.body = bytes(self._body)
         self._body = b""
-        self._next(request, self._parser.should_keep_alive(), version == "1.1")
+        self._hand_on(request, self._parser.should_keep_alive(), version == "1.1")
 
     # -- requests -----------------------------------------------------------------------------
-
-    def _request(self) -> Request:
-        return Request(self._parser.get_method(), self._target, self._headers, self._repeated)
 
     def _oversize(self) -> None:
         """Hand the request on without its body, and read no more."""
         if not self._deaf:
             self._deaf, self._in_request = True, False
             self._drop_body()
-            request = self._request()
+            request = Request(self._parser.get_method(), self._target, self._headers, self._repeated)
             request.oversize = True
-            self._next(request, False, self._parser.get_http_version() != "1.0")
+            self._hand_on(request, False, self._parser.get_http_version() != "1.0")
 
     def _drop_body(self) -> None:
         self._hold(-max(0, len(self._body) - self._server.bounds.small))
         self._body = b""
 
-    def _next(self, request: Request, keep: bool, chunks: bool) -> None:
+    def _hand_on(self, request: Request, keep: bool, chunks: bool) -> None:
         if self._current is None and not self._stalled:
             self._begin(request, keep, chunks)
         else:
@@ -320,7 +323,8 @@ class Connection(asyncio.Protocol):
         self._since = self._server.now
         if self.gone:
             return
-        self._hold(-max(0, len(exchange.request.body) - self._server.bounds.small))
+        if (beyond := len(exchange.request.body) - self._server.bounds.small) > 0:
+            self._hold(-beyond)
         if self._writable is not None and self._keep:
             self._stalled = True  # else the answers to a client that asks and never reads would pile up
             self._pause()
@@ -396,7 +400,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, status: bytes, why: str) -> None:
         body = b'{"error": "%b"}' % why.encode()
-        self._deaf = True
+        self._deaf, self._in_head = True, False
         self._drop_body()
         if self._current is not None:  # an answer is under way: nothing may come between
             self._keep = False

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 import httptools
+from msgspec import Struct
 
 _STATUS = {each.value: b"HTTP/1.1 %d %b\r\n" % (each.value, each.phrase.encode()) for each in HTTPStatus}
 
@@ -75,19 +76,16 @@ class Wire(Protocol):
         ...
 
 
-class Exchange:
+class Exchange(Struct, eq=False):
     """One request and its answer."""
 
-    __slots__ = ("_streaming", "_wire", "answered", "request", "task", "when_lost")
-
-    def __init__(self, wire: Wire, request: Request) -> None:
-        self.request = request
-        self.task: asyncio.Task[None] | None = None
-        self.when_lost: Callable[[], object] | None = None
-        """Called once if the client goes away before it is answered."""
-        self.answered = False
-        self._wire = wire
-        self._streaming = False
+    _wire: Wire
+    request: Request
+    task: asyncio.Task[None] | None = None
+    when_lost: Callable[[], object] | None = None
+    """Called once if the client goes away before it is answered."""
+    answered: bool = False
+    _streaming: bool = False
 
     @property
     def gone(self) -> bool:

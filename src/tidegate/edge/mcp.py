@@ -95,7 +95,8 @@ class McpEdge:
                 request_id = message.id
                 call = Call(call_id, read(headers, message), endpoint, credentials, responder.since)
                 call.size = len(request.body)
-                call.trace = headers.get(b"traceparent", b"").decode("latin-1")[:64]
+                if (trace := headers.get(b"traceparent")) is not None:
+                    call.trace = trace.decode("latin-1")[:64]
                 responder.events = events
                 try:
                     await self._handle(exchange, call, responder)

@@ -58,6 +58,9 @@ class Watcher(Protocol):
         ...
 
 
+_CALL = Sharing.CALL
+
+
 class Lease:
     """The right to one place on a channel, for one call. Released once.
 
@@ -108,7 +111,7 @@ class Lease:
             self._turns.leave()
         elif workload.turns is not None:
             workload.turns.other_left()
-        if self._pool.spec.sharing is Sharing.CALL:
+        if self._pool.spec.sharing is _CALL:
             self._pool.discard(workload)
 
 

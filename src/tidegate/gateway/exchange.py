@@ -13,6 +13,7 @@ from msgspec import Raw
 from tidegate.channels.channel import Asked, Notify, Outbound, Reply
 from tidegate.domain.errors import ChannelClosed, ChannelFailure, SessionForgotten
 from tidegate.domain.target import Kind
+from tidegate.domain.workload import Upstream
 from tidegate.fleet.pool import Lease
 from tidegate.fleet.workload import Workload
 from tidegate.gateway.cache import Place, ReadCache
@@ -27,11 +28,13 @@ from tidegate.ports.recorder import Intent
 from tidegate.protocol import bridge
 from tidegate.protocol import rounds as wire
 from tidegate.protocol.bridge import ResultKind, error_code
+from tidegate.protocol.capabilities import Offer
 from tidegate.protocol.codec import Object
 from tidegate.protocol.revisions import CODE_HEADER_MISMATCH
 
 _NO_MATTER = frozenset({"progressToken", "traceparent", "tracestate", "baggage"})
 """Keys of `_meta` that change no answer."""
+_NO_OFFER = Offer.NONE
 _REREAD = 5.0
 """Seconds for reading a server's tools anew in the midst of a call."""
 
@@ -62,11 +65,11 @@ class Exchange:
         self._cache = cache
         self.outbounds = Outbounds()
 
-    def is_plain(self, call: Call, route: Route, lease: Lease) -> bool:
+    def is_plain(self, call: Call, route: Route, upstream: Upstream) -> bool:
         """Tell whether it takes one request and one answer, which is nearly always."""
-        if lease.channel.upstream.era == "modern":
+        if upstream.era == "modern":
             return call.session is None and call.method == "tools/call"
-        if call.offer or route.handle is not None or "task" in route.params:
+        if not route.ordinary or call.offer is not _NO_OFFER:
             return False
         session = call.session
         return call.inbound.log_level is None if session is None else LEVEL not in session.data

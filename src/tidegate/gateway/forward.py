@@ -42,6 +42,8 @@ from tidegate.telemetry import Metrics, log
 
 _FIT = wire.RETRY | {"task"}
 """Parameters for which it matters which workload a call goes to, or what client it is of."""
+_FAILED, _ERROR = Outcome.FAILED, Outcome.ERROR
+"""At hand: until Python 3.12 looking a member up runs Python of the enumeration's, ten times a call."""
 _OVERTIME = 30.0
 """Seconds for which a sealed state may be brought back later than its call waits."""
 
@@ -87,29 +89,35 @@ class Forward:
         self._clock = clock
         self._elsewhere = elsewhere
 
-    async def handle(self, call: Call, route: Route) -> Answer:
-        """Send a call, or go on with the one that it is a retry of.
+    def handle(self, call: Call, route: Route) -> Coroutine[object, object, Answer]:
+        """Send a call, or go on with the one that it is a retry of. To be awaited at once.
 
         Raises:
             Refusal: it does not go out, or came to no answer.
             JournalUnavailable: it cannot be recorded, so it does not go out.
         """
-        if "requestState" in call.params and call.inbound.modern:
+        if not route.ordinary and "requestState" in call.params and call.inbound.modern:
             state = self._rounds.open(call, route, self._timeouts(route).input + _OVERTIME)
             if state.parked:
-                return await self._resume(call, route, state.value)
+                return self._resume(call, route, state.value)
             state.unwrap(route)
-        lease = self.places.now(call, route) or await self.places.wait(call, route)
+        lease = self.places.now(call, route)
+        return self._wait(call, route) if lease is None else self._go(call, route, lease)
+
+    async def _wait(self, call: Call, route: Route) -> Answer:
+        """Send a call once there is a place for it."""
+        return await self._go(call, route, await self.places.wait(call, route))
+
+    def _go(self, call: Call, route: Route, lease: Lease) -> Coroutine[object, object, Answer]:
+        """Record a call that has its place, and give what sends it: one coroutine less to go through."""
         try:
-            if route.handle is not None or not route.params.keys().isdisjoint(_FIT):
+            if not route.ordinary and (route.handle is not None or not route.params.keys().isdisjoint(_FIT)):
                 self._fit(call, route, lease)
             intent = self._intent(call, route, lease.workload.identity.id)
-            return await self._send(call, route, intent, lease)
-        finally:
-            if not call.held:
-                lease.release()
-            if call.session is not None:
-                call.later = self._streams
+        except BaseException:
+            lease.release()
+            raise
+        return self._send(call, route, intent, lease)
 
     def tell(self, call: Call) -> None:
         """Pass a notification of a legacy client on to the legacy servers that it has workloads of.
@@ -163,45 +171,45 @@ class Forward:
     # -- the record -----------------------------------------------------------------------------
 
     def _intent(self, call: Call, route: Route, workload: str) -> Intent:
+        entry, session, vouched = route.entry, call.session, call.vouched
         return self._journal.intent(
             call_id=call.id,
             principal=call.principal,
             endpoint=call.endpoint.path,
-            target=route.entry.target,
-            shown=route.entry.shown,
+            target=entry.target,
+            shown=entry.shown,
             decision=route.decision,
             workload=workload,
             arguments=route.recorded,
-            client=call.client,
-            revision=call.inbound.revision if call.session is None else call.session.revision,
-            credential=call.vouched.credential if call.vouched else "",
+            client=call.inbound.client if session is None else session.client,
+            revision=call.inbound.revision if session is None else session.revision,
+            credential="" if vouched is None else vouched.credential,
             peer=call.credentials.peer,
             trace=call.trace,
             method=call.method,
         )
 
     async def _send(self, call: Call, route: Route, intent: Intent, at: Lease | There) -> Answer:
-        """Send a recorded call to its server, and record what came of it, whatever does."""
-        lease = at if isinstance(at, Lease) else at.lease
-        outcome, code, size = Outcome.FAILED, None, 0
+        """Send a recorded call to its server, record what came of it, whatever does, and give back its place."""
+        placed = isinstance(at, Lease)
+        lease = at if placed else at.lease
+        outcome, code, size = _FAILED, None, 0
         try:
-            await self._journal.durable(intent)
-            if not isinstance(at, Lease):
+            if self._journal.promises_more:
+                await self._journal.durable(intent)
+            if not placed:
                 reply = await at.work()
-            elif self._exchange.is_plain(
-                call, route, at
-            ):  # written out here: it is what nearly all calls are
-                try:
-                    channel = at.channel
-                    outbound = self._outbounds.make(call, route, channel.upstream, at.workload.spec.timeouts)
-                    reply = await channel.call(intent, outbound)
+            elif self._exchange.is_plain(call, route, upstream := at.channel.upstream):
+                try:  # written out here: it is what nearly all calls are
+                    outbound = self._outbounds.make(call, route, upstream, at.workload.spec.timeouts)
+                    reply = await at.channel.call(intent, outbound)
                 except (SessionForgotten, ChannelClosed) as error:
                     reply = await self._exchange.again(call, route, intent, at, error)
                 if reply.error is not None:
                     reply = await self._exchange.settle(call, route, intent, at, reply)
             else:
                 reply = await self._exchange.fetch(call, route, intent, at)
-            outcome = Outcome.ERROR  # should this client not be able to have it
+            outcome = _ERROR  # should this client not be able to have it
             read = self._replies.read(call, route, reply, lease)
             outcome, code, size = read.outcome, read.code, read.size
             return read.answer
@@ -212,9 +220,14 @@ class Forward:
             outcome = Outcome.TIMEOUT if isinstance(error, ChannelTimeout) else Outcome.FAILED
             raise self._broken(route, lease, error) from error
         finally:
+            if placed:
+                if not call.held:
+                    at.release()
+                if call.session is not None:
+                    call.later = self._streams
             seconds = self._clock() - call.started
             self._journal.outcome(intent, outcome, code=code, size=size, duration_us=int(seconds * 1e6))
-            self._metrics.calls[call.endpoint.path, route.server, outcome.value] += 1
+            self._metrics.calls[call.endpoint.path, route.server, outcome] += 1
             self._metrics.call_seconds[route.server].observe(seconds)
 
     def _broken(self, route: Route, lease: Lease | None, error: ChannelFailure) -> Refusal:

@@ -73,13 +73,15 @@ class Pipeline:
             if call.method in self._local.methods:
                 return await self._answer(call)
             route = self._forward.routes.find(call)
-            self._limits.enter(call.principal)
-            self._running.begin(call)
+            principal = call.principal
+            self._limits.enter(principal)
+            running = self._running.begin(call)
             try:
                 answer = await self._forward.handle(call, route)
             finally:
-                self._running.end(call)
-                self._limits.leave(call.principal)
+                if running is not None:
+                    self._running.end(running, call)
+                self._limits.leave(principal)
             call.let_go()
             return answer
         except Refusal as refusal:

@@ -16,6 +16,9 @@ from tidegate.gateway.inquiries import Inquiries
 from tidegate.gateway.routes import Route, Routes
 from tidegate.protocol.capabilities import Offer, parse
 
+_SHARED, _CALL, _SESSION = Sharing.SHARED, Sharing.CALL, Sharing.SESSION
+_NO_OFFER = Offer.NONE
+
 
 async def _no_look(call: Call) -> None:
     raise RuntimeError("a call was sent before there was a pipeline")
@@ -92,14 +95,13 @@ class Places:
 
     def key(self, call: Call, pool: Pool) -> str:
         """Give the key of the workload in a pool that is this call's."""
-        sharing, key = pool.spec.sharing, call.principal.key
-        if sharing is Sharing.SHARED:
-            key = SHARED
-        elif sharing is Sharing.CALL:
+        sharing = pool.spec.sharing
+        key = SHARED if sharing is _SHARED else call.principal.key
+        if sharing is _CALL:
             key = f"{key}.{call.id}"
-        elif sharing is Sharing.SESSION and call.session is not None:
+        elif sharing is _SESSION and call.session is not None:
             key = f"{key}.{call.session.key}"
-        return key + call.offer.suffix if call.offer and pool.era != "modern" else key
+        return key if pool.era == "modern" or (offer := call.offer) is _NO_OFFER else key + offer.suffix
 
     def asked(self, call: Call, route: Route) -> Asked:
         """Give what takes a legacy server's questions for a legacy client."""

@@ -19,6 +19,7 @@ from tidegate.protocol.renaming import may_name
 
 _MODERN_STATUS = {-32601: 404, -32020: 400, -32021: 400, -32022: 400}
 """HTTP status of errors that a modern client looks for there."""
+_OK, _TOOL_ERROR = Outcome.OK, Outcome.TOOL_ERROR
 
 
 class Read(Struct):
@@ -46,11 +47,22 @@ class Replies:
         """
         if isinstance(reply, Asking):
             return _done(call, reply.result, Outcome.INPUT_REQUIRED)
-        if reply.result is None:
-            return self._error(call, route, reply, lease)
         result, modern = reply.result, call.inbound.modern
+        if result is None:
+            return self._error(call, route, reply, lease)
         kind = bridge.ResultKind(result)
         fields = kind.fields
+        renaming = call.endpoint.renamings[route.server]
+        if (  # nearly always: a legacy client's call, and nothing in the answer but the answer
+            not modern
+            and fields is not None
+            and route.ordinary
+            and "resultType" not in fields
+            and "_meta" not in fields
+            and (renaming.plain or not may_name(bytes(result)))
+        ):
+            answer = Answer(200, encode_result(call.inbound.message.id or b"null", result))
+            return Read(answer, _TOOL_ERROR if kind.is_error else _OK, None, len(result))
         if (
             kind.type != "complete"
             or route.handle is not None
@@ -63,7 +75,6 @@ class Replies:
             result = self._of_task(call, route, kind, result, lease)
             kind = bridge.ResultKind(result)
         data = bytes(result)
-        renaming = call.endpoint.renamings[route.server]
         if not renaming.plain and route.handle is None and may_name(data):
             renamed = renaming.result(result)
             if renamed is not result:
@@ -72,7 +83,7 @@ class Replies:
         if fields is None or ("resultType" in fields) != modern or call.method == "resources/read":
             data = bytes(bridge.result_for(result, kind, modern_client=modern, method=call.method))
         answer = Answer(200, encode_result(call.inbound.message.id or b"null", data))
-        return Read(answer, Outcome.TOOL_ERROR if kind.is_error else Outcome.OK, None, len(data))
+        return Read(answer, _TOOL_ERROR if kind.is_error else _OK, None, len(data))
 
     def _error(self, call: Call, route: Route, reply: Reply, lease: Lease | None) -> Read:
         modern = call.inbound.modern

@@ -20,6 +20,7 @@ from tidegate.protocol import mirrors
 from tidegate.protocol.codec import Object, decode_object, decode_text, encode
 
 _NOTHING = Raw(b"{}")
+_USUAL_PARAMS = frozenset({"name", "arguments"})
 _LONGEST = 128
 """Characters of a method."""
 _CORE = (
@@ -61,10 +62,12 @@ class Route(Struct):
     """What a modern HTTP upstream wants mirrored as `Mcp-Name`."""
     recorded: bytes = b"{}"
     """What the record keeps a digest of."""
-    mirrored: Mapping[str, str] = {}
+    mirrored: Mapping[str, str] | None = None
+    """What a modern HTTP upstream wants mirrored as `Mcp-Param-*`."""
     handle: Handle | None = None
     """The task that it is about."""
-
+    ordinary: bool = False
+    """Whether it calls a tool with arguments and nothing else: it is no task's and no retry."""
     answered_by: tuple[str, str] | None = None
     """Sharing key and id of the workload that answered, where it is not the one that was asked first."""
 
@@ -115,19 +118,21 @@ def _resolve(call: Call, kind: Kind, name: Raw | None) -> tuple[Entry, Decision]
 
 def _tool(call: Call) -> Route:
     params = call.params
-    shown = decode_text(params.get("name")) or ""
-    found = call.endpoint.tool(call.principal, shown)
-    entry, decision = found or _resolve(call, Kind.TOOL, params.get("name"))
+    shown = params.get("name")
+    found = call.endpoint.tool(call.principal, decode_text(shown) or "")
+    entry, decision = found or _resolve(call, Kind.TOOL, shown)
+    target = entry.target
+    name = target.name
     arguments = params.get("arguments", _NOTHING)
-    name = entry.target.name
-    server = entry.target.server
-    route = Route(entry, decision, {**params, "name": _named(name)}, server, name, bytes(arguments))
+    route = Route(entry, decision, {**params, "name": _named(name)}, target.server, name, bytes(arguments))
+    route.ordinary = params.keys() <= _USUAL_PARAMS
     if call.inbound.modern:
-        route.mirrored = mirrors.others(entry.mirrors, call.inbound.headers)
+        headers = call.inbound.headers
+        route.mirrored = mirrors.others(entry.mirrors, headers)
+        if entry.mirrors:
+            mirrors.check(entry.mirrors, arguments, headers)
     if entry.mirrors:
-        if call.inbound.modern:
-            mirrors.check(entry.mirrors, arguments, call.inbound.headers)
-        route.mirrored = {**route.mirrored, **mirrors.values(entry.mirrors, arguments)}
+        route.mirrored = {**(route.mirrored or {}), **mirrors.values(entry.mirrors, arguments)}
     return route
 
 

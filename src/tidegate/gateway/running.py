@@ -39,17 +39,19 @@ class Running:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def begin(self, call: Call) -> None:
-        """Let a call be found, also while it waits for a workload."""
-        if call.session is not None and call.task is not None:
-            self._calls[call.session.key, bytes(call.inbound.message.id or b"")] = call.task
+    def begin(self, call: Call) -> _Key | None:
+        """Let a call be found, also while it waits for a workload. Give what `end` is told."""
+        session, task = call.session, call.task
+        if session is None or task is None:
+            return None
+        key = session.key, bytes(call.inbound.message.id or b"")
+        self._calls[key] = task
+        return key
 
-    def end(self, call: Call) -> None:
+    def end(self, key: _Key, call: Call) -> None:
         """Let it be found no more."""
-        if call.session is not None:
-            key = call.session.key, bytes(call.inbound.message.id or b"")
-            if self._calls.get(key) is call.task:  # an id may be in use twice
-                self._calls.pop(key, None)
+        if self._calls.get(key) is call.task:  # an id may be in use twice
+            del self._calls[key]
 
     def cancel(self, notification: Call) -> None:
         """Cancel the call that a client's `notifications/cancelled` names, wherever it is."""

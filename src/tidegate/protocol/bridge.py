@@ -31,12 +31,11 @@ class ResultKind:
 
     def __init__(self, result: Raw) -> None:
         self.type, self.is_error = "complete", False
+        self.fields: Object | None = None
         try:
-            fields = decode_object(result)
-        except ParseFailure:
-            self.fields: Object | None = None  # no object: relayed as it is, the client is the judge of it
+            self.fields = fields = decode_object(result)
+        except ParseFailure:  # no object: relayed as it is, the client is the judge of it
             return
-        self.fields = fields
         if "isError" in fields:
             self.is_error = bytes(fields["isError"]) == b"true"
         if "resultType" in fields:

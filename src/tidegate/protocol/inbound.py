@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 
-from msgspec import Raw, Struct, field
+from msgspec import Raw, Struct
 
 from tidegate.domain.errors import (
     HeaderMismatch,
@@ -46,11 +46,11 @@ class Inbound(Struct, frozen=True):
     """Legacy: the session id as the client sent it, unchecked."""
     client: str = ""
     """Modern: `name version` of the client, for records."""
-    capabilities: Object = field(default_factory=dict[str, Raw])
+    capabilities: Object = {}
     """Modern: what this request's client can do."""
     log_level: str | None = None
     """Modern: from which level on the client wants log messages of this request, if any."""
-    headers: Headers = field(default_factory=dict[bytes, bytes])
+    headers: Headers = {}
     """Modern: the request's, for arguments that are mirrored in them."""
 
 

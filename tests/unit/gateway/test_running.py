@@ -35,8 +35,12 @@ async def under_way(
 ) -> Call:
     call, _ = await site.post(session, request_id, who)
     call.task = asyncio.create_task(asyncio.sleep(3600))
-    running.begin(call)
+    assert running.begin(call) == key(call)
     return call
+
+
+def key(call: Call) -> tuple[str, bytes]:
+    return call.session_key, bytes(call.inbound.message.id or b"")
 
 
 async def cancelled(site: Site, session: str, request_id: object = 7, who: str = "ann") -> Call:
@@ -61,7 +65,7 @@ async def test_it_finds_its_own_call_only_and_none_that_ended(sites: Two) -> Non
     assert not call.task.cancelling()
     running.cancel(await cancelled(site, mine))
     assert call.task.cancelling()
-    running.end(call)
+    running.end(key(call), call)
     assert len(running) == 0
 
 
@@ -69,7 +73,7 @@ async def test_of_an_id_in_use_twice_the_end_of_the_first_does_not_lose_the_seco
     site, _ = sites
     running, mine = Running(), site.initialize()
     first, second = await under_way(site, running, mine), await under_way(site, running, mine)
-    running.end(first)
+    running.end(key(first), first)
     running.cancel(await cancelled(site, mine))
     assert second.task is not None
     assert second.task.cancelling()
