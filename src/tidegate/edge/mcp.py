@@ -82,7 +82,7 @@ class McpEdge:
         """Serve one request to an endpoint."""
         call_id, request, request_id = self._new_id(), exchange.request, None
         responder = Responder(exchange, since=self._clock(), streams=self._streams)
-        peer = "control" if self._operator is not None else exchange.peer
+        peer = exchange.peer if self._operator is None else "control"
         try:
             headers = request.headers
             events = self._check(request)

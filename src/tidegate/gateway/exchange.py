@@ -35,6 +35,7 @@ from tidegate.protocol.revisions import CODE_HEADER_MISMATCH
 _NO_MATTER = frozenset({"progressToken", "traceparent", "tracestate", "baggage"})
 """Keys of `_meta` that change no answer."""
 _NO_OFFER = Offer.NONE
+_ASKS = b"input_required"
 _REREAD = 5.0
 """Seconds for reading a server's tools anew in the midst of a call."""
 
@@ -68,7 +69,7 @@ class Exchange:
     def is_plain(self, call: Call, route: Route, upstream: Upstream) -> bool:
         """Tell whether it takes one request and one answer, which is nearly always."""
         if upstream.era == "modern":
-            return call.session is None and call.method == "tools/call"
+            return route.ordinary
         if not route.ordinary or call.offer is not _NO_OFFER:
             return False
         session = call.session
@@ -107,6 +108,16 @@ class Exchange:
             workload = another.workload
             route.answered_by = workload.sharing, workload.identity.id
             return await another.channel.call(intent, outbound)
+
+    @staticmethod
+    def is_settled(call: Call, upstream: Upstream, reply: Reply) -> bool:
+        """Tell at a glance that a reply is the last, which is nearly always: only modern servers have rounds."""
+        if reply.result is None:
+            return False
+        if call.session is None or upstream.era == "legacy":
+            return True
+        data = bytes(reply.result)
+        return _ASKS not in data and (b"\\" not in data or b"\\u" not in data)  # escapes are as good as none
 
     async def settle(
         self, call: Call, route: Route, intent: Intent, lease: Lease, reply: Reply

@@ -205,7 +205,7 @@ class Forward:
                     reply = await at.channel.call(intent, outbound)
                 except (SessionForgotten, ChannelClosed) as error:
                     reply = await self._exchange.again(call, route, intent, at, error)
-                if reply.error is not None:
+                if not self._exchange.is_settled(call, upstream, reply):
                     reply = await self._exchange.settle(call, route, intent, at, reply)
             else:
                 reply = await self._exchange.fetch(call, route, intent, at)

@@ -8,7 +8,7 @@ from tidegate.channels.channel import Asked, Outbound
 from tidegate.domain.errors import ParseFailure
 from tidegate.domain.server import Timeouts
 from tidegate.domain.workload import Upstream
-from tidegate.gateway.call import Call
+from tidegate.gateway.call import LEVEL, Call
 from tidegate.gateway.routes import Route
 from tidegate.protocol import bridge, capabilities, tasks
 from tidegate.protocol.codec import Object, decode_object
@@ -42,19 +42,12 @@ class Outbounds:
             meta = bridge.hop_free(meta)
             if len(meta.get("progressToken", b"")) > _LONGEST_TOKEN:  # it comes back with each notice
                 meta = {name: value for name, value in meta.items() if name != "progressToken"}
-        outbound = Outbound(
-            call.method,
-            params,
-            meta,
-            name=route.name,
-            timeout=timeouts.call,
-            notify=None if call.notify is None else call.hear,
-        )
+        notify = None if call.notify is None else call.hear
+        outbound = Outbound(call.method, params, meta, route.name, timeouts.call, notify)
         if route.mirrored:
             outbound.mirrored = dict(route.mirrored)
-        outbound.holder = (
-            call.id if call.session is None else call.session.key
-        )  # on a pipe nothing says whose a question or a log message is
+        # On a pipe nothing says whose a question or a log message is.
+        outbound.holder = call.id if call.session is None else call.session.key
         if modern:
             outbound.capabilities = self._told_of(call, upstream)
             outbound.log_level = _level(call, upstream)
@@ -64,10 +57,12 @@ class Outbounds:
 
     def _told_of(self, call: Call, upstream: Upstream) -> Raw:
         session = call.session
-        # Tasks of the extension are for modern clients alone; else a server would make one that nobody can take.
-        declared = call.inbound.capabilities if session is None else tasks.without(session.capabilities)
+        declared = call.inbound.capabilities if session is None else session.declared.capabilities
         if not declared:
             return _NOTHING
+        if session is not None:
+            # Tasks of the extension are for modern clients alone; else a server would make one that nobody can take.
+            declared = tasks.without(declared)
         key = capabilities.fingerprint(declared), upstream.capabilities
         found = self._told.get(key)
         if found is None:
@@ -80,7 +75,9 @@ class Outbounds:
 
 
 def _level(call: Call, upstream: Upstream) -> str | None:
-    if call.log_level is not None or call.session is None:
+    if call.session is None:
+        return call.inbound.log_level
+    if LEVEL in call.session.data:
         return call.log_level
     return _DEFAULT_LEVEL if b'"logging"' in upstream.capabilities and call.notify is not None else None
 

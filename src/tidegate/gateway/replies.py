@@ -53,16 +53,18 @@ class Replies:
         kind = bridge.ResultKind(result)
         fields = kind.fields
         renaming = call.endpoint.renamings[route.server]
-        if (  # nearly always: a legacy client's call, and nothing in the answer but the answer
-            not modern
-            and fields is not None
+        if (  # nearly always: a tool's answer, and nothing in it but the answer
+            fields is not None
             and route.ordinary
-            and "resultType" not in fields
+            and kind.type == "complete"
             and "_meta" not in fields
             and (renaming.plain or not may_name(bytes(result)))
         ):
-            answer = Answer(200, encode_result(call.inbound.message.id or b"null", result))
-            return Read(answer, _TOOL_ERROR if kind.is_error else _OK, None, len(result))
+            data = result
+            if ("resultType" in fields) != modern:
+                data = bridge.with_type(fields) if modern else bridge.without_type(fields)
+            answer = Answer(200, encode_result(call.inbound.message.id or b"null", data))
+            return Read(answer, _TOOL_ERROR if kind.is_error else _OK, None, len(data))
         if (
             kind.type != "complete"
             or route.handle is not None

@@ -42,6 +42,18 @@ class ResultKind:
             self.type = decode_text(fields["resultType"]) or "complete"
 
 
+def with_type(fields: Object) -> bytes:
+    """Encode a whole result for a modern client. `fields` are not used any more."""
+    fields["resultType"] = _COMPLETE
+    return encode(fields)
+
+
+def without_type(fields: Object) -> bytes:
+    """Encode a result for a legacy client. `fields` are not used any more."""
+    del fields["resultType"]
+    return encode(fields)
+
+
 def result_for(
     result: Raw, kind: ResultKind, *, modern_client: bool, method: str = "tools/call"
 ) -> bytes | Raw:

@@ -8,7 +8,7 @@ but for case, and are re-emitted from what was read.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from typing import cast
 
 import msgspec
 from msgspec import Raw
@@ -140,6 +140,7 @@ def _decode_response(envelope: Object, request_id: Raw | None) -> Message:
 
 
 _VERSION = Raw(b'"2.0"')
+_PAIRS = json.JSONDecoder(object_pairs_hook=tuple)
 
 
 def _strict(data: bytes | Raw, known: frozenset[str]) -> Object:
@@ -163,29 +164,17 @@ def _strict(data: bytes | Raw, known: frozenset[str]) -> Object:
 
 
 def _refuse_twice(data: bytes) -> None:
-    """Walk the keys of the outermost object only; `data` is known to be a well-formed object."""
-    text = data.decode("utf-8")
-    skip: Callable[[str, int], tuple[object, int]] = json.JSONDecoder().raw_decode
-    seen: set[object] = set()
-    at = _blank(text, text.index("{") + 1)
-    while text[at] != "}":
-        key, at = skip(text, at)
+    """Look at the keys of the outermost object only; `data` is known to be a well-formed object."""
+    try:
+        pairs = cast("tuple[tuple[str, object], ...]", _PAIRS.decode(data.decode("utf-8")))
+    except (ValueError, RecursionError) as error:
+        raise ParseFailure("not JSON that can be read in one way only") from error
+    seen: set[str] = set()
+    for each in pairs:
+        key = each[0]
         if key in seen:
-            raise ParseFailure(f"key {str(key)[:40]!r} stands twice")
+            raise ParseFailure(f"key {key[:40]!r} stands twice")
         seen.add(key)
-        try:
-            _, at = skip(text, _blank(text, _blank(text, at) + 1))
-        except (ValueError, RecursionError) as error:
-            raise ParseFailure("not JSON that can be read in one way only") from error
-        at = _blank(text, at)
-        if text[at] == ",":
-            at = _blank(text, at + 1)
-
-
-def _blank(text: str, at: int) -> int:
-    while text[at] in " \t\r\n":
-        at += 1
-    return at
 
 
 def _check_id(request_id: Raw) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tidegate.protocol.sse import Event
 
@@ -29,8 +31,7 @@ class HttpBounds:
     """Of an answer, or of one event in it."""
 
 
-@dataclass(slots=True)
-class HttpRequest:
+class HttpRequest(Struct, eq=False):
     """A request. `Host` and `Content-Length` are added to it."""
 
     method: bytes
@@ -51,12 +52,11 @@ class HttpRequest:
     """Called once the head of the answer is there."""
 
 
-@dataclass(slots=True)
-class HttpResponse:
+class HttpResponse(Struct, eq=False):
     """An answer."""
 
     status: int
-    headers: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes])
+    headers: dict[bytes, bytes] = {}
     """Names in lower case."""
     body: bytes = b""
     streamed: bool = False
