@@ -16,7 +16,13 @@ class WorkloadState(StrEnum):
     """Its image is pulled or its package installed."""
     STARTING = "starting"
     READY = "ready"
+    PAUSED = "paused"
+    """Idle and frozen: it goes on at the next call."""
+    DRAINING = "draining"
+    """Takes no more calls, and ends with the last of those under way."""
     FAILED = "failed"
+    QUARANTINED = "quarantined"
+    """Failed too often: not started again until somebody says so."""
     STOPPING = "stopping"
     STOPPED = "stopped"
 
