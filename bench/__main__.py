@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from bench import container, gateway, peers, report, results, shapes
+from bench import container, gateway, instructions, peers, report, results, shapes
 from bench.connection import Failed
 from bench.gateway import Mode
 from bench.series import Outcome, Plan, Series, measure, open_direct, open_floor, through_http, through_stdio
@@ -53,6 +53,11 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, help="rounds of each measurement; the median counts")
     parser.add_argument("--seconds", type=float, help="seconds of a round")
+    parser.add_argument(
+        "--instructions",
+        action="store_true",
+        help="only count the machine instructions of a call, by valgrind: the same however busy the machine is",
+    )
     parser.add_argument("--unsandboxed", action="store_true", help="the process series without its sandbox")
     return parser.parse_args()
 
@@ -137,6 +142,10 @@ def main() -> int:
     chosen, console = options(), terminal()
     began = time.monotonic()
     try:
+        if chosen.instructions:
+            for name, counted in uvloop.run(instructions.count()).items():
+                print(f"{name}: {counted:,.0f} instructions a call")
+            return 0
         outcomes, singles = uvloop.run(run(chosen, console))
     except Failed as problem:
         console.print(f"bench: {problem}", markup=False)

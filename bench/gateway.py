@@ -19,7 +19,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -112,8 +112,10 @@ def settings(mode: Mode, server: Settings, port: int, **more: object) -> Setting
 
 
 @contextlib.asynccontextmanager
-async def serving(mode: Mode, server: Settings, **more: object) -> AsyncIterator[Gateway]:
-    """Run a gateway in a directory of its own, until the end of the block.
+async def serving(
+    mode: Mode, server: Settings, *, under: Sequence[str] = (), **more: object
+) -> AsyncIterator[Gateway]:
+    """Run a gateway in a directory of its own, until the end of the block; `under` is what runs it.
 
     Raises:
         Failed: there is none, or it does not come up; with the end of what it said.
@@ -127,7 +129,14 @@ async def serving(mode: Mode, server: Settings, **more: object) -> AsyncIterator
         config.write_text(json.dumps(settings(mode, server, port, **more), indent=1))
         token = await create_key(config) if mode is Mode.GOVERNED else None
         began = time.perf_counter()
-        argv = [str(TIDEGATE), "serve", "--config", str(config)]
+        argv = [
+            *under,
+            *((sys.executable,) if under else ()),
+            str(TIDEGATE),
+            "serve",
+            "--config",
+            str(config),
+        ]
         async with running(argv, place / "gateway.log", env=environment(), cwd=place) as program:
             base = f"http://127.0.0.1:{port}"
             await answers(program, base)
