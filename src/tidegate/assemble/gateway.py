@@ -1,0 +1,201 @@
+"""Gateway: what serves, put on the plant: the path of a call, the listeners and what they answer."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+
+from tidegate import __version__
+from tidegate.access.authenticate import Authenticator
+from tidegate.access.authorize import Authorizer
+from tidegate.assemble.background import follow_keys, tick, watch
+from tidegate.assemble.launchers import declare
+from tidegate.assemble.plant import Plant
+from tidegate.audit.journal import Journal
+from tidegate.edge.app import App
+from tidegate.edge.asgi import Application
+from tidegate.edge.connection import HttpBounds
+from tidegate.edge.control import Control
+from tidegate.edge.guard import Guard
+from tidegate.edge.listener import Listener, Tls
+from tidegate.edge.mcp import McpEdge
+from tidegate.edge.probes import Probes
+from tidegate.edge.stalls import watch_loop
+from tidegate.extensions.identity.keys import KeyIdentity, KeyStore
+from tidegate.extensions.identity.local import LocalIdentity, local_principal
+from tidegate.gateway.build import Given, Path, build
+from tidegate.gateway.catalog import Catalog, Endpoint
+from tidegate.gateway.definitions import DefinitionStore
+from tidegate.gateway.pipeline import Pipeline
+from tidegate.ports.identity import Identity, Vouched
+from tidegate.settings import Settings
+
+_DESCRIPTORS = 8192
+"""Open files and connections that are asked for."""
+
+
+@dataclass(slots=True)
+class Gateway:
+    """What serves."""
+
+    path: Path
+    listeners: Sequence[Listener]
+    url: Callable[[], str]
+
+
+async def start(settings: Settings, plant: Plant, stop: Callable[[], None], stack: AsyncExitStack) -> Gateway:
+    declare(settings, plant)
+    endpoints = [Endpoint(spec, Authorizer(spec)) for spec in settings.endpoints]
+    one = settings.auth.type == "local"
+    catalog = Catalog(plant.fleet, DefinitionStore(plant.own), endpoints, one_principal=one)
+    path = await _path(settings, plant, catalog, stack)
+    pipeline = path.pipeline
+    await catalog.open(plant.servers)
+    stack.push_async_callback(catalog.close)
+    stack.push_async_callback(plant.fleet.close)
+    watch(stack, watch_loop(plant.metrics), "loop watch")
+    watch(stack, tick(plant.journal), "journal tick")
+    listeners: list[Listener] = []
+    gauges = _gauges(plant, path, listeners)
+    probes = Probes(plant.fleet, plant.metrics, gauges, lambda: _refusing(pipeline, plant.journal))
+    public = await _open_public(settings, plant, path, catalog, probes)
+
+    def url() -> str:
+        return replace(settings, listen=replace(settings.listen, port=public.port)).url
+
+    about = _about(plant, pipeline, url)
+    control = Control(plant.fleet, catalog, about, stop, time.time)
+    private = await _open_control(settings, plant, path, catalog, _pages(probes), control)
+    stack.callback(plant.directory.control_socket.unlink, missing_ok=True)
+    listeners += [public, private]
+    plant.fleet.begin()
+    return Gateway(path, listeners, url)
+
+
+def _about(plant: Plant, pipeline: Pipeline, url: Callable[[], str]) -> Callable[[], dict[str, object]]:
+    started = round(time.time())
+
+    def about() -> dict[str, object]:
+        return {
+            "version": __version__, "instance": plant.directory.instance, "pid": os.getpid(), "url": url(),
+            "ready": _refusing(pipeline, plant.journal) is None, "draining": pipeline.draining,
+            "started": started, "in_flight": plant.limits.in_flight,
+        }  # fmt: skip
+
+    return about
+
+
+async def _open_control(
+    settings: Settings,
+    plant: Plant,
+    path: Path,
+    catalog: Catalog,
+    pages: dict[str, Application],
+    control: Control,
+) -> Listener:
+    operator = Vouched(local_principal(), credential="control")
+    guard = Guard(listen_host="localhost")
+    edge = McpEdge(
+        path.pipeline, catalog.endpoints, guard, new_id=plant.new_id, operator=operator,
+        streams=path.streams, open_stream=path.pipeline.open_stream,
+    )  # fmt: skip
+    listener = Listener(App(edge, pages, {"/v1/": control}), bounds=HttpBounds(settings.limits.body))
+    await listener.open_unix(plant.directory.control_socket)
+    return listener
+
+
+async def _path(settings: Settings, plant: Plant, catalog: Catalog, stack: AsyncExitStack) -> Path:
+    identity: Identity
+    if settings.auth.type == "keys":
+        identity = KeyIdentity(KeyStore(plant.state))
+        watch(stack, follow_keys(identity, plant.journal), "key watch")
+    else:
+        identity = LocalIdentity()
+    path = build(
+        Given(
+            plant.state,
+            plant.fleet,
+            catalog,
+            plant.journal,
+            Authenticator([identity], time.time),
+            plant.limits,
+            plant.metrics,
+            plant.keys,
+            plant.key_id,
+            time.time,
+            plant.boot,
+            plant.new_id,
+            plant.mail,
+        )
+    )
+    if plant.mail is not None:
+        await plant.mail.announce()
+        watch(stack, plant.mail.run(), "mail")
+    await path.subscriptions.open()
+    for name, work in path.background().items():
+        watch(stack, work, name)
+    stack.push_async_callback(path.close)
+    return path
+
+
+async def _open_public(
+    settings: Settings, plant: Plant, path: Path, catalog: Catalog, probes: Probes
+) -> Listener:
+    guard = Guard(
+        listen_host=settings.listen.host,
+        public_url=settings.public_url,
+        hosts=settings.allowed_hosts,
+        origins=settings.allowed_origins,
+        proxies=[str(proxy) for proxy in settings.trusted_proxies],
+    )
+    pipeline = path.pipeline
+    edge = McpEdge(
+        pipeline, catalog.endpoints, guard, new_id=plant.new_id,
+        streams=path.streams, open_stream=pipeline.open_stream,
+    )  # fmt: skip
+    tls = None if settings.tls is None else Tls(settings.tls.certificate, settings.tls.key)
+    local = settings.listen.loopback and not settings.trusted_proxies and settings.public_url is None
+    shown = probes if local else probes.for_those(pipeline.is_admin)
+    app = App(
+        edge, _pages(shown), malformed=pipeline.count_malformed, guard=guard if local else None
+    )  # elsewhere pages say nothing to strangers, and whoever looks after the gateway asks by its address
+    listener = Listener(app, bounds=HttpBounds(settings.limits.body, connections=_descriptors()), tls=tls)
+    await listener.open_tcp(settings.listen.host, settings.listen.port)
+    return listener
+
+
+def _descriptors() -> int:
+    """Have more descriptors than the usual 1024, and tell how many of them clients may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    # Half are for the gateway itself: without one it can neither write its journal nor reach a server.
+    return _DESCRIPTORS // 2 if soft == resource.RLIM_INFINITY else min(_DESCRIPTORS, soft) // 2
+
+
+def _pages(probes: Probes) -> dict[str, Application]:
+    return {"/healthz": probes.healthz, "/readyz": probes.readyz, "/metrics": probes.metrics}
+
+
+def _gauges(plant: Plant, path: Path, listeners: Sequence[Listener]) -> Callable[[], dict[str, float]]:
+    def gauges() -> dict[str, float]:
+        return {
+            "tidegate_calls_in_flight": plant.limits.in_flight,
+            "tidegate_streams": path.streams.listening,
+            "tidegate_loop_stall_seconds_max": plant.metrics.stall_max,
+            "tidegate_connections": sum(listener.connections for listener in listeners),
+        }
+
+    return gauges
+
+
+def _refusing(pipeline: Pipeline, journal: Journal) -> str | None:
+    if pipeline.draining:
+        return "the gateway is stopping"
+    return journal.shortage()
