@@ -67,13 +67,16 @@ LAUNCHES = (
     ),
 )
 
-COMMON = frozenset({"env", "mounts", "limits", "timeouts", "network", "user", "sharing", "stateless"})
+COMMON = frozenset(
+    {"env", "mounts", "limits", "timeouts", "network", "user", "sharing", "stateless", "rollout"}
+)
 """Keys of (nearly) every server, which come after those of its own."""
 
 MORE = (
     ("mounts", "MountModel"),
     ("limits", "LimitsModel"),
     ("timeouts", "TimeoutsModel"),
+    ("rollout", "RolloutModel"),
 )
 
 _ENDPOINTS = """## `endpoints`

@@ -32,6 +32,11 @@ LOG_EVENTS: Final = {
     "workload.removed": "A workload that is wanted no more was found and removed.",
     "runtime.unavailable": "A runtime does not answer.",
     "runtime.chosen": "Which runtime realises packages, and why.",
+    "rollout.began": "A change of a server is being brought in.",
+    "rollout.stepped": "A rollout went one step further.",
+    "rollout.done": "A change of a server is in.",
+    "rollout.rolled_back": "A change of a server was taken back, and why; the version before it goes on.",
+    "rollout.refused": "A change that was taken back is not tried again until somebody asks for it.",
     "server.listed": "A server's tools were read.",
     "server.list_failed": "A server's tools could not be read; the last known stay.",
     "server.degraded": "Something a server offers is left out, and why.",
@@ -54,6 +59,7 @@ METRICS: Final = {
     "tidegate_calls_in_flight": "Calls being handled now.",
     "tidegate_workloads": "Workloads by server and state.",
     "tidegate_workload_restarts_total": "Workloads that were ready and broke, by server.",
+    "tidegate_rollouts_total": "Rollouts that came to an end, by server and outcome.",
     "tidegate_journal_records_total": "Records written.",
     "tidegate_loop_stall_seconds_max": "Longest time the event loop was late since start.",
     "tidegate_connections": "Open client connections.",
@@ -107,6 +113,8 @@ class Metrics:
         """(server, method, what came of it)."""
         self.refusals: defaultdict[str, int] = defaultdict(int)
         self.restarts: defaultdict[str, int] = defaultdict(int)
+        self.rollouts: defaultdict[tuple[str, str], int] = defaultdict(int)
+        """(server, outcome)."""
         self.stall_max = 0.0
 
 

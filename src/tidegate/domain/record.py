@@ -29,8 +29,12 @@ class RecordKind(StrEnum):
     """The gateway started, stopped or loaded settings."""
     WORKLOAD = "workload"
     """A workload started, was adopted, failed or stopped."""
+    ROLLOUT = "rollout"
+    """A step of bringing in a change of a server, or of taking it back."""
     KEY = "key"
     """An API key was created or revoked."""
+    ADMIN = "admin"
+    """Somebody changed what runs, or the settings, by the admin API or the command line."""
     SEGMENT = "segment"
     """Head of a file: the chain's last hash, the Merkle root of the one before, what is open."""
 

@@ -101,6 +101,7 @@ class Probes:
         yield counter("tidegate_refusals_total", ["reason"], _single(counts.refusals))
         yield counter("tidegate_questions_total", ["server", "method", "event"], counts.questions.items())
         yield counter("tidegate_workload_restarts_total", ["server"], _single(counts.restarts))
+        yield counter("tidegate_rollouts_total", ["server", "outcome"], counts.rollouts.items())
         seconds = HistogramMetricFamily(
             "tidegate_call_seconds", METRICS["tidegate_call_seconds"], labels=["server"]
         )

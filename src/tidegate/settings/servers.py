@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Discriminator, Field, StrictBool, StrictInt
 
 from tidegate.domain.server import Limits, Network, Secret, Sharing, Timeouts
 from tidegate.settings.base import Model
+from tidegate.settings.rollouts import RolloutModel
 from tidegate.settings.shape import keys_of
 from tidegate.settings.values import FilePath, Seconds, SecondsOrNever, SecretText, ServerUrl, Size, Text
 
@@ -156,6 +157,8 @@ class _Server(Model):
     """Whose calls may meet in one workload: those of one `principal`, everybody's (`shared`), those of one client `session`, or none (`call`: a fresh workload for each)."""
     stateless: StrictBool = False
     """Says that the server remembers nothing between calls, so that replacing a workload loses nothing."""
+    rollout: RolloutModel = RolloutModel()
+    """How a change of it is brought in."""
 
 
 class _LocalServer(_Server):

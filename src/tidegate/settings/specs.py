@@ -48,8 +48,9 @@ def _server(name: str, model: AnyServer, runtime: str, base: Path) -> ServerSpec
     timeouts = Timeouts(told.start, told.call, told.idle, told.input)
     if isinstance(model, RemoteServer):
         return ServerSpec(
-            name, launch, runtime, timeouts=timeouts, sharing=model.sharing, stateless=model.stateless
-        )
+            name, launch, runtime, timeouts=timeouts, sharing=model.sharing, stateless=model.stateless,
+            rollout=model.rollout.noun(),
+        )  # fmt: skip
     given = model.limits
     return ServerSpec(
         name=name,
@@ -63,6 +64,7 @@ def _server(name: str, model: AnyServer, runtime: str, base: Path) -> ServerSpec
         sharing=model.sharing,
         stateless=model.stateless,
         user=model.user,
+        rollout=model.rollout.noun(),
     )
 
 
