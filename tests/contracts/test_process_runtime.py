@@ -15,6 +15,7 @@ from tidegate.domain.errors import RuntimeFailure
 from tidegate.domain.server import Command, ServerSpec
 from tidegate.extensions.runtimes.process import PROCESS, ProcessSettings
 from tidegate.ports.extension import Surroundings
+from tidegate.testing.live_contract import LiveContract
 from tidegate.testing.runtime_contract import ECHO, Bench, RuntimeContract, nothing_said
 
 INSTANCE = secrets.token_hex(8)
@@ -47,7 +48,7 @@ class TestBubblewrap(ProcessContract):
     sandbox = "bubblewrap"
 
 
-class TestNamespaces(ProcessContract):
+class TestNamespaces(LiveContract, ProcessContract):
     sandbox = "namespaces"
 
 
@@ -56,6 +57,6 @@ class TestLandlock(ProcessContract):
     sandbox = "landlock"
 
 
-class TestUnsandboxed(ProcessContract):
+class TestUnsandboxed(LiveContract, ProcessContract):
     sandbox = "landlock"
     unsandboxed = True

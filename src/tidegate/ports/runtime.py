@@ -9,15 +9,17 @@ The behaviour every runtime keeps (the contract suite is `tidegate.testing.runti
   that is unknown, and no failure leaves one running without saying so.
 - `observe` finds the workloads of this gateway (by instance), also those of a gateway that crashed.
 - Every call has a deadline of its own; an engine that does not answer raises `EngineUnavailable`.
+
+What only some runtimes can is a Protocol of its own below, asked for once (`isinstance`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from tidegate.domain.server import ServerSpec
+from tidegate.domain.server import Limits, ServerSpec
 from tidegate.domain.workload import Observed, WorkloadIdentity
 from tidegate.ports.stream import Stream, StreamEvents
 
@@ -85,5 +87,84 @@ class Runtime(Protocol):
 
         Raises:
             RuntimeFailure: they cannot be listed.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a workload uses. Sizes in bytes; what the runtime cannot tell is 0."""
+
+    cpu_seconds: float
+    """Of processor, since it was started."""
+    memory: int
+    """Now, without what the kernel could take back at once (clean pages of files)."""
+    memory_peak: int = 0
+    """Most it was seen to use, by whoever counts: `memory` where nobody does."""
+    pids: int = 0
+    rx: int = 0
+    """Received from networks since it was started."""
+    tx: int = 0
+    read: int = 0
+    """From disks since it was started."""
+    written: int = 0
+
+
+@runtime_checkable
+class Pauses(Protocol):
+    """A runtime whose workloads can be frozen: they keep their memory and use no processor."""
+
+    async def pause(self, identity: WorkloadIdentity) -> None:
+        """Freeze a workload. One that is frozen already is no error. `stop` ends a frozen one too.
+
+        Raises:
+            RuntimeFailure: it runs on, or is not there.
+        """
+        ...
+
+    async def resume(self, identity: WorkloadIdentity) -> None:
+        """Let it go on. One that was not frozen is no error.
+
+        Raises:
+            RuntimeFailure: it is still frozen, or not there.
+        """
+        ...
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """A runtime that tells what its workloads use."""
+
+    async def usage(self, identities: Sequence[WorkloadIdentity]) -> Mapping[str, Usage]:
+        """Give what workloads use, by id; one that cannot be measured now is left out.
+
+        Raises:
+            EngineUnavailable: nothing can be told at all.
+        """
+        ...
+
+
+@runtime_checkable
+class Resizes(Protocol):
+    """A runtime that can change what a running workload may use."""
+
+    async def resize(self, identity: WorkloadIdentity, limits: Limits) -> None:
+        """Set memory, processors and number of processes of a running workload.
+
+        Raises:
+            RuntimeFailure: what it had goes on to hold.
+        """
+        ...
+
+
+@runtime_checkable
+class Houses(Protocol):
+    """A runtime that can tell on how much memory its workloads run: it may be another machine's."""
+
+    async def memory(self) -> int | None:
+        """Give the memory of a machine that is not this one, or None where it is this one.
+
+        Raises:
+            RuntimeFailure: it cannot be told.
         """
         ...

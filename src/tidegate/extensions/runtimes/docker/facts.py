@@ -81,7 +81,7 @@ def observed(listed: Json) -> Observed | None:
     identity = WorkloadIdentity.from_labels(labels)
     if identity is None:
         return None
-    running = listed.get("State") == "running"
+    running = listed.get("State") in ("running", "paused")
     return Observed(
         identity, running, _listed_address(listed, labels) if running else None, labelled_facts(labels)
     )

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tidegate.domain.errors import EngineUnavailable, RuntimeFailure
-from tidegate.domain.server import ServerSpec
+from tidegate.domain.server import Limits, ServerSpec
 from tidegate.domain.workload import Observed, WorkloadIdentity
 from tidegate.extensions.runtimes.docker import facts, harden
 from tidegate.extensions.runtimes.docker.attach import Attachment, open_attachment
@@ -23,7 +23,8 @@ from tidegate.extensions.runtimes.docker.mounts import allowed_mounts
 from tidegate.extensions.runtimes.docker.networks import Networks
 from tidegate.extensions.runtimes.docker.settings import Need
 from tidegate.extensions.runtimes.docker.supply import Supplied, Supply
-from tidegate.ports.runtime import Progress, Running
+from tidegate.extensions.runtimes.docker.usage import Live
+from tidegate.ports.runtime import Progress, Running, Usage
 from tidegate.ports.stream import StreamEvents
 
 T = TypeVar("T")
@@ -54,6 +55,7 @@ class DockerRuntime:
         self._supply = supply
         self._networks = networks
         self._place = place
+        self._live = Live(engine)
         self._abilities: Abilities | None = None
         self._open: dict[str, Attachment] = {}
         self._telling: dict[str, asyncio.Task[None]] = {}
@@ -97,6 +99,8 @@ class DockerRuntime:
         seen = await self._engine.inspect(identity.id)
         if not seen.get("State", {}).get("Running"):
             raise RuntimeFailure(f"workload {identity.id} does not run")
+        if seen["State"].get("Paused"):
+            await self._live.resume(identity.id)
         await self._drop(identity.id)
         attachment = await self._attach(spec, identity, events)
         try:
@@ -121,6 +125,26 @@ class DockerRuntime:
         """List this gateway's containers."""
         found = await self._engine.containers(f"dev.tidegate.instance={self._place.instance}")
         return [one for one in map(facts.observed, found) if one is not None]
+
+    async def pause(self, identity: WorkloadIdentity) -> None:
+        """Freeze a container (`Pauses`)."""
+        await self._live.pause(identity.id)
+
+    async def resume(self, identity: WorkloadIdentity) -> None:
+        """Let it go on."""
+        await self._live.resume(identity.id)
+
+    async def usage(self, identities: Sequence[WorkloadIdentity]) -> Mapping[str, Usage]:
+        """Measure containers (`Measures`)."""
+        return await self._live.usage(identities)
+
+    async def resize(self, identity: WorkloadIdentity, limits: Limits) -> None:
+        """Set what a running container may use (`Resizes`)."""
+        await self._live.resize(identity.id, limits)
+
+    async def memory(self) -> int | None:
+        """Give the memory of the engine's machine where it is not this one (`Houses`)."""
+        return await self._live.memory()
 
     async def close(self) -> None:
         """Drop every stream; the containers go on."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,14 +45,30 @@ class Cgroups:
         for controllers, base in self.bases:
             group = base / name
             group.mkdir(parents=True, exist_ok=True)
-            for file, text, needed in _settings(self.version, controllers.split(), limits):
-                try:
-                    _write(group / file, text)
-                except OSError:
-                    if needed:
-                        raise
+            _write_all(group, _settings(self.version, controllers.split(), limits))
             files.append(str(group / "cgroup.procs"))
         return files
+
+    def limit(self, name: str, limits: Limits) -> None:
+        """Give a workload's group other limits.
+
+        Raises:
+            OSError: the kernel refuses; those before it hold already.
+        """
+        for controllers, base in self.bases:
+            changes = list(_settings(self.version, controllers.split(), limits))
+            try:
+                _write_all(base / name, changes)
+            except OSError:
+                # Version 1: memory may not go over memory with swap, nor that below it, so the order turns.
+                _write_all(base / name, changes[::-1])
+
+    def place(self, name: str, controller: str) -> Path | None:
+        """Give the directory of a workload's group for a controller, or None where that is not limited."""
+        for controllers, base in self.bases:
+            if controller in controllers.split():
+                return base / name
+        return None
 
     def processes(self, name: str) -> set[int]:
         """Give the processes in a workload's group."""
@@ -101,6 +117,15 @@ class Cgroups:
         for _, base in self.bases:
             with suppress(OSError):
                 base.rmdir()
+
+
+def _write_all(group: Path, changes: Iterable[tuple[str, str, bool]]) -> None:
+    for file, text, needed in changes:
+        try:
+            _write(group / file, text)
+        except OSError:
+            if needed:
+                raise
 
 
 def _settings(version: int, controllers: list[str], limits: Limits) -> Iterator[tuple[str, str, bool]]:

@@ -10,15 +10,22 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from tidegate.domain.errors import RuntimeFailure
-from tidegate.domain.server import Command, Package, ServerSpec
+from tidegate.domain.server import Command, Limits, Package, ServerSpec
 from tidegate.domain.workload import Observed, WorkloadIdentity
-from tidegate.extensions.runtimes.process import cgroups, environments, mounts, records, tree
+from tidegate.extensions.runtimes.process import (
+    cgroups,
+    environments,
+    mounts,
+    records,
+    tree,
+    usage,
+)
 from tidegate.extensions.runtimes.process.environments import Environment
 from tidegate.extensions.runtimes.process.host import User
 from tidegate.extensions.runtimes.process.ladder import Ladder, Rung, finish
@@ -28,7 +35,7 @@ from tidegate.extensions.runtimes.process.settings import ProcessSettings
 from tidegate.extensions.runtimes.process.spawn import spawn
 from tidegate.extensions.runtimes.process.stream import ProcessStream
 from tidegate.ports.extension import Surroundings
-from tidegate.ports.runtime import Progress, Running
+from tidegate.ports.runtime import Progress, Running, Usage
 from tidegate.ports.stream import StreamEvents
 
 _KILLED = 5.0
@@ -50,6 +57,7 @@ class ProcessRuntime:
         self._ladders: dict[User, Ladder] = {}
         self._live: dict[str, tuple[Record, ProcessStream]] = {}
         self._starting: set[str] = set()
+        self._paused: set[str] = set()
         self._made: dict[tuple[Package, bool], Environment] = {}
         """Environments of packages (at a place of their own, or not) that this gateway has verified."""
         self._cgroups: cgroups.Cgroups | None = None
@@ -116,6 +124,8 @@ class ProcessRuntime:
         name = records.checked(identity)
         record, stream = self._live.get(name, (records.read(self._place, name), None))
         if stream is not None:
+            if name in self._paused:
+                await self._let_go(name, record)  # what is stopped hears nothing
             await stream.close()
             stream.end_input()
             moment = min(_MOMENT, grace / 2)
@@ -142,6 +152,31 @@ class ProcessRuntime:
                 )
                 found.append(Observed(record.identity, running, facts=record.facts))
         return found
+
+    async def pause(self, identity: WorkloadIdentity) -> None:
+        """Freeze all of a server's processes (`Pauses`)."""
+        name, record = self._of_live(identity)
+        self._paused.add(name)
+        await asyncio.to_thread(usage.freeze, self._cgroups, name, lambda: self._processes(name, record))
+
+    async def resume(self, identity: WorkloadIdentity) -> None:
+        """Let them go on."""
+        await self._let_go(*self._of_live(identity))
+
+    async def usage(self, identities: Sequence[WorkloadIdentity]) -> Mapping[str, Usage]:
+        """Measure workloads (`Measures`)."""
+        records = {each.id: self._live[each.id][0] for each in identities if each.id in self._live}
+        return await asyncio.to_thread(self._measured, records)
+
+    async def resize(self, identity: WorkloadIdentity, limits: Limits) -> None:
+        """Set what a workload's group may use (`Resizes`)."""
+        name, _ = self._of_live(identity)
+        if self._cgroups is None:
+            raise RuntimeFailure(f"{name}: its limits hold from its start on: {self._limits}")
+        try:
+            self._cgroups.limit(name, limits)
+        except OSError as error:
+            raise RuntimeFailure(f"{name} cannot have these limits now: {error.strerror}") from error
 
     async def close(self) -> None:
         """End everything, since nobody could attach to it again."""
@@ -200,6 +235,26 @@ class ProcessRuntime:
     async def _left(self, name: str, record: Record | None) -> set[int]:
         # Reading all of /proc would hold up the loop where much is running.
         return await asyncio.to_thread(self._processes, name, record)
+
+    def _of_live(self, identity: WorkloadIdentity) -> tuple[str, Record]:
+        name = records.checked(identity)
+        if name not in self._live:
+            raise RuntimeFailure(f"{name} does not run")
+        return name, self._live[name][0]
+
+    async def _let_go(self, name: str, record: Record | None) -> None:
+        self._paused.discard(name)
+        await asyncio.to_thread(usage.thaw, self._cgroups, name, lambda: self._processes(name, record))
+
+    def _measured(self, live: Mapping[str, Record]) -> dict[str, Usage]:
+        groups, found = self._cgroups, dict[str, Usage]()
+        for name, record in live.items():
+            # Without a group a look at all of /proc is needed.
+            pids = groups.processes(name) if groups is not None else set[int]()
+            told = usage.measure(pids or self._processes(name, record), groups, name)
+            if told is not None:
+                found[name] = told
+        return found
 
     def _processes(self, name: str, record: Record | None) -> set[int]:
         """Give what is left of a workload."""
