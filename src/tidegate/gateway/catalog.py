@@ -1,4 +1,4 @@
-"""Catalog: the merged view of every endpoint, kept current as servers come, go and change."""
+"""Catalog: the merged view of every endpoint, kept current as servers and endpoints come, go and change."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
+from itertools import product
 
+from tidegate.domain.endpoint import EndpointSpec
 from tidegate.domain.server import ServerSpec, Transport
 from tidegate.domain.target import LISTED, Kind
-from tidegate.domain.workload import NO_OFFER
+from tidegate.domain.workload import NO_OFFER, WorkloadState
 from tidegate.fleet.fleet import Fleet
 from tidegate.fleet.workload import Workload
 from tidegate.gateway.definitions import LISTS, Definitions, DefinitionStore
 from tidegate.gateway.endpoint import Endpoint
+from tidegate.gateway.faces import Face, Renewal, build_views, make
 from tidegate.gateway.lister import CHANGES, Lister
 from tidegate.gateway.lists import LISTS_SIZE, PAGE
 from tidegate.gateway.own import OwnLists, owner
-from tidegate.gateway.view import Entry, Part, View, build
+from tidegate.gateway.view import Entry, Part, View
 from tidegate.protocol.codec import Object
 from tidegate.telemetry import log
 
 __all__ = ["LISTS_SIZE", "PAGE", "Catalog", "Endpoint", "Entry"]
 
-_LABELS = 32
-"""Labels of what clients offer that an endpoint has a view for."""
 _SAID = 4096
 """Reasons that are not logged a second time."""
 _COMING = frozenset({"waiting", "preparing", "starting", "ready"})
@@ -48,7 +48,8 @@ class Catalog:
         chance: Callable[[], float] = random.random,
     ) -> None:
         """`one_principal`: whether all who ask are one, so that no list is anybody else's."""
-        self.endpoints: Mapping[str, Endpoint] = {endpoint.path: endpoint for endpoint in endpoints}
+        self.endpoints: dict[str, Endpoint] = {}
+        """By path. Always this very mapping: whoever routes by it follows what becomes of it."""
         self.changed: Callable[[str, Kind], None] | None = None
         """Told of an endpoint and a kind of which it shows another list than before."""
         self.changed_own: Callable[[str, Kind, str, str], None] | None = None
@@ -67,16 +68,16 @@ class Catalog:
         self._built = asyncio.Event()
         """Set once the views are built the next time."""
         self._tasks: list[asyncio.Task[None]] = []
+        self._keepers: dict[str, list[asyncio.Task[None]]] = {}
+        """What keeps each server's definitions."""
+        self._ending: set[asyncio.Task[None]] = set()
         self._said: set[str] = set()
         self.own = OwnLists(fleet, lambda server: self.definitions.get(server))
         """What is listed to some principals and sessions alone."""
         self.own.changed = self._own_changed
         fleet.events = self
         for endpoint in endpoints:
-            endpoint.own = self.own
-            endpoint.asked = partial(self._asked, endpoint)
-            endpoint.holds = partial(self._holds, endpoint)
-            endpoint.pending = partial(self._pending, endpoint)
+            self._add(endpoint)
 
     @property
     def definitions(self) -> Mapping[str, Definitions]:
@@ -86,27 +87,103 @@ class Catalog:
 
     async def open(self, specs: Sequence[ServerSpec]) -> None:
         """Load what is known of each server and begin to keep the views current."""
+        self._listers = await self._load(specs)
+        await self._build()
+        self._tasks = [asyncio.create_task(self._build_when_dirty(), name="catalog builder")]
+        self._tasks.append(asyncio.create_task(self.own.keep(), name="catalog own lists"))
+        for name, lister in self._listers.items():
+            self._keep(name, lister)
+
+    async def close(self) -> None:
+        """Stop keeping them."""
+        tasks = [*self._tasks, *self._ending, *(task for each in self._keepers.values() for task in each)]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self.own.close()
+
+    # -- other servers and endpoints ----------------------------------------------------------
+
+    async def prepare(self, specs: Sequence[ServerSpec], endpoints: Sequence[EndpointSpec]) -> Renewal:
+        """Make what is to be served next, whole, beside what is served now. The fleet need not know of it yet."""
+        listers = await self._load([spec for spec in specs if spec.name not in self._listers])
+        known = {**self._listers, **listers}
+        made: list[Face] = []
+        for spec in endpoints:
+            before = self.endpoints.get(spec.path)
+            if before is not None and before.spec == spec:
+                made.append(Face(spec, before.authorizer))
+                continue
+            parts = [self._part(name, known.get(name)) for name in spec.servers]
+            made.append(await asyncio.to_thread(make, spec, parts))
+        return Renewal(tuple(spec.name for spec in specs), listers, tuple(made))
+
+    def adopt(self, renewal: Renewal) -> Sequence[Endpoint]:
+        """Serve what was prepared, in one step. Give the endpoints that are served no more."""
+        for name in [name for name in self._listers if name not in renewal.servers]:
+            del self._listers[name]
+            for task in self._keepers.pop(name, ()):
+                task.cancel()
+                self._ending.add(task)
+                task.add_done_callback(self._ending.discard)
+        for name, lister in renewal.listers.items():
+            self._listers[name] = lister
+            self._keep(name, lister)
+        changed = [each for face in renewal.faces if (each := self._turn(face)) is not None]
+        served = {face.spec.path for face in renewal.faces}
+        gone = [self.endpoints.pop(path) for path in list(self.endpoints) if path not in served]
+        for endpoint in gone:
+            endpoint.gone = True
+        if self.changed is not None:
+            for path, kind in product(changed, LISTED):
+                self.changed(path, kind)
+        for name in self._listers:
+            self._follow(name)
+        self._dirty.set()
+        return gone
+
+    def _turn(self, face: Face) -> str | None:
+        """Have an endpoint show its next face. Give its path where clients may now see something else."""
+        endpoint = self.endpoints.get(face.spec.path)
+        if endpoint is None:
+            endpoint = Endpoint(face.spec, face.authorizer)
+            self._add(endpoint)
+        elif face.views is None:
+            return None
+        views = dict(face.views or {NO_OFFER: endpoint.view})
+        endpoint.become(face.spec, face.authorizer, views.pop(NO_OFFER), views)
+        return endpoint.path
+
+    def _add(self, endpoint: Endpoint) -> None:
+        endpoint.own = self.own
+        endpoint.asked = partial(self._asked, endpoint)
+        endpoint.holds = partial(self._holds, endpoint)
+        endpoint.pending = partial(self._pending, endpoint)
+        self.endpoints[endpoint.path] = endpoint
+
+    async def _load(self, specs: Sequence[ServerSpec]) -> dict[str, Lister]:
+        listers: dict[str, Lister] = {}
         for spec in specs:
-            lister = self._listers[spec.name] = Lister(
+            lister = listers[spec.name] = Lister(
                 spec, self._fleet, self._store, self._dirty.set,
                 one_principal=self._one_principal, random=self._chance,
             )  # fmt: skip
             lister.claimed = self.own.want
             await lister.load()
-        await self._build()
-        self._tasks = [asyncio.create_task(self._build_when_dirty(), name="catalog builder")]
-        self._tasks.append(asyncio.create_task(self.own.keep(), name="catalog own lists"))
-        for name, lister in self._listers.items():
-            self._tasks.append(asyncio.create_task(lister.keep(), name=f"catalog lister {name}"))
-            self._tasks.append(asyncio.create_task(lister.offers.keep(), name=f"catalog learner {name}"))
+        return listers
 
-    async def close(self) -> None:
-        """Stop keeping them."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        await self.own.close()
+    def _keep(self, name: str, lister: Lister) -> None:
+        self._keepers[name] = [
+            asyncio.create_task(lister.keep(), name=f"catalog lister {name}"),
+            asyncio.create_task(lister.offers.keep(), name=f"catalog learner {name}"),
+        ]
+
+    def _follow(self, server: str) -> None:
+        """Have a server's list be the one of the version of it that is current in the fleet."""
+        pool, lister = self._fleet.pools.get(server), self._listers.get(server)
+        if pool is not None and lister is not None and lister.spec is not pool.spec:
+            lister.turn(pool.spec)
 
     async def reread(self, server: str, kind: Kind, timeout: float, workload: Workload | None = None) -> None:
         """Have a server's list of a kind read and shown anew, waiting at most `timeout` seconds.
@@ -132,10 +209,12 @@ class Catalog:
 
     def server_changed(self, server: str) -> None:
         """Mark what it offers as available or not."""
+        self._follow(server)
         self._dirty.set()
 
     def workload_ready(self, workload: Workload) -> None:
         """Read what the server offers (again), since it may be another version of itself, and pass on."""
+        self._follow(workload.spec.name)
         lister = self._listers.get(workload.spec.name)
         if lister is not None and (workload.offer == NO_OFFER or lister.definitions is None):
             lister.want()
@@ -212,13 +291,16 @@ class Catalog:
             self._building = False
             self._built.set()
             self._built = asyncio.Event()
-            for endpoint in self.endpoints.values():
+            for endpoint in list(self.endpoints.values()):
                 endpoint.renewed()
 
     async def _build(self) -> None:
-        for endpoint in self.endpoints.values():
-            parts = [self._part(name) for name in endpoint.spec.servers]
-            views, changed = await asyncio.to_thread(_build, endpoint, parts)
+        for endpoint in list(self.endpoints.values()):
+            spec = endpoint.spec
+            parts = [self._part(name, self._listers.get(name)) for name in spec.servers]
+            views, changed = await asyncio.to_thread(build_views, spec, parts, endpoint.views)
+            if endpoint.spec is not spec:
+                continue  # it became another one meanwhile, and is built anew
             view = views.pop(NO_OFFER)
             self._say_dropped(endpoint.path, view)
             endpoint.show(view, views)
@@ -234,41 +316,16 @@ class Catalog:
                 self._said.add(reason)
                 log().warning("server.degraded", endpoint=path, reason=reason)
 
-    def _part(self, server: str) -> Part:
-        pool, lister = self._fleet.pools[server], self._listers.get(server)
-        state, reason = pool.state()
+    def _part(self, server: str, lister: Lister | None) -> Part:
+        pool = self._fleet.pools.get(server)
+        state, reason = (WorkloadState.WAITING.value, None) if pool is None else pool.state()
         definitions = None if lister is None else lister.definitions
         unread = {} if lister is None else dict(lister.unread)
-        mirrored = definitions is not None and definitions.modern and pool.spec.transport is Transport.HTTP
+        listens = lister is not None and lister.spec.transport is Transport.HTTP
+        mirrored = listens and definitions is not None and definitions.modern
         if state not in ("ready", "stopped"):  # a stopped one starts when called
             return Part(server, definitions, reason or f"server is {state}", state, unread, mirrored)
         for kind in LISTED:
             if definitions is None or kind not in definitions.lists:
                 unread.setdefault(kind, f"its {LISTS[kind].key} are not read yet")
         return Part(server, definitions, None, state, unread, mirrored)
-
-
-def _build(endpoint: Endpoint, parts: Sequence[Part]) -> tuple[dict[str, View], Sequence[Kind]]:
-    """Build the views of an endpoint by label, and tell of which kinds they are others than before."""
-    views = {NO_OFFER: build(endpoint.spec, parts)}
-    built = [(parts, views[NO_OFFER])]
-    labels = {label for part in parts if part.definitions for label in part.definitions.offers}
-    for label in sorted(labels)[:_LABELS]:
-        offered = [_offered(part, label) for part in parts]
-        view = next((view for others, view in built if others == offered), None)
-        if view is None:
-            view = build(endpoint.spec, offered)
-            built.append((offered, view))
-        if view is not views[NO_OFFER]:
-            views[label] = view
-    before = endpoint.views
-    changed = [
-        views.get(label, views[NO_OFFER]).changed_since(before.get(label, before[NO_OFFER]))
-        for label in {*views, *before}
-    ]
-    return views, [kind for kind in LISTED if any(kind in each for each in changed)]
-
-
-def _offered(part: Part, label: str) -> Part:
-    definitions = None if part.definitions is None else part.definitions.offered(label)
-    return part if definitions is part.definitions else replace(part, definitions=definitions)

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 
 from tidegate.access.authorize import Authorizer
 from tidegate.domain.endpoint import EndpointSpec, Names
@@ -26,6 +27,8 @@ _FOUND = 1024
 """Entries of unlisted URIs that are kept, so that equal requests are for the very same target."""
 _SEEN = 1024
 """URIs kept of each server that came in its results."""
+_FORMER = 1024
+"""Servers whose names are kept, those that an endpoint has no more among them."""
 _OWN = 64
 """Views kept of principals and sessions that are shown a list of their own."""
 
@@ -34,9 +37,9 @@ class Endpoint:
     """An endpoint as it serves."""
 
     def __init__(self, spec: EndpointSpec, authorizer: Authorizer) -> None:
-        self.spec = spec
         self.path = spec.path
-        self.authorizer = authorizer
+        self.gone = False
+        """Whether it is served no more: what is still open there is to end."""
         self.asked: Callable[[str], None] = lambda _: None
         """Told whenever a list is asked for, with the label of what the client offers."""
         self.holds: Callable[[str, Kind], int] = lambda _, __: 0
@@ -45,22 +48,41 @@ class Endpoint:
         """Tells whether something is being read that clients of a label would be shown."""
         self.own: OwnLists | None = None
         """What is listed to some principals and sessions alone."""
+        self.renamings: Mapping[str, Renaming] = {}
+        """By server. Those of servers that it has no more stay, for what is still under way."""
         self._owned: OrderedDict[tuple[tuple[Own, ...], Shown], Shown] = OrderedDict()
         """What is shown to those, by what they are shown else."""
         self._renewed = asyncio.Event()
-        self._shown = Shown(View(spec), authorizer)
         self._tools: Mapping[str, Entry] = {}
         """What all are shown alike, by its shown name."""
         self._wider: dict[str, Shown] = {}
         """By label: for clients to whom some legacy server lists something else, since they offer it more."""
         self._found: OrderedDict[tuple[Kind, str], Entry] = OrderedDict()
-        self._seen: dict[str, OrderedDict[str, None]] = {name: OrderedDict() for name in spec.servers}
+        self._seen: dict[str, OrderedDict[str, None]] = {}
+        self.become(spec, authorizer, View(spec))
+
+    def become(
+        self,
+        spec: EndpointSpec,
+        authorizer: Authorizer,
+        view: View,
+        wider: Mapping[str, View] | None = None,
+    ) -> None:
+        """Serve another declaration, with its rules and views, from now on and in one step.
+
+        Sessions, streams and calls keep the endpoint they came to, so its new rules are theirs at once.
+        """
+        self.spec = spec
+        self.authorizer = authorizer
         self._prefixed = spec.names is Names.PREFIXED
+        self._seen |= {name: OrderedDict() for name in spec.servers if name not in self._seen}
         several = len(spec.servers) > 1
-        self.renamings: Mapping[str, Renaming] = {
+        before = islice(self.renamings.items(), _FORMER)
+        self.renamings = {
             name: Renaming(name, prefixed=self._prefixed, seen=partial(self.seen, name) if several else None)
             for name in spec.servers
-        }
+        } | {name: each for name, each in before if name not in spec.servers}
+        self.show(view, wider)
 
     @property
     def view(self) -> View:
@@ -214,7 +236,7 @@ class Endpoint:
         """Give the server, and its own URI, that an unlisted one is for."""
         servers = self.spec.servers
         if self._prefixed:
-            named = uri_in(shown, self.renamings)
+            named = uri_in(shown, servers)
             if named is not None and self._may_have(named[0]):
                 return named
         if kind is Kind.RESOURCE:

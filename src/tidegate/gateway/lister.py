@@ -89,6 +89,13 @@ class Lister:
         """Take what was known before."""
         self.definitions = await self._store.load(self.spec)
 
+    def turn(self, spec: ServerSpec) -> None:
+        """Be the lister of another version of the server. What the one before listed is shown until this one is read."""
+        other = spec.digest() != self.spec.digest()
+        self.spec = spec
+        if other:
+            self.want()
+
     def want(self, kinds: Collection[Kind] = LISTED) -> None:
         """Have kinds read."""
         self._wanted.update(kinds)
