@@ -69,12 +69,16 @@ LAUNCHES = (
 
 COMMON = frozenset(
     {"env", "mounts", "limits", "timeouts", "network", "user", "sharing", "stateless", "rollout"}
+    | {"volumes", "companions"}
 )
 """Keys of (nearly) every server, which come after those of its own."""
 
 MORE = (
     ("mounts", "MountModel"),
     ("limits", "LimitsModel"),
+    ("volumes.*", "VolumeModel"),
+    ("companions.*", "CompanionModel"),
+    ("companions.*.limits", "ContainerLimits"),
     ("timeouts", "TimeoutsModel"),
     ("rollout", "RolloutModel"),
 )

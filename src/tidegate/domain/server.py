@@ -37,12 +37,17 @@ class Network(StrEnum):
 
 
 class Secret:
-    """A value that must not be shown. `reveal()` is the only way to it."""
+    """A value that must not be shown. `reveal()` is the only way to it.
 
-    __slots__ = ("_value",)
+    `origins` says what it was made from (`env:TOKEN`, `vault:secret/app#key`): names, for records. Two
+    secrets are equal where their values are, wherever they came from.
+    """
 
-    def __init__(self, value: str) -> None:
+    __slots__ = ("_value", "origins")
+
+    def __init__(self, value: str, origins: tuple[str, ...] = ()) -> None:
         self._value = value
+        self.origins = origins
 
     def reveal(self) -> str:
         """Give the value itself, for the one place that hands it on."""
@@ -128,6 +133,10 @@ class Limits:
     """Size of the writable tmpfs at /tmp."""
     message: int = 4 * 1024 * 1024
     """Largest single message taken from the server."""
+    disk: int | None = None
+    """What its volumes may hold together; its root is read-only, and /tmp in memory."""
+    bandwidth: int | None = None
+    """Bytes a second over its networks, in each direction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +329,12 @@ class ServerSpec:
         """Whether losing a workload may lose something a client relied on."""
         return not self.stateless and self.sharing is not Sharing.CALL
 
+    @property
+    def keyed(self) -> bool:
+        """Whether a workload holds data of its sharing key, so that one made for nobody cannot be handed on."""
+        kept = (*self.volumes, *(volume for one in self.companions for volume in one.volumes))
+        return any(volume.each for volume in kept)
+
     def describe(self) -> str:
         """Say in one line how it is launched. No argument, header or variable is in it."""
         match self.launch:
@@ -332,6 +347,14 @@ class ServerSpec:
             case Remote(url=url):
                 return f"url {url.partition('?')[0]}"
 
+    @property
+    def secret_origins(self) -> tuple[str, ...]:
+        """Which secrets its workloads are given, by name."""
+        headers = self.launch.headers if isinstance(self.launch, Remote) else {}
+        given = [self.env, self.secrets, headers, *(each.env for each in self.companions)]
+        values = [value for mapping in given for value in mapping.values()]
+        return tuple(sorted({each for one in values if isinstance(one, Secret) for each in one.origins}))
+
     def digest(self) -> str:
         """Give 16 hex digits that change when anything that a workload is made of changes.
 
@@ -343,7 +366,7 @@ class ServerSpec:
 
 
 _GATEWAYS = frozenset({"timeouts", "replicas", "scaling", "queue", "health", "rollout"})
-_LATER = frozenset({"egress", "peers", "volumes", "companions", "secrets"})
+_LATER = frozenset({"egress", "peers", "volumes", "companions", "secrets", "disk", "bandwidth"})
 """Fields that count only where they are given: workloads from before there were such go on."""
 
 

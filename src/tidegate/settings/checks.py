@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
+from tidegate.settings.data import mistakes as data_mistakes
 from tidegate.settings.problems import Path, Problem, choose
 from tidegate.settings.servers import LAUNCH_KEYS, SERVER_NAME
 from tidegate.settings.values import is_loopback, listen_at, split_url
@@ -106,6 +107,8 @@ def _check_server(name: str, server: _Data, runtimes: Sequence[str]) -> Iterator
     for index, target in enumerate(targets):
         if isinstance(target, str) and target in targets[:index]:
             yield Problem((*at, "mounts", index, "target"), "is the target of another mount already")
+    for place, message in data_mistakes(server):
+        yield Problem((*at, *place), message)
 
 
 def _check_endpoints(endpoints: _Data, servers: _Data) -> Iterator[Problem]:

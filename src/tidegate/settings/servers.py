@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, cast
 
-from pydantic import AfterValidator, Discriminator, Field, StrictBool, StrictInt, Tag
+from pydantic import AfterValidator, Discriminator, Field, StrictBool, Tag
 
 from tidegate.domain.server import Limits, Network, Secret, Sharing, Timeouts
 from tidegate.settings.base import Model
+from tidegate.settings.container import ContainerLimits, Environment, ImageName, Port, Target, User, matching
+from tidegate.settings.data import Companions, Volumes
 from tidegate.settings.rollouts import RolloutModel
 from tidegate.settings.shape import keys_of
 from tidegate.settings.values import FilePath, Seconds, SecondsOrNever, SecretText, ServerUrl, Size, Text
@@ -19,7 +21,6 @@ from tidegate.settings.values import FilePath, Seconds, SecondsOrNever, SecretTe
 SERVER_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 LAUNCH_KEYS = ("image", "command", "package", "url")
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 # Set by the gateway on each request: a second value would make two readers see two messages.
 _OWN_HEADERS = frozenset(
@@ -34,7 +35,6 @@ _OWN_HEADERS = frozenset(
     }
     | {"host", "keep-alive", "last-event-id", "origin", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,250}(@sha256:[0-9a-f]{64})?")
 _PYPI = re.compile(r"pypi:([A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?)==([0-9][A-Za-z0-9.!+_-]{0,98})")
 _NPM = re.compile(
     r"npm:((?:@[a-z0-9][a-z0-9._-]{0,98}/)?[a-z0-9][a-z0-9._-]{0,98})@([0-9]+\.[0-9]+\.[0-9]+[A-Za-z0-9.+-]{0,64})"
@@ -43,19 +43,7 @@ _REQUIREMENT = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._-]{0,98}(\[[A-Za-z0-9,._-]{1,98}\])?( ?(==|>=|<=|<|>|~=|!=) ?[A-Za-z0-9.*+!_-]{1,50},?){0,8}"
 )
 _EXECUTABLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,98}")
-_USER = re.compile(r"[1-9][0-9]{0,8}(:[1-9][0-9]{0,8})?")
-_LIMITS = Limits()
 _TIMEOUTS = Timeouts()
-_PROVIDED = ("/", "/tmp", "/proc", "/sys", "/dev")  # noqa: S108 - names a place, makes no file
-
-
-def _matching(pattern: re.Pattern[str], message: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not pattern.fullmatch(value):
-            raise ValueError(message)
-        return value
-
-    return AfterValidator(check)
 
 
 def split_package(value: str) -> tuple[str, str, str]:
@@ -74,24 +62,6 @@ def split_package(value: str) -> tuple[str, str, str]:
 def _package(value: str) -> str:
     split_package(value)
     return value
-
-
-def _target(value: str) -> str:
-    parts = value.split("/")
-    if parts[0] != "" or value in _PROVIDED or any(part in ("", ".", "..") for part in parts[1:]):
-        raise ValueError(f"should be an absolute path inside the server, and none of {', '.join(_PROVIDED)}")
-    if value.startswith(("/proc/", "/sys/", "/dev/")):
-        raise ValueError("should not be under /proc, /sys or /dev")
-    return value
-
-
-def _environment(value: dict[str, str | Secret] | None) -> dict[str, str | Secret]:
-    for name in value or {}:
-        if not _VARIABLE.fullmatch(name):
-            raise ValueError(
-                "holds a name that is none for a variable; letters, digits and _ are, no digit first"
-            )
-    return value or {}
 
 
 def _headers(value: dict[str, str | Secret]) -> dict[str, str | Secret]:
@@ -114,24 +84,16 @@ class MountModel(Model):
 
     source: FilePath
     """Where it is on this machine; relative to the settings file. Looked at when the server starts."""
-    target: Annotated[Text, AfterValidator(_target)]
+    target: Target
     """Where the server sees it."""
     writable: StrictBool = False
     """Whether the server may change it."""
 
 
-class LimitsModel(Model):
+class LimitsModel(ContainerLimits):
     """What one workload of a server may use."""
 
-    memory: Annotated[Size, Field(ge=4 * 1024 * 1024)] = _LIMITS.memory
-    """Memory, swap included."""
-    cpus: Annotated[float, Field(gt=0, le=1024, strict=True)] = _LIMITS.cpus
-    """Processors; 0.5 is half of one."""
-    pids: Annotated[StrictInt, Field(ge=1, le=100_000)] = _LIMITS.pids
-    """Processes and threads."""
-    tmp: Size = _LIMITS.tmp
-    """Size of `/tmp`, which is in memory and empty at the start."""
-    message: Annotated[Size, Field(ge=1024, le=256 * 1024 * 1024)] = _LIMITS.message
+    message: Annotated[Size, Field(ge=1024, le=256 * 1024 * 1024)] = Limits().message
     """Largest single message taken from the server."""
 
 
@@ -164,7 +126,7 @@ class _Server(Model):
 class _LocalServer(_Server):
     """Keys of every server that runs on this machine."""
 
-    env: Annotated[dict[str, SecretText], AfterValidator(_environment)] = Field(default_factory=dict)
+    env: Environment = Field(default_factory=dict)
     """Environment variables. `${env:NAME}` and `${file:path}` stand for secrets."""
     mounts: tuple[MountModel, ...] = ()
     """What it is given of this machine's files; read-only unless said."""
@@ -172,20 +134,23 @@ class _LocalServer(_Server):
     """What each workload may use."""
     network: Network = Network.NONE
     """`none`, or `open` for a server that must reach others."""
-    user: (
-        Annotated[
-            Text,
-            _matching(_USER, 'should be "uid" or "uid:gid" in digits, and not 0: servers never run as root'),
-        ]
-        | None
-    ) = None
+    user: User | None = None
     """`uid:gid` it runs as; a user without rights where absent."""
 
 
-class ImageServer(_LocalServer):
+class _ContainerServer(_LocalServer):
+    """Keys of servers that can be containers."""
+
+    volumes: Volumes = Field(default_factory=dict)
+    """Volumes of its own, by name (runtime `docker`)."""
+    companions: Companions = Field(default_factory=dict)
+    """Containers that it needs beside it, by name: started before it, one after the other (runtime `docker`)."""
+
+
+class ImageServer(_ContainerServer):
     """A container image."""
 
-    image: Annotated[Text, _matching(_IMAGE, "should be the name of a container image")]
+    image: ImageName
     """The image, by tag or, better, by digest."""
     entrypoint: tuple[Text, ...] | None = None
     """In place of the image's own entrypoint."""
@@ -193,9 +158,9 @@ class ImageServer(_LocalServer):
     """Arguments, in place of the image's own."""
     transport: Literal["stdio", "http"] = "stdio"
     """How the server speaks."""
-    port: Annotated[StrictInt, Field(ge=1, le=65535)] = 8000
+    port: Port = 8000
     """Where it listens inside its container (`transport: http`)."""
-    path: Annotated[Text, _matching(re.compile(r"/[!-~]*"), "should begin with /")] = "/mcp"
+    path: Annotated[Text, matching(re.compile(r"/[!-~]*"), "should begin with /")] = "/mcp"
     """Path of its MCP endpoint (`transport: http`)."""
 
 
@@ -208,17 +173,17 @@ class CommandServer(_LocalServer):
     """Runs it even where no sandbox can be had, with the rights of the gateway's user."""
 
 
-class PackageServer(_LocalServer):
+class PackageServer(_ContainerServer):
     """A pinned package from an index, realised as an image built here or in a sandboxed environment."""
 
     package: Annotated[Text, AfterValidator(_package)]
     """`pypi:NAME==VERSION` or `npm:NAME@VERSION`."""
     requirements: Annotated[
-        tuple[Annotated[Text, _matching(_REQUIREMENT, 'should be a requirement such as "mcp<2"')], ...],
+        tuple[Annotated[Text, matching(_REQUIREMENT, 'should be a requirement such as "mcp<2"')], ...],
         Field(alias="with"),
     ] = ()
     """Further requirements (pypi)."""
-    executable: Annotated[Text, _matching(_EXECUTABLE, "should be the name of a program")] | None = None
+    executable: Annotated[Text, matching(_EXECUTABLE, "should be the name of a program")] | None = None
     """The program to run, where it is not named like the package."""
     args: tuple[Text, ...] = ()
     """Its arguments."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
@@ -10,7 +11,6 @@ from tidegate.domain.server import (
     Command,
     Image,
     Launch,
-    Limits,
     Mount,
     Package,
     Remote,
@@ -19,6 +19,7 @@ from tidegate.domain.server import (
     Timeouts,
     Transport,
 )
+from tidegate.settings import data
 from tidegate.settings.checks import endpoint_path
 from tidegate.settings.models import EndpointModel, FileModel, RuleModel
 from tidegate.settings.servers import (
@@ -58,12 +59,14 @@ def _server(name: str, model: AnyServer, runtime: str, base: Path) -> ServerSpec
         runtime=runtime,
         env=dict(model.env),
         mounts=tuple(Mount(str(each.source), each.target, each.writable) for each in model.mounts),
-        limits=Limits(given.memory, given.cpus, given.pids, given.tmp, given.message),
+        limits=replace(data.limits(given), message=given.message),
         timeouts=timeouts,
         network=model.network,
         sharing=model.sharing,
         stateless=model.stateless,
         user=model.user,
+        volumes=() if isinstance(model, CommandServer) else data.volumes(model.volumes),
+        companions=() if isinstance(model, CommandServer) else data.companions(model.companions),
         rollout=model.rollout.noun(),
     )
 
