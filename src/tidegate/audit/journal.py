@@ -237,6 +237,15 @@ class Journal:
         who = _who(RecordKind.REQUEST, principal)
         self._write(f'{who},"data":{form.data(fields)}')
 
+    def changed(self, principal: Principal, fields: Mapping[str, object]) -> None:
+        """Record what an administrator is about to change.
+
+        Raises:
+            JournalUnavailable: it cannot be kept, so it must not be done.
+        """
+        who = _who(RecordKind.ADMIN, principal)
+        self._write(f'{who},"data":{form.data(fields)}')
+
     def question(self, principal: Principal, fields: Mapping[str, object]) -> None:
         """Record that a server asked something of a principal's client, or what came of it.
 

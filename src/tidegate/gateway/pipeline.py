@@ -23,7 +23,7 @@ from tidegate.gateway.running import Running
 from tidegate.gateway.sessions import Sessions
 from tidegate.gateway.stream import Writer
 from tidegate.gateway.streams import Streams
-from tidegate.ports.identity import Credentials
+from tidegate.ports.identity import Credentials, Vouched
 from tidegate.protocol import revisions
 from tidegate.protocol.codec import decode_text
 from tidegate.telemetry import Metrics
@@ -132,15 +132,32 @@ class Pipeline:
         call.let_go()
         return answer
 
+    async def vouch(self, credentials: Credentials) -> Vouched:
+        """Vouch for who asks for something that is no call.
+
+        Raises:
+            Unauthenticated: nobody does.
+            StateError: it cannot be looked up.
+        """
+        known = self._authenticator.cached(credentials)
+        return known or await self._authenticator.authenticate(credentials)
+
     async def is_admin(self, credentials: Credentials) -> bool:
         """Tell whether credentials are an administrator's."""
         try:
-            vouched = self._authenticator.cached(credentials) or await self._authenticator.authenticate(
-                credentials
-            )
+            vouched = await self.vouch(credentials)
         except (Refusal, StateError):
             return False
         return "admin" in vouched.principal.roles
+
+    def turn_away(self, path: str, peer: str, refusal: Refusal, vouched: Vouched | None) -> None:
+        """Record that a request to the admin API was refused, a stranger's as those of strangers are."""
+        self._metrics.refusals[refusal.reason] += 1
+        fields = {"path": path[:200], "peer": peer, "message": str(refusal)}
+        if vouched is None:
+            self._journal.stranger(refusal.reason, fields)
+        else:
+            self._journal.refused(refusal.reason, vouched.principal, fields)
 
     def refuse_unread(self, call_id: str, endpoint: str, peer: str, refusal: Refusal) -> None:
         """Record a refusal of what was no request yet."""
