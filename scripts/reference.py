@@ -35,9 +35,11 @@ servers:
   YAML 1.2: `yes`, `on` and `1:30` are text.
 - A *size* is a number of bytes or text such as `"256MiB"` (B, KiB, MiB, GiB, TiB; KB, MB, GB, TB in thousands).
   A *duration* is a number of seconds or text such as `"90s"`, `"15m"`, `"2h"`.
-- In the values of `env` and `headers`, `${env:NAME}` stands for an environment variable of the gateway and
+- In the values of `env`, `secrets` and `headers`, `${env:NAME}` stands for an environment variable of the gateway and
   `${file:path}` for the text of a file, without a line break at its end; `$${` is the text `${`. What they stand
   for is a secret: it is in no message, log or record. A variable or file that is missing is a mistake.
+  `${secret:NAME}`, `${docker:NAME}`, `${helper:PROGRAM/URL}` and `${vault:path#field}` stand for what is
+  [kept elsewhere](secrets.md).
 - Of the file at most 1 MiB is taken, 32 levels deep.
 """
 
@@ -45,6 +47,7 @@ SECTIONS = (
     ("tls", "TlsModel", ""),
     ("outbound", "OutboundModel", ""),
     ("auth", "AuthModel", ""),
+    ("admin", "AdminModel", ""),
     ("journal", "JournalModel", ""),
     ("logs", "LogsModel", ""),
     ("limits", "GatewayLimitsModel", ""),
@@ -129,7 +132,12 @@ def configuration() -> str:
         ]
     parts.append("## `runtimes`\n\nSettings of the runtimes; what is not said has its default.\n")
     for name, found in whole["properties"]["runtimes"]["properties"].items():
-        parts += [f"### `runtimes.{name}`\n", *_nested(whole, found, name)]
+        parts += [f"### `runtimes.{name}`\n", *_nested(whole, found, f"runtimes.{name}")]
+    secrets = whole["properties"]["secrets"]
+    parts += ["## `secrets`\n", secrets["description"] + " See [secrets](secrets.md).\n", _table(whole, secrets)]
+    for name, found in secrets["properties"].items():
+        if found.get("properties"):
+            parts += [f"### `secrets.{name}`\n", *_nested(whole, found, f"secrets.{name}")]
     parts += [_ENDPOINTS, _table(whole, whole["$defs"]["EndpointModel"])]
     rule, selection = whole["$defs"]["RuleModel"], whole["$defs"]["SelectionModel"]
     parts += ["### `rules`\n", rule["description"] + "\n", _table(whole, rule)]
@@ -145,7 +153,7 @@ def configuration() -> str:
 
 
 def _nested(whole: Schema, found: Schema, name: str) -> list[str]:
-    """Write a runtime's settings, each model below it with a table of its own."""
+    """Write an extension's settings, each model below it with a table of its own."""
     if not found.get("properties"):
         return ["There are none.\n"]
     parts = [_table(whole, found)]
@@ -153,7 +161,7 @@ def _nested(whole: Schema, found: Schema, name: str) -> list[str]:
         inner = _resolve(whole, about)
         if inner.get("properties"):
             parts += [
-                f"#### `runtimes.{name}.{key}`\n",
+                f"#### `{name}.{key}`\n",
                 inner.get("description", "") + "\n",
                 _table(whole, inner),
             ]

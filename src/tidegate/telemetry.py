@@ -18,6 +18,9 @@ import structlog
 LOG_EVENTS: Final = {
     "gateway.started": "The gateway listens.",
     "gateway.stopped": "The gateway has ended in order.",
+    "settings.reloaded": "The settings in force are those of another version, or proved to be the same.",
+    "settings.refused": "A mistake for which the settings were not taken; those in force stay.",
+    "settings.overridden": "The settings in force are not the file's: an earlier version was put in their place.",
     "gateway.draining": "No new calls are taken; those in flight go on for a bounded time.",
     "listener.certificate_reloaded": "A changed certificate is used for new connections.",
     "listener.certificate_refused": "A changed certificate could not be used; the old one stays.",
@@ -37,6 +40,8 @@ LOG_EVENTS: Final = {
     "rollout.done": "A change of a server is in.",
     "rollout.rolled_back": "A change of a server was taken back, and why; the version before it goes on.",
     "rollout.refused": "A change that was taken back is not tried again until somebody asks for it.",
+    "secret.changed": "Secrets have another value than the servers were given; the settings are loaded again.",
+    "secret.unavailable": "A secret could not be looked at; what was given of it stays.",
     "server.listed": "A server's tools were read.",
     "server.list_failed": "A server's tools could not be read; the last known stay.",
     "server.degraded": "Something a server offers is left out, and why.",
@@ -57,6 +62,9 @@ METRICS: Final = {
     "tidegate_refusals_total": "Refused requests by reason.",
     "tidegate_questions_total": "What servers asked of clients, by server, method and what came of it.",
     "tidegate_calls_in_flight": "Calls being handled now.",
+    "tidegate_reloads_total": "Reloads of the settings by what came of them: applied, unchanged, refused.",
+    "tidegate_settings_version": "Version of the settings in force.",
+    "tidegate_settings_problems": "Mistakes for which the settings file was not taken last; 0 where it was.",
     "tidegate_workloads": "Workloads by server and state.",
     "tidegate_workload_restarts_total": "Workloads that were ready and broke, by server.",
     "tidegate_rollouts_total": "Rollouts that came to an end, by server and outcome.",
@@ -115,6 +123,7 @@ class Metrics:
         self.restarts: defaultdict[str, int] = defaultdict(int)
         self.rollouts: defaultdict[tuple[str, str], int] = defaultdict(int)
         """(server, outcome)."""
+        self.reloads: defaultdict[str, int] = defaultdict(int)
         self.stall_max = 0.0
 
 

@@ -20,6 +20,12 @@ def check(
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of the settings file.")
     ] = False,
+    secrets: Annotated[
+        bool,
+        typer.Option(
+            "--secrets", help="Get every secret too, also from servers and programs that keep them."
+        ),
+    ] = False,
 ) -> None:
     """Check the settings file: a summary, or every mistake in it."""
     if schema:
@@ -29,7 +35,7 @@ def check(
         write_json(json_schema(extensions))
         return
     try:
-        settings = load_settings(config)
+        settings = load_settings(config, secrets=secrets)
     except SettingsError as error:
         if not json:
             raise

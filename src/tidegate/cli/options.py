@@ -60,8 +60,12 @@ Log = Annotated[
 ]
 
 
-def load_settings(config: Path, overrides: Mapping[str, object] | None = None) -> Settings:
+def load_settings(
+    config: Path, overrides: Mapping[str, object] | None = None, *, secrets: bool = False
+) -> Settings:
     """Load the settings with the extensions that are installed.
+
+    `secrets`: get those too that are kept elsewhere than in variables and files; else they are empty.
 
     Raises:
         SettingsError: with every mistake.
@@ -69,8 +73,12 @@ def load_settings(config: Path, overrides: Mapping[str, object] | None = None) -
     from tidegate.extensions import table
     from tidegate.settings import load
 
-    _must_be_there(config)
-    return load(config, table, overrides=overrides)
+    must_be_there(config)
+    if not secrets:
+        return load(config, table, overrides=overrides)
+    from tidegate.secret_sources import look_up
+
+    return load(config, table, overrides=overrides, look_up=look_up)
 
 
 def state_of(config: Path, state: Path | None) -> Path:
@@ -83,7 +91,7 @@ def state_of(config: Path, state: Path | None) -> Path:
         return state
     from tidegate.settings import state_directory
 
-    _must_be_there(config)
+    must_be_there(config)
     return state_directory(config)
 
 
@@ -97,7 +105,7 @@ def places_of(config: Path, state: Path | None) -> Places:
 
     if state is not None:
         return Places(state, None)
-    _must_be_there(config)
+    must_be_there(config)
     return places(config)
 
 
@@ -133,6 +141,11 @@ def check_url(url: str) -> None:
         raise SettingsError(f"--url: {error}") from None
 
 
-def _must_be_there(config: Path) -> None:
+def must_be_there(config: Path) -> None:
+    """Say how to name a settings file where there is none.
+
+    Raises:
+        SettingsError: none was named, and none is here.
+    """
     if config == DEFAULT_CONFIG and not config.exists():
         raise SettingsError(f"{config}: there is no such file here (name one with --config)")

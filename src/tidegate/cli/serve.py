@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import sys
 from collections.abc import Coroutine
 from typing import Annotated, Literal
 
 import typer
 
-from tidegate.cli.options import DEFAULT_CONFIG, Config, load_settings
+from tidegate.cli.options import DEFAULT_CONFIG, Config, must_be_there
 
 
 def serve(
@@ -30,12 +29,11 @@ def serve(
         overrides["listen"] = listen
     if log_format is not None:
         overrides["logs.format"] = log_format
-    settings = load_settings(config, overrides)
-    if port is not None:
-        settings = dataclasses.replace(settings, listen=dataclasses.replace(settings.listen, port=port))
+    must_be_there(config)
+    from tidegate.assemble import SettingsFile
     from tidegate.assemble import serve as serve_gateway
 
-    run(serve_gateway(settings))
+    run(serve_gateway(SettingsFile(config, overrides, port)))
 
 
 def run(main: Coroutine[None, None, None]) -> None:

@@ -3,6 +3,7 @@
     TidegateError
     ├── SettingsError            the settings cannot be used
     ├── StateError               the state directory or store cannot be used
+    ├── SecretUnavailable        a secret cannot be had from where it is kept
     ├── RuntimeFailure           a runtime could not do what was asked
     │   └── EngineUnavailable    the engine does not answer
     ├── ChannelFailure           a way to a workload broke or never opened
@@ -36,6 +37,10 @@ class SettingsError(TidegateError):
 
 class StateError(TidegateError):
     """The state directory or the state store cannot be used."""
+
+
+class SecretUnavailable(TidegateError):
+    """A secret cannot be had from where it is kept. The message names it, never what it holds."""
 
 
 class RuntimeFailure(TidegateError):

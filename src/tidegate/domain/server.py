@@ -350,10 +350,12 @@ class ServerSpec:
     @property
     def secret_origins(self) -> tuple[str, ...]:
         """Which secrets its workloads are given, by name."""
-        headers = self.launch.headers if isinstance(self.launch, Remote) else {}
-        given = [self.env, self.secrets, headers, *(each.env for each in self.companions)]
-        values = [value for mapping in given for value in mapping.values()]
-        return tuple(sorted({each for one in values if isinstance(one, Secret) for each in one.origins}))
+        given: list[Mapping[str, Secret] | Mapping[str, str | Secret]] = [self.env, self.secrets]
+        if isinstance(self.launch, Remote):
+            given.append(self.launch.headers)
+        given += [companion.env for companion in self.companions]
+        found: list[str | Secret] = [value for mapping in given for value in mapping.values()]
+        return tuple(sorted({each for one in found if isinstance(one, Secret) for each in one.origins}))
 
     def digest(self) -> str:
         """Give 16 hex digits that change when anything that a workload is made of changes.

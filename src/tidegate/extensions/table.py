@@ -25,6 +25,15 @@ TABLE: Mapping[str, Mapping[str, str]] = {
         # API keys stand on the state store, so `assemble` opens them over the one it has.
         "local": "tidegate.extensions.identity.local:LOCAL",
     },
+    # Named by what stands before the colon of a reference: `${vault:…}`.
+    "secrets": {
+        "env": "tidegate.extensions.secrets.environment:ENVIRONMENT",
+        "file": "tidegate.extensions.secrets.files:FILES",
+        "secret": "tidegate.extensions.secrets.store:STORE",
+        "docker": "tidegate.extensions.secrets.compose:COMPOSE",
+        "helper": "tidegate.extensions.secrets.helper:HELPER",
+        "vault": "tidegate.extensions.secrets.vault:VAULT",
+    },
     "state": {
         "memory": "tidegate.extensions.state.memory:MEMORY",
         "sqlite": "tidegate.extensions.state.sqlite:SQLITE",

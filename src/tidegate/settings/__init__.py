@@ -4,7 +4,17 @@ Knows the nouns of `domain` and nothing else of the gateway; what extensions the
 argument. `load` and `parse` are the way in, `Settings` is what comes out.
 """
 
-from tidegate.settings.load import Extensions, Places, load, parse, places, state_directory
-from tidegate.settings.settings import Settings
+from tidegate.settings.load import Extensions, Places, load, parse, places, read_text, state_directory
+from tidegate.settings.settings import SecretsKept, Settings
 
-__all__ = ["Extensions", "Places", "Settings", "load", "parse", "places", "state_directory"]
+__all__ = [
+    "Extensions",
+    "Places",
+    "SecretsKept",
+    "Settings",
+    "load",
+    "parse",
+    "places",
+    "read_text",
+    "state_directory",
+]

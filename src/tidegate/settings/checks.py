@@ -58,6 +58,13 @@ def check(data: _Data, names: Callable[[str], Sequence[str]]) -> Iterator[Proble
         yield Problem(
             ("runtime",), f"there is no runtime {general[:64]}" + choose(general, ("auto", *runtimes))
         )
+    kinds = names("secrets")
+    for name in _mapping(data.get("secrets")):
+        if name != "refresh" and name not in kinds:
+            yield Problem(
+                ("secrets", name),
+                f"there is no kind of secrets {name[:64]}" + choose(name, ("refresh", *kinds)),
+            )
     for name in _mapping(data.get("runtimes")):
         if name not in runtimes:
             yield Problem(("runtimes", name), f"there is no runtime {name[:64]}" + choose(name, runtimes))

@@ -9,18 +9,19 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, cast
 
 from pydantic import BaseModel, ValidationError
 
 from tidegate.domain.errors import SettingsError
-from tidegate.settings import problems
 from tidegate.settings.checks import check
 from tidegate.settings.models import FileModel
 from tidegate.settings.problems import Problem, explain, place, show
-from tidegate.settings.settings import Settings
+from tidegate.settings.references import HERE, Known, Reference, wanted
+from tidegate.settings.secrets import LookUp
+from tidegate.settings.settings import SecretsKept, Settings
 from tidegate.settings.specs import endpoint_specs, server_specs
 from tidegate.settings.tree import Node, Unreadable, read
 from tidegate.settings.values import Around
@@ -50,15 +51,26 @@ def load(
     *,
     overrides: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
+    look_up: LookUp | None = None,
 ) -> Settings:
     """Load a settings file. `overrides` (`{"listen": …, "logs.format": …}`) go before what it says.
+
+    Without `look_up`, secrets that are kept elsewhere than in variables and files are left empty.
 
     Raises:
         SettingsError: one line for each mistake, with file, line and path.
     """
-    text = _read(path)
+    text = read_text(path)
     base = Path(os.path.abspath(path)).parent
-    return parse(text, base, extensions, name=str(path), overrides=overrides, environment=environment)
+    return parse(
+        text,
+        base,
+        extensions,
+        name=str(path),
+        overrides=overrides,
+        environment=environment,
+        look_up=look_up,
+    )
 
 
 def parse(
@@ -69,6 +81,7 @@ def parse(
     name: str = "tidegate.yaml",
     overrides: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
+    look_up: LookUp | None = None,
 ) -> Settings:
     """Read settings from text; relative paths in it are below `base`.
 
@@ -81,17 +94,20 @@ def parse(
         _override(data, dotted, value)
     around = Around(base, os.environ if environment is None else environment)
     found: list[Problem] = []
+    sources = _sections("secrets", data, extensions, around, found)
+    around = replace(around, known=_known(data, sources, extensions, around, look_up, found))
     file: FileModel | None = None
     try:
         file = FileModel.model_validate(data, context=around)
     except ValidationError as error:
         found += [explain(each, FileModel) for each in error.errors(include_url=False)]
     found += check(data, extensions.names)
-    runtimes = _runtimes(data.get("runtimes"), extensions, around, found)
+    runtimes = _sections("runtimes", data, extensions, around, found)
     mistakes += _located(found, root, set(overrides or {}))
     if mistakes or file is None:
         raise SettingsError([_line(name, line, message) for line, message in sorted(mistakes)])
-    return _settings(file, base, runtimes)
+    kept = SecretsKept(base, file.secrets.refresh, sources, dict(around.known.used))
+    return _settings(file, base, runtimes, kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +133,7 @@ def places(path: Path) -> Places:
     Raises:
         SettingsError: the file cannot be read, or does not say them rightly.
     """
-    root, _ = _tree(_read(path), str(path))
+    root, _ = _tree(read_text(path), str(path))
     base = Path(os.path.abspath(path)).parent
     data = cast("dict[str, object]", root.plain())
     try:
@@ -130,7 +146,25 @@ def places(path: Path) -> Places:
     return Places(only.state, only.shared)
 
 
-def _read(path: Path) -> str:
+def secret_key_file(path: Path) -> Path | None:
+    """Give only the file that a settings file names for the key of the encrypted store, where it names one.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    root, _ = _tree(read_text(path), str(path))
+    found: object = root.plain()
+    for step in ("secrets", "secret", "key_file"):
+        found = cast("dict[str, object]", found).get(step) if isinstance(found, dict) else None
+    return Path(found) if isinstance(found, str) and found.startswith("/") else None
+
+
+def read_text(path: Path) -> str:
+    """Give the text of a settings file.
+
+    Raises:
+        SettingsError: it cannot be read, or is no text.
+    """
     try:
         with path.open("rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) and not stat.S_ISFIFO(
@@ -179,26 +213,62 @@ def _override(data: dict[str, object], dotted: str, value: object) -> None:
     data[last] = value
 
 
-def _runtimes(
-    value: object, extensions: Extensions, around: Around, found: list[Problem]
+def _sections(
+    kind: str, data: dict[str, object], extensions: Extensions, around: Around, found: list[Problem]
 ) -> dict[str, BaseModel]:
+    """Read the settings of extensions that stand at `kind` in the file."""
     models: dict[str, BaseModel] = {}
+    value = data.get(kind)
     given = cast("dict[str, object]", value) if isinstance(value, dict) else {}
-    known = extensions.names("runtimes")
+    known = extensions.names(kind)
     for name, item in given.items():
-        if name not in known:
-            continue  # found by `check`
-        at: problems.Path = ("runtimes", name)
-        try:
-            model = extensions.settings_model("runtimes", name)
-        except SettingsError as error:
-            found.append(Problem(at, str(error)))
-            continue
-        try:
-            models[name] = model.model_validate({} if item is None else item, context=around)
-        except ValidationError as error:
-            found += [explain(each, model, at) for each in error.errors(include_url=False)]
+        if name in known:  # others are found by `check`
+            model = _section((kind, name), item, extensions, around, found)
+            if model is not None:
+                models[name] = model
     return models
+
+
+def _section(
+    at: tuple[str, str], item: object, extensions: Extensions, around: Around, found: list[Problem]
+) -> BaseModel | None:
+    try:
+        model = extensions.settings_model(*at)
+    except SettingsError as error:
+        found.append(Problem(at, str(error)))
+        return None
+    try:
+        return model.model_validate({} if item is None else item, context=around)
+    except ValidationError as error:
+        found += [explain(each, model, at) for each in error.errors(include_url=False)]
+        return None
+
+
+def _known(
+    data: dict[str, object],
+    sources: dict[str, BaseModel],
+    extensions: Extensions,
+    around: Around,
+    look_up: LookUp | None,
+    found: list[Problem],
+) -> Known:
+    """Look the secrets up that servers refer to and that are kept elsewhere."""
+    kinds = tuple(kind for kind in extensions.names("secrets") if kind not in HERE)
+    try:
+        asked: Sequence[Reference] = wanted(data.get("servers"), kinds)
+    except ValueError as error:
+        found.append(Problem(("servers",), str(error)))
+        return Known(kinds)
+    for kind in dict.fromkeys(each.kind for each in asked):
+        if kind not in sources and not any(problem.path[:2] == ("secrets", kind) for problem in found):
+            model = _section(("secrets", kind), {}, extensions, around, found)
+            if model is not None:
+                sources[kind] = model
+    if look_up is None or not all(each.kind in sources for each in asked):
+        return Known(kinds)
+    state = data.get("state")
+    named = around.base / (state if isinstance(state, str) else ".tidegate")
+    return Known(kinds, look_up(asked, sources, named.expanduser()))
 
 
 def _located(found: list[Problem], root: Node, overridden: set[str]) -> list[tuple[int, str]]:
@@ -219,7 +289,7 @@ def _line(name: str, line: int, message: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
-def _settings(file: FileModel, base: Path, runtimes: Mapping[str, BaseModel]) -> Settings:
+def _settings(file: FileModel, base: Path, runtimes: Mapping[str, BaseModel], kept: SecretsKept) -> Settings:
     return Settings(
         listen=file.listen,
         public_url=file.public_url,
@@ -231,9 +301,12 @@ def _settings(file: FileModel, base: Path, runtimes: Mapping[str, BaseModel]) ->
         state=file.state,
         shared=file.shared,
         auth=file.auth,
+        admin=file.admin,
         journal=file.journal,
         logs=file.logs,
+        reload=file.reload,
         limits=file.limits,
+        secrets=kept,
         runtime=file.runtime,
         runtimes=runtimes,
         endpoints=endpoint_specs(file),

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, StrictInt
+from pydantic import AfterValidator, Field, JsonValue, StrictBool, StrictInt
 
 from tidegate.domain.endpoint import Names
 from tidegate.settings.base import Emptiable, Model
+from tidegate.settings.secrets import SecretsModel
 from tidegate.settings.servers import ServerModel
 from tidegate.settings.values import (
     AddressRange,
@@ -73,6 +74,14 @@ class AuthModel(Model):
 
     type: Literal["local", "keys"] = "local"
     """`local`: whoever reaches the loopback listener is the local user. `keys`: API keys (`tidegate key create`)."""
+
+
+class AdminModel(Model):
+    """The admin API ([admin API](admin-api.md)) on the listener for clients. The command line needs it not."""
+
+    enabled: StrictBool | None = None
+    """Whether it is served there, to API keys with the role `admin`. Absent: with `auth: {type: keys}`, and not with
+    `local`, where everybody on this machine would be an administrator, servers with its network among them."""
 
 
 class JournalModel(Model):
@@ -181,13 +190,18 @@ class FileModel(Model):
     shared: FilePath | None = None
     """A directory that several gateways on this host share: sessions, keys and streams are then good at each."""
     auth: AuthModel = AuthModel()
+    admin: AdminModel = AdminModel()
     """Who may ask."""
     journal: JournalModel = JournalModel()
     """The record of every call."""
     logs: LogsModel = LogsModel()
     """The gateway's own log."""
+    reload: Literal["auto", "manual"] = "auto"
+    """`auto`: the gateway follows this file as it changes. `manual`: only when told (`tidegate reload`, SIGHUP)."""
     limits: GatewayLimitsModel = GatewayLimitsModel()
     """Bounds of the whole gateway."""
+    secrets: SecretsModel = SecretsModel()
+    """Where secrets are kept, and how often they are looked at."""
     runtime: Text = "auto"
     """What realises `package:` servers: `auto` is `docker` where an engine answers, else `process`."""
     runtimes: Annotated[dict[str, JsonValue], Emptiable] = Field(default_factory=dict)

@@ -1,55 +1,143 @@
-"""`${env:NAME}` and `${file:path}` in values: what they stand for becomes a Secret.
+"""`${kind:name}` in values: what they stand for becomes a Secret.
 
-Reads the environment it is given and the files named; messages name the variable or the file, never
-what was in it.
+`${env:NAME}` and `${file:path}` are read here, from the environment that is given and the files named.
+What other kinds keep is looked up before, by whoever knows them, and comes in as an argument. Messages
+name the secret, never what it holds.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
+from tidegate.domain.errors import SecretUnavailable
 from tidegate.domain.server import Secret
+from tidegate.secret_text import checked, from_file
 
-MAX_SECRET = 64 * 1024
+HERE = ("env", "file")
+"""Kinds that are read here."""
+ELSEWHERE = ("secret", "docker", "helper", "vault")
+"""Built-in kinds that are not."""
 
 _PART = re.compile(r"\$\$\{|\$\{(?P<kind>[a-z]*):?(?P<name>[^{}]*)\}?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+_WHOLE = re.compile(r"(?<!\$)\$\{(?P<kind>[a-z]+):(?P<name>[^{}]+)\}")
+_ANY = re.compile(rf"(?<!\$)\$\{{({'|'.join((*HERE, *ELSEWHERE))}):")
+_MOST = 1000
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Reference:
+    """What names a secret: `${kind:name}`."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The kinds there are beside those read here, and what was found of them."""
+
+    kinds: tuple[str, ...] = ()
+    found: Mapping[Reference, Secret | SecretUnavailable] | None = None
+    """None where nobody looked: a value is empty then."""
+    used: dict[Reference, Secret] = field(default_factory=dict[Reference, Secret])
+    """Collects what was put into values."""
 
 
 def holds_reference(text: str) -> bool:
-    """Tell whether a text holds `${env:` or `${file:` that is not written `$${`."""
-    return re.search(r"(?<!\$)\$\{(env|file):", text) is not None
+    """Tell whether a text holds `${env:` or another kind that is not written `$${`."""
+    return _ANY.search(text) is not None
 
 
-def expand(text: str, base: Path, environment: Mapping[str, str]) -> str | Secret:
+def unescaped(text: str) -> str:
+    """Read `$${env:` as `${env:` in a text that takes no references."""
+    return re.sub(rf"\$\$\{{(?=({'|'.join((*HERE, *ELSEWHERE))}):)", "${", text)
+
+
+def references(data: object) -> Iterator[Reference]:
+    """Find the references in plain data, however deep."""
+    if isinstance(data, str):
+        for match in _WHOLE.finditer(data):
+            yield Reference(match["kind"], match["name"])
+    elif isinstance(data, dict):
+        for value in cast("dict[str, object]", data).values():
+            yield from references(value)
+    elif isinstance(data, list):
+        for value in cast("list[object]", data):
+            yield from references(value)
+
+
+def wanted(data: object, kinds: tuple[str, ...]) -> tuple[Reference, ...]:
+    """Give the references of these kinds, each once.
+
+    Raises:
+        ValueError: there are too many.
+    """
+    found = tuple(dict.fromkeys(each for each in references(data) if each.kind in kinds))
+    if len(found) > _MOST:
+        raise ValueError(f"there are more than {_MOST} references to secrets")
+    return found
+
+
+def expand(text: str, base: Path, environment: Mapping[str, str], known: Known | None = None) -> str | Secret:
     """Replace the references in a text. Without any, the text itself (`$${` read as `${`).
 
     Raises:
         ValueError: a reference is malformed, or what it names cannot be had.
     """
-    found = False
+    known = known if known is not None else Known()
+    found: list[Reference] = []
 
     def replace(match: re.Match[str]) -> str:
-        nonlocal found
         if match[0] == "$${":
             return "${"
         if not match[0].endswith("}"):
             raise ValueError("holds a ${ that is not closed; write $${ for the text itself")
-        found = True
-        match match["kind"]:
-            case "env":
-                return _variable(match["name"], environment)
-            case "file":
-                return _file(match["name"], base)
-            case _:
-                raise ValueError(
-                    "holds a ${…} that is no reference (known: ${env:NAME}, ${file:path}; $${ is the text ${)"
-                )
+        reference = Reference(match["kind"], match["name"])
+        value = _value(reference, base, environment, known)
+        if reference not in known.used:
+            known.used[reference] = Secret(value)
+        found.append(reference)
+        return value
 
     expanded = _PART.sub(replace, text)
-    return Secret(expanded) if found else expanded
+    return Secret(expanded, tuple(str(each) for each in found)) if found else expanded
+
+
+def _value(reference: Reference, base: Path, environment: Mapping[str, str], known: Known) -> str:
+    match reference.kind:
+        case "env":
+            return _variable(reference.name, environment)
+        case "file":
+            if not reference.name:
+                raise ValueError("holds ${file:…} without a path")
+            return from_file(base / reference.name, f"the file {reference.name}")
+        case kind if kind in known.kinds:
+            return _kept(reference, known)
+        case _:
+            kinds = "".join(f", ${{{kind}:…}}" for kind in known.kinds)
+            raise ValueError(
+                f"holds a ${{…}} that is no reference (known: ${{env:NAME}}, ${{file:path}}{kinds}; "
+                "$${ is the text ${)"
+            )
+
+
+def _kept(reference: Reference, known: Known) -> str:
+    if not reference.name:
+        raise ValueError(f"holds ${{{reference.kind}:…}} without a name")
+    if known.found is None:
+        return ""
+    found = known.found.get(reference)
+    if isinstance(found, Secret):
+        return found.reveal()
+    raise ValueError(str(found) if found is not None else f"{reference} was not looked up")
 
 
 def _variable(name: str, environment: Mapping[str, str]) -> str:
@@ -58,30 +146,4 @@ def _variable(name: str, environment: Mapping[str, str]) -> str:
     value = environment.get(name)
     if value is None:
         raise ValueError(f"the environment variable {name} is not set")
-    return _checked(value, f"the environment variable {name}")
-
-
-def _file(name: str, base: Path) -> str:
-    if not name:
-        raise ValueError("holds ${file:…} without a path")
-    path = base / name
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_SECRET + 1)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
-        raise ValueError(f"the file {name} cannot be read: {why}") from None
-    if len(data) > MAX_SECRET:
-        raise ValueError(f"the file {name} is larger than {MAX_SECRET} bytes")
-    try:
-        value = data.decode()
-    except UnicodeDecodeError:
-        raise ValueError(f"the file {name} is not text (UTF-8)") from None
-    # Editors end files with a newline that is no part of the secret.
-    return _checked(value.removesuffix("\n").removesuffix("\r"), f"the file {name}")
-
-
-def _checked(value: str, what: str) -> str:
-    if "\0" in value:
-        raise ValueError(f"{what} holds a NUL character")
-    return value
+    return checked(value, f"the environment variable {name}")

@@ -12,27 +12,19 @@ IDENTIFIER = "urn:tidegate:settings:1"
 
 
 def json_schema(extensions: Extensions) -> dict[str, Any]:
-    """Give the schema (2020-12), with the settings of the runtimes that are there.
+    """Give the schema (2020-12), with the settings of the extensions that are there.
 
     Raises:
-        SettingsError: a runtime's settings cannot be had.
+        SettingsError: an extension's settings cannot be had.
     """
     schema = FileModel.model_json_schema(by_alias=True)
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
     properties: dict[str, Any] = schema["properties"]
-    runtimes: dict[str, Any] = {}
-    for name in extensions.names("runtimes"):
-        model = extensions.settings_model("runtimes", name)
-        runtime = model.model_json_schema(by_alias=True, ref_template=f"#/$defs/runtime-{name}-{{model}}")
-        for inner, definition in runtime.pop("$defs", {}).items():
-            definitions[f"runtime-{name}-{inner}"] = definition
-        runtimes[name] = runtime
-    properties["runtimes"] = {
-        "type": "object",
-        "description": properties["runtimes"].get("description", ""),
-        "properties": runtimes,
-        "additionalProperties": False,
-    }
+    about = properties["runtimes"].get("description", "")
+    properties["runtimes"] = _sections("runtimes", about, extensions, definitions)
+    shared = definitions.pop("SecretsModel")
+    kinds = _sections("secrets", shared["description"], extensions, definitions)
+    properties["secrets"] = {**kinds, "properties": {**shared["properties"], **kinds["properties"]}}
     properties["endpoints"]["default"] = {"/mcp": {}}
     properties["endpoints"]["minProperties"] = properties["endpoints"].pop("minLength", 1)
     definitions["RuleModel"]["oneOf"] = [{"required": ["allow"]}, {"required": ["deny"]}]
@@ -45,6 +37,26 @@ def json_schema(extensions: Extensions) -> dict[str, Any]:
         "$id": IDENTIFIER,
         **schema,
         "title": "tidegate settings",
+    }
+
+
+def _sections(
+    kind: str, description: str, extensions: Extensions, definitions: dict[str, Any]
+) -> dict[str, Any]:
+    """Give the schema of a mapping of extensions to their settings; their own models go to `definitions`."""
+    prefix = kind.removesuffix("s")
+    properties: dict[str, Any] = {}
+    for name in extensions.names(kind):
+        model = extensions.settings_model(kind, name)
+        found = model.model_json_schema(by_alias=True, ref_template=f"#/$defs/{prefix}-{name}-{{model}}")
+        for inner, definition in found.pop("$defs", {}).items():
+            definitions[f"{prefix}-{name}-{inner}"] = definition
+        properties[name] = found
+    return {
+        "type": "object",
+        "description": description,
+        "properties": properties,
+        "additionalProperties": False,
     }
 
 

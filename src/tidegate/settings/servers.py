@@ -15,6 +15,7 @@ from tidegate.settings.base import Model
 from tidegate.settings.container import ContainerLimits, Environment, ImageName, Port, Target, User, matching
 from tidegate.settings.data import Companions, Volumes
 from tidegate.settings.rollouts import RolloutModel
+from tidegate.settings.secrets import SecretFiles
 from tidegate.settings.shape import keys_of
 from tidegate.settings.values import FilePath, Seconds, SecondsOrNever, SecretText, ServerUrl, Size, Text
 
@@ -127,7 +128,9 @@ class _LocalServer(_Server):
     """Keys of every server that runs on this machine."""
 
     env: Environment = Field(default_factory=dict)
-    """Environment variables. `${env:NAME}` and `${file:path}` stand for secrets."""
+    """Environment variables. `${env:NAME}`, `${file:path}` and other references stand for secrets."""
+    secrets: SecretFiles = Field(default_factory=dict)
+    """Files below `/run/secrets` by their names, in memory and readable by the server alone; `API_KEY: ${vault:secret/app#key}`."""
     mounts: tuple[MountModel, ...] = ()
     """What it is given of this machine's files; read-only unless said."""
     limits: LimitsModel = LimitsModel()
@@ -199,7 +202,7 @@ class RemoteServer(_Server):
     transport: Literal["http", "sse"] = "http"
     """`http` (Streamable HTTP), or `sse` for the older HTTP+SSE."""
     headers: Annotated[dict[str, SecretText], AfterValidator(_headers)] = Field(default_factory=dict)
-    """Headers sent with every request. `${env:NAME}` and `${file:path}` stand for secrets."""
+    """Headers sent with every request. `${env:NAME}`, `${file:path}` and other references stand for secrets."""
 
 
 LAUNCHES: dict[str, type[_Server]] = {

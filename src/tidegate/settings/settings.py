@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from tidegate.domain.endpoint import EndpointSpec
-from tidegate.domain.server import ServerSpec
+from tidegate.domain.server import Secret, ServerSpec
 from tidegate.settings.models import (
+    AdminModel,
     AuthModel,
     GatewayLimitsModel,
     JournalModel,
@@ -19,7 +20,21 @@ from tidegate.settings.models import (
     OutboundModel,
     TlsModel,
 )
+from tidegate.settings.references import Reference
 from tidegate.settings.values import Listen
+
+
+@dataclass(frozen=True, slots=True)
+class SecretsKept:
+    """What a file's references were found to be, and how to look again."""
+
+    base: Path
+    """Directory that the paths of `${file:…}` are relative to."""
+    refresh: float
+    """Seconds between looks; 0: none."""
+    sources: Mapping[str, BaseModel]
+    """Settings of each kind that is kept elsewhere and referred to."""
+    values: Mapping[Reference, Secret] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +55,24 @@ class Settings:
     shared: Path | None
     """The directory that gateways share which are one to their clients."""
     auth: AuthModel
+    admin: AdminModel
     journal: JournalModel
     logs: LogsModel
+    reload: str
+    """`auto`: the file is followed; `manual`: only when told."""
     limits: GatewayLimitsModel
+    secrets: SecretsKept
     runtime: str
     """What realises packages: `auto` or the name of a runtime."""
     runtimes: Mapping[str, BaseModel]
     """Settings of those runtimes that the file has settings for."""
     endpoints: tuple[EndpointSpec, ...]
     servers: tuple[ServerSpec, ...]
+
+    @property
+    def admin_api(self) -> bool:
+        """Whether the admin API is served beside the endpoints."""
+        return self.auth.type != "local" if self.admin.enabled is None else self.admin.enabled
 
     @property
     def control_socket(self) -> Path:

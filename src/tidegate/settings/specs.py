@@ -65,6 +65,7 @@ def _server(name: str, model: AnyServer, runtime: str, base: Path) -> ServerSpec
         sharing=model.sharing,
         stateless=model.stateless,
         user=model.user,
+        secrets={file: _secret(value) for file, value in model.secrets.items()},
         volumes=() if isinstance(model, CommandServer) else data.volumes(model.volumes),
         companions=() if isinstance(model, CommandServer) else data.companions(model.companions),
         rollout=model.rollout.noun(),

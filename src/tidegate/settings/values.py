@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast
 from urllib.parse import SplitResult, urlsplit
@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema
 
 from tidegate.domain.server import Secret
-from tidegate.settings.references import expand, holds_reference
+from tidegate.settings.references import Known, expand, holds_reference, unescaped
 
 _UNITS = {"B": 1}
 for _power, _letter in enumerate("KMGT", start=1):
@@ -32,10 +32,11 @@ _LISTEN = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]+)):(?P<p
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What values are understood against: the file's directory and the environment."""
+    """What values are understood against: the file's directory, the environment, the secrets kept elsewhere."""
 
     base: Path
     environment: Mapping[str, str]
+    known: Known = field(default_factory=Known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +203,15 @@ def _secret_text(value: object, info: ValidationInfo) -> str | Secret:
     if not isinstance(value, str):
         raise ValueError("should be text; write it in quotes")  # noqa: TRY004 - pydantic collects ValueErrors
     around = info.context
-    return expand(value, around.base, around.environment) if isinstance(around, Around) else value
+    if not isinstance(around, Around):
+        return value
+    return expand(value, around.base, around.environment, around.known)
 
 
 def _no_reference(value: str) -> str:
     if holds_reference(value):
-        raise ValueError("holds a ${…} reference, which is taken in env and headers only")
-    return re.sub(r"\$\$\{(?=env:|file:)", "${", value)
+        raise ValueError("holds a ${…} reference, which is taken in env, secrets and headers only")
+    return unescaped(value)
 
 
 def _schema(**schema: object) -> WithJsonSchema:

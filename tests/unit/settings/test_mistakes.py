@@ -36,7 +36,7 @@ def test_every_mistake_is_told_at_once_in_the_order_of_the_file() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("lisen: x", "1: lisen: is no known key; did you mean listen? (known: allowed_hosts, "),
+        ("lisen: x", "1: lisen: is no known key; did you mean listen? (known: admin, allowed_hosts, "),
         (SERVER + "endpoints: {/a: {servers: [tme]}}", "there is no server tme; did you mean time? (known: time)"),
         (SERVER + "runtime: doker", "there is no runtime doker; did you mean docker? (known: auto, broken, docker, process)"),
         ("runtimes: {dcker: {}}", "runtimes.dcker: there is no runtime dcker; did you mean docker?"),
