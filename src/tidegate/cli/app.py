@@ -19,11 +19,14 @@ from tidegate.cli import (
     check,
     clean,
     connect,
+    events,
     key,
+    logs,
     prompts,
     resources,
     serve,
-    status,
+    server,
+    servers,
     tools,
     version,
 )
@@ -102,8 +105,10 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("check")(check.check)
-app.command("servers")(status.servers)
-app.command("logs")(status.logs)
+app.command("servers")(servers.servers)
+app.add_typer(server.app, name="server")
+app.command("events")(events.events)
+app.command("logs")(logs.logs)
 app.command("tools")(tools.tools)
 app.command("call")(call.call)
 app.command("prompts")(prompts.prompts)

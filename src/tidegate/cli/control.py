@@ -1,7 +1,7 @@
 """The control socket of the gateway that runs on a state directory: who can open it is its operator.
 
-A small client of `GET /v1/status`, `GET /v1/logs/{server}` and MCP over the same socket. Bounded in
-size and time; where no gateway answers, that is one clear error.
+A small client of `/v1/status`, `/v1/logs`, `/v1/servers`, `/v1/events` and MCP over the same socket. Bounded
+in size and time; where no gateway answers, that is one clear error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -26,6 +26,23 @@ BASE = "http://localhost"
 T = TypeVar("T")
 
 
+class Usage(msgspec.Struct, frozen=True):
+    """What a workload uses."""
+
+    memory: int = 0
+    cpu_seconds: float = 0.0
+    pids: int = 0
+
+
+class Replicas(msgspec.Struct, frozen=True):
+    """How many workloads of a server there are."""
+
+    ready: int = 0
+    wanted: int = 0
+    min: int = 0
+    max: int = 0
+
+
 class WorkloadStatus(msgspec.Struct, frozen=True):
     """A workload, as the gateway tells of it."""
 
@@ -37,6 +54,9 @@ class WorkloadStatus(msgspec.Struct, frozen=True):
     restarts: int = 0
     started: float | None = None
     facts: dict[str, str] = {}
+    health: str = "unknown"
+    health_reason: str | None = None
+    usage: Usage | None = None
 
 
 class ServerStatus(msgspec.Struct, frozen=True):
@@ -51,7 +71,55 @@ class ServerStatus(msgspec.Struct, frozen=True):
     sharing: str = ""
     tools: int = 0
     retry_in: float | None = None
+    replicas: Replicas = Replicas()
+    in_flight: int = 0
+    waiting: int = 0
+    p50: float | None = None
+    p95: float | None = None
+    restarts: int = 0
+    memory: int | None = None
+    image: str | None = None
+    since: float | None = None
+    rollout: str | None = None
     workloads: list[WorkloadStatus] = []
+
+
+class Demand(msgspec.Struct, frozen=True):
+    """What is asked of a server."""
+
+    wait: float = 0.0
+    calls: int = 0
+    failures: int = 0
+    errors: int = 0
+
+
+class Version(msgspec.Struct, frozen=True):
+    """One version of a server's declaration."""
+
+    digest: str
+    current: bool = False
+    share: float = 0.0
+    calls: int = 0
+    failures: int = 0
+    errors: int = 0
+    p95: float | None = None
+
+
+class Happening(msgspec.Struct, frozen=True):
+    """A change of a workload."""
+
+    time: float
+    workload: str
+    state: str
+    reason: str | None = None
+
+
+class ServerDetail(ServerStatus, frozen=True):
+    """A server, with all there is to tell of it."""
+
+    demand: Demand = Demand()
+    versions: list[Version] = []
+    history: list[Happening] = []
 
 
 class EndpointStatus(msgspec.Struct, frozen=True):
@@ -133,6 +201,68 @@ async def status(session: aiohttp.ClientSession) -> tuple[Status, bytes]:
         raise TidegateError(f"the gateway's status cannot be read: {error}") from None
 
 
+async def server(session: aiohttp.ClientSession, name: str) -> tuple[ServerDetail, bytes]:
+    """Ask for all there is to tell of a server: decoded, and as it came.
+
+    Raises:
+        TidegateError: there is no such server, or what came is not one.
+    """
+    body = await within(_get(session, f"/v1/servers/{word(name)}"))
+    try:
+        return msgspec.json.decode(body, type=ServerDetail), body
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise TidegateError(f"what the gateway says of the server cannot be read: {error}") from None
+
+
+async def operate(session: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> bytes:
+    """Have something done; `body["wait"]` seconds are waited for beside the deadline.
+
+    Raises:
+        TidegateError: it was not done; says why.
+    """
+    wait = body.get("wait")
+    asking = _post(session, path, msgspec.json.encode(body))
+    return await within(asking, DEADLINE + (wait if isinstance(wait, int | float) else 0.0))
+
+
+async def events(
+    session: aiohttp.ClientSession, server: str | None, recent: int, *, follow: bool
+) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """Yield what happens, as kind and data; with `follow`, until it is broken off.
+
+    Raises:
+        TidegateError: the gateway does not tell, or tells what is no event.
+    """
+    query = f"?recent={recent}&follow={int(follow)}" + (f"&server={word(server)}" if server else "")
+    response = await within(session.get(f"{BASE}/v1/events{query}"))
+    async with response:
+        if response.status != 200:
+            raise TidegateError(_complaint(await within(bounded(response)), response.status))
+        kind = ""
+        while line := await _line(response, follow=follow):
+            name, _, value = line.rstrip(b"\n").partition(b": ")
+            if name == b"event":
+                kind = value.decode("utf-8", "replace")
+            elif name == b"data":
+                try:
+                    yield kind, msgspec.json.decode(value, type=dict[str, Any])
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    raise TidegateError(f"an event cannot be read: {error}") from None
+
+
+async def _line(response: aiohttp.ClientResponse, *, follow: bool) -> bytes:
+    reading = response.content.readline()
+    try:
+        return await (reading if follow else within(reading))
+    except ValueError:
+        raise TidegateError("an event is longer than can be read") from None
+
+
+def word(text: str) -> str:
+    """Encode a word as part of a path or query."""
+    return quote(text, safe="")
+
+
 async def logs(
     session: aiohttp.ClientSession, server: str, lines: int, *, follow: bool
 ) -> AsyncIterator[bytes]:
@@ -141,7 +271,7 @@ async def logs(
     Raises:
         TidegateError: there is no such server, or no such gateway any more.
     """
-    url = f"{BASE}/v1/logs/{quote(server, safe='')}?lines={lines}&follow={int(follow)}"
+    url = f"{BASE}/v1/logs/{word(server)}?lines={lines}&follow={int(follow)}"
     response = await within(session.get(url))
     async with response:
         if response.status != 200:
@@ -155,17 +285,17 @@ async def logs(
             yield piece
 
 
-async def within(waiting: Awaitable[T]) -> T:
-    """Wait with the deadline of the control socket.
+async def within(waiting: Awaitable[T], deadline: float = DEADLINE) -> T:
+    """Wait with the deadline of the control socket, or another, in seconds.
 
     Raises:
         TidegateError: it passed.
     """
     try:
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(deadline):
             return await waiting
     except TimeoutError:
-        raise TidegateError(f"the gateway did not answer within {DEADLINE:.0f} s") from None
+        raise TidegateError(f"the gateway did not answer within {deadline:.0f} s") from None
 
 
 async def bounded(response: aiohttp.ClientResponse, limit: int = MAX_ANSWER) -> bytes:
@@ -190,12 +320,23 @@ async def _get(session: aiohttp.ClientSession, path: str) -> bytes:
         return body
 
 
+async def _post(session: aiohttp.ClientSession, path: str, body: bytes) -> bytes:
+    headers = {"content-type": "application/json"}
+    async with session.post(BASE + path, data=body, headers=headers) as response:
+        answer = await bounded(response)
+        if response.status not in (200, 202):
+            raise TidegateError(_complaint(answer, response.status))
+        return answer
+
+
 class _Complaint(msgspec.Struct):
-    error: str
+    error: str = ""
+    detail: str = ""
 
 
 def _complaint(body: bytes, status: int) -> str:
     try:
-        return msgspec.json.decode(body, type=_Complaint).error
+        told = msgspec.json.decode(body, type=_Complaint)
+        return told.error or told.detail or f"the gateway answered with HTTP status {status}"
     except (msgspec.DecodeError, UnicodeDecodeError):
         return f"the gateway answered with HTTP status {status}"

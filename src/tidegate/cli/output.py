@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-_NUMBERS = frozenset({"TOOLS", "CALLS", "IN FLIGHT", "RESTARTS"})
+_NUMBERS = frozenset({"TOOLS", "CALLS", "IN FLIGHT", "RESTARTS", "P50 / P95", "MEMORY", "AGE"})
 """Columns that hold them, and stand to the right."""
 
 # C0 save tab and newline, DEL, C1, and the characters that turn the direction of text (CVE-2021-42574).

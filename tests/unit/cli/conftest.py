@@ -33,8 +33,11 @@ STATUS: dict[str, Any] = {
         {
             "name": "time", "state": "ready", "reason": None, "runtime": "docker", "transport": "stdio",
             "launch": "package pypi:mcp-server-time 2026.10.19", "sharing": "principal", "tools": 2, "retry_in": None,
+            "replicas": {"ready": 2, "wanted": 2, "min": 1, "max": 4}, "in_flight": 3, "waiting": 1, "p50": 0.0042,
+            "p95": 1.25, "restarts": 2, "memory": 734003200, "image": "time:1 sha256:feed", "since": 1, "rollout": None,
             "workloads": [
                 {"id": "tg-time-0a0a0a0a", "state": "ready", "in_flight": 1, "calls": 7, "restarts": 2, "started": 1,
+                 "health": "healthy", "health_reason": None, "usage": {"memory": 367001600, "cpu_seconds": 1.5, "pids": 4},
                  "facts": {"image": "x", "limits": "memory, cpus, pids", "sandbox": "container"}}
             ],
         },
@@ -44,6 +47,22 @@ STATUS: dict[str, Any] = {
         },
     ],
 }  # fmt: skip
+
+
+DETAIL: dict[str, Any] = {
+    **STATUS["servers"][0],
+    "demand": {"calls": 40, "failures": 2, "errors": 1, "wait": 0.5},
+    "versions": [
+        {"digest": "aaaa", "current": True, "share": 0.9, "calls": 30, "failures": 0, "errors": 1, "p95": 0.02},
+        {"digest": "bbbb", "current": False, "share": 0.1, "calls": 3, "failures": 2, "errors": 0, "p95": None},
+    ],
+    "history": [{"time": 1.0, "workload": "tg-time-0a0a0a0a", "state": "failed", "reason": "exit \x1b[31m3"}],
+}  # fmt: skip
+EVENTS = (
+    b'id: b-1\nevent: workload\ndata: {"time": 1, "server": "time", "workload": "w", "state": "ready"}\n\n'
+    b": \n\n"
+    b'id: b-2\nevent: admin\ndata: {"time": 2, "server": "time", "event": "restart", "reason": "a\\u001b[2Jb"}\n\n'
+)
 
 
 @dataclass
@@ -86,17 +105,38 @@ class Gateway:
     state: Path
     status: Any = field(default_factory=lambda: STATUS)
     asked: list[web.Request] = field(default_factory=list[web.Request])
+    bodies: list[Any] = field(default_factory=list[Any])
+    """Of what was to be done."""
+    done: bool = True
+    looks: int | None = None
+    """How many more statuses it gives before it is gone."""
     mcp: Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]] | None = None
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request)
         if request.path == "/v1/status":
+            if self.looks == 0:
+                raise web.HTTPServiceUnavailable
+            self.looks = None if self.looks is None else self.looks - 1
             return web.json_response(self.status)
+        if request.path == "/v1/events":
+            return web.Response(body=EVENTS, content_type="text/event-stream")
+        if request.path.startswith("/v1/servers/"):
+            return await self._server(request)
         if request.path.startswith("/v1/logs/"):
             return await self._logs(request)
         if request.method == "POST" and self.mcp is not None:
             return await self.mcp(request, await request.json())
         return web.json_response({"error": f"no {request.method} {request.path} here"}, status=404)
+
+    async def _server(self, request: web.Request) -> web.StreamResponse:
+        name, _, what = request.path.removeprefix("/v1/servers/").partition("/")
+        if name != "time":
+            return web.json_response({"error": f"no server {name!r} (known: time)"}, status=404)
+        if not what:
+            return web.json_response(DETAIL)
+        self.bodies.append((what, await request.json()))
+        return web.json_response({"server": STATUS["servers"][0], "done": self.done})
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         name = request.path.rpartition("/")[2]

@@ -99,7 +99,7 @@ def test_check_sums_up_what_is_right(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("servrs",), "no such command 'servrs'. Did you mean 'servers', 'serve'? (see tidegate --help)"),
+        (("servrs",), "no such command 'servrs'. Did you mean 'servers', 'server', 'serve'? (see tidegate --help)"),
         (("key", "creat"), "no such command 'creat'. Did you mean 'create'? (see tidegate key --help)"),
         (("xyzzy",), "no such command 'xyzzy' (see tidegate --help)"),
         (("servers", "--cnfig", "x"), "no such option: --cnfig (Possible options: --config) (see tidegate servers --help)"),

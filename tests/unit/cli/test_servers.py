@@ -2,43 +2,73 @@
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 from pathlib import Path
+
+import pytest
 
 from tests.unit.cli.conftest import STATUS, Gateway, run, run_beside
 
 
-async def test_servers_shows_state_reason_and_what_holds(gateway: Gateway) -> None:
+async def test_servers_is_one_table_of_state_replicas_calls_latency_restarts_memory_image_and_age(
+    gateway: Gateway,
+) -> None:
     ran = await run_beside("servers", "--state", str(gateway.state))
     assert ran.status == 0
     lines = ran.out.splitlines()
     assert "tidegate 0.1.0 at http://127.0.0.1:8080: ready, up" in lines[0]
     assert "/mcp: time, vessels (names: prefixed)" in lines[1]
-    time = next(line for line in lines if line.startswith("time "))
-    assert time.split() == ["time", "ready", "2", "docker,", "stdio", "principal", "package", "pypi:mcp-server-time", "2026.10.19"]  # fmt: skip
-    workload = next(at for at, line in enumerate(lines) if line.startswith("tg-time-0a0a0a0a"))
-    assert lines[workload].rstrip().endswith("  container")
-    assert lines[workload + 1].strip() == "memory, cpus, pids"
-    assert "image: x" not in ran.out
+    head = next(line for line in lines if line.startswith("SERVER"))
+    names = ["SERVER", "STATE", "REPLICAS", "IN FLIGHT", "P50 / P95", "RESTARTS", "MEMORY", "IMAGE", "AGE"]
+    assert re.split(r" {2,}", head.strip()) == names
+    time = re.split(r" {2,}", next(line for line in lines if line.startswith("time ")).strip())
+    assert time[:8] == [
+        "time",
+        "ready",
+        "2/2 (1-4)",
+        "3 +1",
+        "4.2 ms / 1.2 s",
+        "2",
+        "700 MiB",
+        "time:1 sha256:feed",
+    ]
+    assert time[8].endswith(" d")
+    assert "tg-time-0a0a0a0a" not in ran.out
 
 
-async def test_servers_shows_everything_that_holds_when_asked(gateway: Gateway) -> None:
+async def test_servers_shows_workloads_and_all_that_holds_for_them_when_asked(gateway: Gateway) -> None:
     ran = await run_beside("servers", "--state", str(gateway.state), "--facts")
     lines = [line.strip() for line in ran.out.splitlines()]
+    workload = re.split(r" {2,}", next(line for line in lines if line.startswith("tg-time-0a0a0a0a")))
+    assert workload[:3] == ["tg-time-0a0a0a0a", "ready", "healthy"]
+    assert workload[4:] == ["7", "1", "2", "350 MiB"]
     assert lines[-3:] == ["tg-time-0a0a0a0a  container", "memory, cpus, pids", "image: x"]
 
 
-async def test_servers_breaks_no_word_in_a_terminal_of_80_columns(gateway: Gateway) -> None:
-    sandbox = "container (runc), seccomp, no capabilities, read-only root"
-    facts = {"sandbox": sandbox, "limits": "256 MiB memory, 1 cpu, 128 pids"}
-    time, *others = STATUS["servers"]
-    workloads = [{**time["workloads"][0], "facts": facts}]
-    gateway.status = {**STATUS, "servers": [{**time, "workloads": workloads}, *others]}
-    ran = await run_beside("servers", "--state", str(gateway.state), env={"COLUMNS": "80"})
+@pytest.mark.parametrize("columns", [40, 80, 90, 120])
+async def test_servers_leaves_out_columns_rather_than_break_a_row(gateway: Gateway, columns: int) -> None:
+    ran = await run_beside("servers", "--state", str(gateway.state), env={"COLUMNS": str(columns)})
     lines = ran.out.splitlines()
-    assert max(len(line) for line in lines) <= 80
-    assert f"tg-time-0a0a0a0a  {sandbox}" in [line.rstrip() for line in lines]
-    assert any(line.rstrip().endswith("package pypi:mcp-server-time") for line in lines)
+    assert max(len(line) for line in lines) <= columns
+    table = lines[next(at for at, line in enumerate(lines) if line.startswith("SERVER")) :]
+    assert [line.split()[0] for line in table[1:3]] == ["time", "vessels"]
+    assert "STATE" in table[0]
+    assert ("IMAGE" in table[0]) == (columns >= 120)
+
+
+async def test_servers_looks_again_and_again_until_the_gateway_is_gone(gateway: Gateway) -> None:
+    gateway.looks = 3
+    ran = await run_beside("servers", "--state", str(gateway.state), "--watch", "--every", "0.2")
+    assert ran.out.count("SERVER ") == 3
+    assert (ran.status, ran.err) == (1, "tidegate: the gateway answered with HTTP status 503\n")
+
+
+async def test_servers_in_json_is_a_line_each_time_with_watch(gateway: Gateway) -> None:
+    gateway.looks = 2
+    ran = await run_beside("servers", "--state", str(gateway.state), "-w", "--every", "0.2", "--json")
+    assert [json.loads(line) for line in ran.out.splitlines()] == [STATUS, STATUS]
 
 
 async def test_what_a_server_says_reaches_no_terminal_as_a_command(gateway: Gateway) -> None:
