@@ -30,6 +30,11 @@ LOG_EVENTS: Final = {
     "workload.broke": "A workload that was ready ended, or was found useless.",
     "workload.contended": "A server asked what could have been for more than one client; from now on each has it alone.",
     "workload.failed": "A workload could not be brought up; it is tried again later.",
+    "workload.ejected": "A workload gets no calls for a while, and why.",
+    "workload.healed": "A call on a workload that was ejected went well; it gets calls again.",
+    "workload.quarantined": "A workload failed too often; it is not started again until somebody says so.",
+    "workload.not_followed": "A workload that was to be replaced goes on: the one to follow it is not ready.",
+    "workload.pause_failed": "An idle workload could not be paused, and runs on.",
     "workload.stopped": "A workload was ended and removed.",
     "workload.stop_failed": "A workload may still be there.",
     "workload.removed": "A workload that is wanted no more was found and removed.",
@@ -42,6 +47,13 @@ LOG_EVENTS: Final = {
     "rollout.refused": "A change that was taken back is not tried again until somebody asks for it.",
     "secret.changed": "Secrets have another value than the servers were given; the settings are loaded again.",
     "secret.unavailable": "A secret could not be looked at; what was given of it stays.",
+    "server.scaled": "A server is to have more or fewer replicas, and why.",
+    "signal.changed": "A signal from outside was turned on or off.",
+    "usage.unknown": "A runtime did not tell what its workloads use.",
+    "host.memory_short": "A workload was not started: there is too little memory for it.",
+    "host.memory_unknown": "How much memory there is cannot be told; starts are not held back by it.",
+    "server.quarantined": "Nothing of a server is started any more until somebody says so, and why.",
+    "server.released": "A server that was in quarantine is started again.",
     "server.listed": "A server's tools were read.",
     "server.list_failed": "A server's tools could not be read; the last known stay.",
     "server.degraded": "Something a server offers is left out, and why.",
@@ -68,6 +80,11 @@ METRICS: Final = {
     "tidegate_workloads": "Workloads by server and state.",
     "tidegate_workload_restarts_total": "Workloads that were ready and broke, by server.",
     "tidegate_rollouts_total": "Rollouts that came to an end, by server and outcome.",
+    "tidegate_replicas_wanted": "Replicas that a shared server is to have, by server.",
+    "tidegate_scalings_total": "Changes of how many replicas there are to be, by server and direction.",
+    "tidegate_starts_refused_total": "Workloads that were not started for want of memory, by server.",
+    "tidegate_workload_memory_bytes": "Memory that the workloads of a server use together, as last measured.",
+    "tidegate_workload_cpus": "Processors that the workloads of a server use together, as last measured.",
     "tidegate_journal_records_total": "Records written.",
     "tidegate_loop_stall_seconds_max": "Longest time the event loop was late since start.",
     "tidegate_connections": "Open client connections.",
@@ -121,6 +138,10 @@ class Metrics:
         """(server, method, what came of it)."""
         self.refusals: defaultdict[str, int] = defaultdict(int)
         self.restarts: defaultdict[str, int] = defaultdict(int)
+        self.scalings: defaultdict[tuple[str, str], int] = defaultdict(int)
+        """(server, `up` or `down`)."""
+        self.starts_refused: defaultdict[str, int] = defaultdict(int)
+        """By server: for want of memory."""
         self.rollouts: defaultdict[tuple[str, str], int] = defaultdict(int)
         """(server, outcome)."""
         self.reloads: defaultdict[str, int] = defaultdict(int)

@@ -20,8 +20,8 @@ from tidegate.channels.streamable import StreamableHttpChannel
 from tidegate.domain.errors import ChannelClosed, ChannelFailure, RuntimeFailure, UpstreamRefused
 from tidegate.domain.server import Image, Remote, ServerSpec, Transport
 from tidegate.domain.workload import Upstream, WorkloadIdentity
-from tidegate.fleet.workload import Opened
-from tidegate.ports.runtime import Progress, Runtime
+from tidegate.fleet.launcher import Opened
+from tidegate.ports.runtime import Pauses, Progress, Runtime
 from tidegate.protocol.capabilities import declare, parse
 from tidegate.protocol.client import Introduction
 from tidegate.protocol.codec import encode
@@ -73,6 +73,7 @@ class RuntimeLauncher:
         self._end_later = end_later
         self._probing = True
         """Whether to ask for the era first. Some old servers end at a request they do not know."""
+        self._pauses = runtime if isinstance(runtime, Pauses) else None
         self._preparing = asyncio.Lock()
         self._prepared = False
 
@@ -89,6 +90,8 @@ class RuntimeLauncher:
 
     async def open(self, identity: WorkloadIdentity, events: ChannelEvents, known: Upstream | None) -> Opened:
         """Start, or attach to, a workload and shake hands."""
+        if known is not None and self._pauses is not None:
+            await self._pauses.resume(identity)  # the gateway before may have paused it
         if self._spec.transport is Transport.STDIO:
             return await self._open_stdio(identity, events, known)
         return await self._open_http(identity, events, known)
@@ -100,6 +103,18 @@ class RuntimeLauncher:
         except RuntimeFailure as error:
             log().warning("workload.stop_failed", workload=identity.id, reason=str(error))
             self._end_later(self._runtime, identity)
+
+    async def pause(self, identity: WorkloadIdentity) -> bool:
+        """Freeze it, where the runtime can."""
+        if self._pauses is None:
+            return False
+        await self._pauses.pause(identity)
+        return True
+
+    async def resume(self, identity: WorkloadIdentity) -> None:
+        """Let it go on."""
+        if self._pauses is not None:
+            await self._pauses.resume(identity)
 
     async def _open_stdio(
         self, identity: WorkloadIdentity, events: ChannelEvents, known: Upstream | None
@@ -200,6 +215,13 @@ class RemoteLauncher:
 
     async def end(self, identity: WorkloadIdentity, grace: float) -> None:
         """Do nothing: the session ended with its channel."""
+
+    async def pause(self, identity: WorkloadIdentity) -> bool:
+        """Say that it cannot be paused from here."""
+        return False
+
+    async def resume(self, identity: WorkloadIdentity) -> None:
+        """Do nothing: it was not paused."""
 
 
 _OWN_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})

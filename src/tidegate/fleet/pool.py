@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
 
-from tidegate.channels.channel import Asked, Channel, Party
-from tidegate.domain.errors import JournalUnavailable, MemoryLost, Overloaded, ServerUnavailable
-from tidegate.domain.record import RecordKind
+from tidegate.channels.channel import Asked
+from tidegate.domain.errors import MemoryLost, Overloaded, ServerUnavailable
 from tidegate.domain.server import ServerSpec, Sharing
 from tidegate.domain.workload import (
+    NO_OFFER,
     SHARED,
     UNCLAIMED,
     Upstream,
@@ -19,104 +18,36 @@ from tidegate.domain.workload import (
     WorkloadKey,
     WorkloadState,
 )
+from tidegate.fleet import standing
+from tidegate.fleet.admission import Admission
+from tidegate.fleet.balance import Demand, base, exact
 from tidegate.fleet.gate import Gate
+from tidegate.fleet.group import Group
+from tidegate.fleet.history import History
+from tidegate.fleet.launcher import Launcher
+from tidegate.fleet.lease import Lease
 from tidegate.fleet.logs import ServerLog
 from tidegate.fleet.losses import Asker, Losses
+from tidegate.fleet.queue import Waiting
+from tidegate.fleet.renewal import Renewal
+from tidegate.fleet.replicas import Replicas
+from tidegate.fleet.reports import Reports
+from tidegate.fleet.track import Track
 from tidegate.fleet.turns import Turns
-from tidegate.fleet.workload import Launcher, Workload
+from tidegate.fleet.vitals import EJECTED
+from tidegate.fleet.watcher import Watcher
+from tidegate.fleet.workload import Workload
 from tidegate.ports.recorder import Recorder
 from tidegate.protocol.capabilities import Offer
-from tidegate.protocol.codec import Object
-from tidegate.telemetry import Metrics, log
-
-
-class Watcher(Protocol):
-    """Whom a pool tells: the fleet."""
-
-    def pool_changed(self, pool: Pool, workload: Workload) -> None:
-        """A workload's state changed."""
-        ...
-
-    def pool_notified(self, pool: Pool, workload: Workload, method: str, params: Object) -> None:
-        """A server sent a notification that belongs to no call."""
-        ...
-
-    def remember_pool(self, pool: Pool) -> None:
-        """Keep what was learned of the server, for the next gateway process."""
-        ...
-
-    def remember(self, workload: Workload) -> None:
-        """Keep what a ready or claimed workload is, for the next gateway process."""
-        ...
-
-    def forget(self, workload_id: str) -> None:
-        """Keep it no more."""
-        ...
-
-    def admit(self, pool: Pool, sharing: str) -> None:
-        """Say whether one more workload may be, or raise `Overloaded`."""
-        ...
-
-
-_CALL = Sharing.CALL
-
-
-class Lease:
-    """The right to one place on a channel, for one call. Released once.
-
-    One without a holder is the gateway's own, to watch for changes: it takes no turn, and nobody waits for it.
-    """
-
-    __slots__ = ("_held", "_party", "_pool", "_turns", "channel", "workload")
-
-    def __init__(
-        self,
-        workload: Workload,
-        channel: Channel,
-        pool: Pool,
-        held: bool,
-        turns: Turns | None,
-        party: Party | None = None,
-    ) -> None:
-        """`turns` has let it in, where there are any; `party` may be asked something while it holds."""
-        self.workload = workload
-        self.channel = channel
-        self._pool = pool
-        self._held = held
-        self._turns = turns
-        self._party = party
-        if not held:
-            workload.own += 1
-        if party is not None:
-            workload.callers.append(party)
-        workload.in_flight += 1
-        workload.calls += 1
-
-    def __enter__(self) -> Lease:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.release()
-
-    def release(self) -> None:
-        """Give the place back."""
-        workload = self.workload
-        workload.in_flight -= 1
-        workload.last_used = self._pool.clock()
-        if self._party is not None:
-            workload.callers.remove(self._party)
-        if not self._held:
-            workload.own -= 1
-        elif self._turns is not None:
-            self._turns.leave()
-        elif workload.turns is not None:
-            workload.turns.other_left()
-        if self._pool.spec.sharing is _CALL:
-            self._pool.discard(workload)
+from tidegate.telemetry import Metrics
 
 
 class Pool:
-    """The workloads of one server."""
+    """The workloads of one server.
+
+    `workloads` are by sharing key. Replicas of a shared key are further entries (`balance`): who asks for the
+    key itself gets the one that is best now, who asks for one by its number gets that one.
+    """
 
     def __init__(
         self,
@@ -131,52 +62,129 @@ class Pool:
         metrics: Metrics,
         now: Callable[[], float],
     ) -> None:
-        self.spec = spec
-        self.launcher = launcher
-        self.gate = gate
-        self.log = ServerLog()
         self.clock = asyncio.get_running_loop().time
+        self.current = Track(spec, launcher, spec.digest(), self.clock)
+        """The version that new workloads are made of."""
+        self.current.share = 1.0
+        self.tracks: list[Track] = [self.current]
+        self.spec = spec
+        """That of the current version."""
         self.workloads: dict[str, Workload] = {}
-        """By sharing key."""
+        self.groups: dict[str, Group] = {}
+        """By key, where a place is more than a matter of looking it up."""
+        self.queue = Waiting(spec.name, self.clock)
+        self.follows = spec.sharing is Sharing.CALL
+        """Whether there is more to do when a place is given back."""
+        self.wanted = spec.replicas.min
+        """How many replicas of the shared key there are to be."""
+        self.quarantined: str | None = None
+        """Why nothing of it is started until somebody releases it, while that is so."""
+        self.log = ServerLog()
         self.losses = Losses(now)
+        self.history = History(now)
         self.era: str | None = None
         """`modern` or `legacy`, once a workload of it was ready; kept for the next gateway process."""
         self.exclusive = False
         """Whether its workloads take the calls of one holder at a time."""
         self.outage: str | None = None
         """Why the runtime cannot be used at all, while it cannot."""
-        self._watcher = watcher
-        self._recorder = recorder
+        self.closed = False
+        self.gate = gate
+        self.watcher = watcher
+        self.recorder = recorder
+        self.metrics = metrics
+        self.reports = Reports(self)
+        self.replicas = Replicas(self)
+        self.renewal = Renewal(self)
         self._new_id = new_id
         self._instance = instance
-        self._digest = spec.digest()
-        self._metrics = metrics
         self._discarding: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self.last_used = 0.0
+        """Loop time at which a workload was last used that is here no more."""
 
-    # -- for the fleet ------------------------------------------------------------------------
+    # -- what it is ---------------------------------------------------------------------------
+
+    @property
+    def launcher(self) -> Launcher:
+        """That of the current version."""
+        return self.current.launcher
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a place."""
+        return self.queue.count
 
     @property
     def warm_key(self) -> str:
         """Sharing key of the workload that is brought up before anybody asks."""
         return SHARED if self.spec.sharing is Sharing.SHARED else UNCLAIMED
 
+    def state(self) -> tuple[str, str | None]:
+        """Give the server's state for people, and the reason where it is not ready."""
+        return standing.state(self)
+
+    def demand(self) -> Demand:
+        """Give what is asked of it now, and how it does."""
+        return standing.demand(self)
+
+    def pace(self, group: Group) -> tuple[float, int]:
+        """Give how long calls take, and how many a group takes at one time."""
+        ready = sum(w.channel is not None for w in group.members)
+        return self.demand().latency_p50, max(1, ready) * (group.limit or 1)
+
+    # -- for the fleet ------------------------------------------------------------------------
+
     def ensure_warm(self) -> None:
-        """Bring up a workload before anybody asks, unless there is one."""
-        if not self._closed and not self.workloads:
-            with suppress(Overloaded):  # said when it is called
-                self._create(self.warm_key)
+        """Bring up what is to be there before anybody asks, unless it is."""
+        if self.closed or self.quarantined is not None:
+            return
+        with suppress(Overloaded):  # said when it is called
+            if not self.workloads and (self.spec.replicas.min or self.era is None):
+                self.replicas.create(self.warm_key)
+            self.replicas.converge()
 
     def adopt(self, identity: WorkloadIdentity, sharing: str, known: Upstream) -> None:
         """Take over a workload that a gateway before us started."""
-        workload = Workload(self.spec, identity, self)
+        track = next((t for t in self.tracks if t.digest == identity.key.spec), self.current)
+        workload = Workload(track, identity, self.reports)
         workload.sharing = sharing
-        workload.calls = 0 if sharing == UNCLAIMED else 1
+        workload.calls = 0 if base(sharing) == UNCLAIMED else 1
         workload.last_used = self.clock()
-        self._add(workload).begin(known)
+        workload.begin(known)
+        self.replicas.add(workload)
+
+    def revise(self, spec: ServerSpec, launcher: Launcher) -> None:
+        """Go on with another declaration of the current version, of which only the gateway's part differs."""
+        self.spec = self.current.spec = spec
+        self.current.launcher = launcher
+        for workload in self.workloads.values():
+            if workload.track is self.current:
+                workload.spec = spec
+        self.wanted = max(spec.replicas.min, min(self.wanted, spec.replicas.max))
+        for key in self.replicas.all_keys():
+            self.replicas.regroup(key)
+        self.ensure_warm()
+
+    def turn(self) -> None:
+        """Note that time passes: about once a second."""
+        now = self.clock()
+        for track in self.tracks:
+            track.meter.turn()
+        every = self.spec.health.every
+        for workload in list(self.workloads.values()):
+            quiet = workload.channel is not None and not workload.in_flight
+            if every and quiet and now - max(workload.last_used, workload.heard) >= every:
+                workload.heard = now
+                workload.probe()
+        self.replicas.warm.turn()
+        if not self.closed:
+            with suppress(Overloaded):  # tried again at the next turn
+                self.replicas.converge()
 
     def lease_now(self, sharing: str, asker: Asker | None, holder: str) -> Lease | None:
         """Give a place at once where a workload of that key is ready."""
+        if self.groups and (group := self.groups.get(sharing)) is not None:
+            return self._lease_of(group, asker, holder)
         workload = self.workloads.get(sharing)
         if workload is None or workload.channel is None or self.losses.concern(sharing, asker):
             return None
@@ -199,33 +207,18 @@ class Pool:
         What the workload asks while it is waited for, and until the lease is released, may be put to `asked`.
 
         Raises:
-            ServerUnavailable: none became ready.
+            ServerUnavailable: none became ready, or none is well; `retryAfter` says when to come again.
             MemoryLost: what the workload of this key remembered is gone; said once.
-            Overloaded: one more workload would be over a cap.
+            Overloaded: one more workload would be over a cap, or too many wait, or for too long.
         """
-        self._tell_loss(sharing, asker)
-        if self._closed:
+        self.tell_loss(sharing, asker)
+        if self.closed:
             raise ServerUnavailable(f"server {self.spec.name} is stopping")
+        if self.quarantined is not None:
+            raise ServerUnavailable(f"server {self.spec.name} is quarantined: {self.quarantined}")
         if self.outage is not None:
             raise ServerUnavailable(f"server {self.spec.name} is not available: {self.outage}")
-        workload = self.workloads.get(sharing) or self._claim(sharing, offer) or self._create(sharing, offer)
-        party = None if asked is None else Party(holder, asked)
-        turns: Turns | None = None
-        ends = self.clock() + timeout
-        try:
-            while (holder and workload.turns is not turns) or workload.channel is None:
-                if holder and workload.turns is not turns:
-                    turns = await self._take_turn(workload, holder, ends)
-                else:
-                    await self._wait_ready(workload, party, ends)
-            self._tell_loss(sharing, asker)
-            return Lease(workload, workload.channel, self, holder != "", turns, party)
-        except BaseException:
-            if turns is not None:
-                turns.leave()
-            if self.spec.sharing is Sharing.CALL:
-                self.discard(workload)  # it was for this call alone, which does not come any more
-            raise
+        return await Admission(self, sharing, asker, timeout, holder, offer).lease(asked)
 
     async def wait_era(self, timeout: float) -> str:
         """Give the server's era, bringing up a workload where none was ready yet.
@@ -245,6 +238,20 @@ class Pool:
             raise ServerUnavailable(f"server {self.spec.name} is {self.state()[0]}")
         return self.era
 
+    def where(self, sharing: str, workload: str) -> str:
+        """Give the key that names the workload of that id alone, wherever it is now; `sharing` where it is gone."""
+        found = self.holder(sharing, workload)
+        if found is None:
+            return base(sharing)
+        return exact(found.sharing) if base(found.sharing) in self.groups else found.sharing
+
+    def holder(self, sharing: str, workload: str) -> Workload | None:
+        """Give the workload of that id, which was known by that key."""
+        found = self.workloads.get(sharing)
+        if found is not None and found.identity.id == workload:
+            return found
+        return next((w for w in self.replicas.of(sharing) if w.identity.id == workload), None)
+
     def make_exclusive(self) -> None:
         """Let its workloads take the calls of one holder at a time, from now on."""
         self.exclusive = True
@@ -254,14 +261,11 @@ class Pool:
 
     def discard(self, workload: Workload) -> None:
         """End a workload in the background."""
-        if self.workloads.get(workload.sharing) is workload:
-            del self.workloads[workload.sharing]
+        self.last_used = max(self.last_used, workload.last_used if workload.calls else 0.0)
+        self.replicas.remove(workload)
         task = asyncio.create_task(workload.stop(), name=f"stop {workload.identity.id}")
         self._discarding.add(task)
         task.add_done_callback(self._discarding.discard)
-        if self.spec.sharing is Sharing.CALL and UNCLAIMED not in self.workloads and not self._closed:
-            with suppress(Overloaded):  # the next call asks for its own, and is told then
-                self._create(UNCLAIMED)
 
     def stop_idle(self, wanted: Callable[[str, str], bool]) -> None:
         """End the workloads of principals and sessions that nobody called for long."""
@@ -269,110 +273,170 @@ class Pool:
         if not limit:
             return
         for workload in list(self.workloads.values()):
-            idle = workload.in_flight == 0 and self.clock() - workload.last_used > limit
-            if workload.sharing in (SHARED, UNCLAIMED) or workload.channel is None or not idle:
+            if workload.in_flight or workload.waiting or self.clock() - workload.last_used <= limit:
                 continue
-            if not wanted(self.spec.name, workload.sharing):
+            there = workload.channel is not None or workload.state is WorkloadState.PAUSED
+            kept = base(workload.sharing) in (SHARED, UNCLAIMED) and self.spec.replicas.min > 0
+            if there and not kept and not workload.held and not wanted(self.spec.name, workload.sharing):
                 self.retire(workload, f"idle for {limit:g} s")
 
     def retire(self, workload: Workload, reason: str) -> None:
         """End a workload that its owner may still want: the owner is told at its next call."""
         workload.reason = reason
-        self.workload_lost(workload)
+        self.reports.workload_lost(workload)
         self.discard(workload)
 
     async def close(self) -> None:
         """End every workload."""
-        self._closed = True
+        self.closed = True
+        await self.renewal.close()
         stops = [asyncio.create_task(workload.stop()) for workload in self.workloads.values()]
         waiting = [*stops, *self._discarding]
         if waiting:
             await asyncio.wait(waiting)
 
-    def state(self) -> tuple[str, str | None]:
-        """Give the server's state for people, and the reason where it is not ready."""
-        workloads = list(self.workloads.values())
-        if self.outage is not None:
-            return WorkloadState.FAILED.value, self.outage
-        if any(w.state is WorkloadState.READY for w in workloads):
-            return WorkloadState.READY.value, None
-        if not workloads:
-            return WorkloadState.STOPPED.value, None
-        first = workloads[0]
-        return first.state.value, self.launcher.doing or first.reason
+    # -- versions -----------------------------------------------------------------------------
 
-    # -- Owner --------------------------------------------------------------------------------
+    def add_track(self, spec: ServerSpec, launcher: Launcher) -> Track:
+        """Add a version of the server, which gets no calls yet, and has no workloads."""
+        track = Track(spec, launcher, spec.digest(), self.clock)
+        for each in self.tracks:
+            if each.wanted is None:
+                each.wanted = self.wanted
+        self.tracks.append(track)
+        track.wanted = 0
+        return track
 
-    def identity_for(self, sharing: str, offer: str) -> WorkloadIdentity:
+    def set_share(self, track: Track, share: float) -> None:
+        """Have a version get that share (0..1) of new leases on shared keys, and of new keys; the others the rest.
+
+        Exact: of any number of leases it gets its share to within one. Where none of its workloads can take a
+        call, another's does.
+        """
+        others = [each for each in self.tracks if each is not track and not each.draining]
+        track.share = share = max(0.0, min(1.0, share)) if others else 1.0
+        total = sum(each.share for each in others)
+        for each in others:
+            each.share = (1.0 - share) * (each.share / total if total else 1.0 / len(others))
+
+    def grow(self, track: Track, count: int) -> None:
+        """Have so many replicas of a version, of each shared key; elsewhere one that is warm, where `count` is not 0.
+
+        Those that are too many end as they fall idle.
+
+        Raises:
+            Overloaded: not all of them can be, by the caps on workloads.
+        """
+        track.wanted = count
+        if len(self.tracks) == 1:
+            self.wanted = count
+        self.replicas.converge()
+
+    def promote(self, track: Track) -> None:
+        """Have a version be the one that new workloads are made of. It gets all new leases, until told otherwise."""
+        self.current = track
+        self.spec = track.spec
+        track.draining = False
+        self.set_share(track, 1.0)
+        self.watcher.remember_pool(self)
+
+    async def drain(self, track: Track, seconds: float) -> None:
+        """Take a version's workloads out: no new leases, and each ends when it is idle, after `seconds` at most.
+
+        A shared one waits for another version to take its calls. One that belongs to a principal or session is
+        replaced when its key falls idle, or at the end; its owner is told where it remembered something.
+        """
+        track.draining = True
+        others = [each for each in self.tracks if not each.draining]
+        if track.share and others:
+            self.set_share(others[-1] if self.current.draining else self.current, 1.0)
+        track.share = 0.0
+        await self.renewal.drain(track, seconds)
+
+    def drop_track(self, track: Track) -> None:
+        """Have a version be no more. What is left of it ends now."""
+        if track not in self.tracks or track is self.current:
+            return
+        self.tracks.remove(track)
+        for workload in [w for w in self.workloads.values() if w.track is track]:
+            self.retire(workload, "its version is gone")
+        if len(self.tracks) == 1:
+            self.current.share, self.current.wanted = 1.0, None
+        self.ensure_warm()
+
+    # -- operations ---------------------------------------------------------------------------
+
+    def want(self, count: int, reason: str) -> None:
+        """Have so many replicas of each shared key, within `replicas`. Those that are too many end as they fall idle.
+
+        While there are several versions, it is done when there is one again.
+        """
+        bounds = self.spec.replicas
+        count = max(bounds.min, min(count, bounds.max))
+        if count != self.wanted:
+            self.wanted = count
+            self.history.add("", "wanted", f"{count}: {reason}")
+        with suppress(Overloaded):  # tried again at every turn
+            self.replicas.converge()
+
+    async def restart(self, reason: str) -> None:
+        """Replace each workload, one at a time, the next one being ready before one goes."""
+        self.history.add("", "restarting", reason)
+        await self.renewal.restart(reason)
+
+    def quarantine(self, reason: str) -> None:
+        """End every workload, and start none until `release`."""
+        self.quarantined = reason
+        self.reports.server("quarantined", reason)
+        for workload in list(self.workloads.values()):
+            self.retire(workload, reason)
+
+    def release(self) -> None:
+        """Let what is in quarantine start again."""
+        if self.quarantined is not None:
+            self.quarantined = None
+            self.reports.server("released", None)
+        for workload in self.workloads.values():
+            workload.release()
+        self.ensure_warm()
+
+    # -- for leases and workloads -------------------------------------------------------------
+
+    def identity_for(self, sharing: str, offer: str, track: Track | None = None) -> WorkloadIdentity:
         """Name a new realisation."""
-        key = WorkloadKey(self.spec.name, self._digest, sharing, offer)
+        key = WorkloadKey(self.spec.name, (track or self.current).digest, sharing, offer)
         return WorkloadIdentity(f"tg-{self.spec.name}-{self._new_id()}", self._instance, key)
 
-    def wants(self, workload: Workload) -> bool:
-        """Tell whether to bring it up again: warm and shared ones always, others while they are used."""
-        if self._closed or self.workloads.get(workload.sharing) is not workload:
-            return False
-        if workload.sharing in (SHARED, UNCLAIMED) or workload.waiting:
-            return True
-        limit = self.spec.timeouts.idle
-        return workload.calls > 0 and (not limit or self.clock() - workload.last_used < limit)
+    def begin_key(self, sharing: str, offer: str = NO_OFFER) -> Workload:
+        """Make the workload of a key that has none.
 
-    def workload_changed(self, workload: Workload) -> None:
-        """Record, log and pass on what matters."""
-        if workload.state is WorkloadState.READY:
-            era = workload.channel.upstream.era if workload.channel else ""
-            log().info("workload.started", workload=workload.identity.id, era=era)
-            self._record(workload, "started")
-            self._watcher.remember(workload)
-            if workload.channel is not None and era != self.era:
-                self.era = era
-                self._watcher.remember_pool(self)
-        elif workload.state is WorkloadState.FAILED:
-            log().warning("workload.failed", workload=workload.identity.id, reason=workload.reason)
-            self._record(workload, "failed")
-        elif workload.state is WorkloadState.STOPPED:
-            log().info("workload.stopped", workload=workload.identity.id)
-            self._record(workload, "stopped")
-            self._watcher.forget(workload.identity.id)
-        self._watcher.pool_changed(self, workload)
+        Raises:
+            Overloaded: one more would be over a cap.
+        """
+        self.wanted = max(1, self.wanted)
+        shared = self.spec.sharing is Sharing.SHARED
+        if self.spec.sharing is Sharing.CALL:
+            self.replicas.warm.missed(self.spec)
+        made = self.replicas.create(sharing, offer, self.current if shared else self.replicas.choose_track())
+        self.ensure_warm()
+        return made
 
-    def workload_broke(self, workload: Workload, reason: str) -> None:
-        """Record and log it."""
-        log().warning("workload.broke", workload=workload.identity.id, reason=reason)
-        self._metrics.restarts[self.spec.name] += 1
-        workload.reason = reason
-        self._record(workload, "broke")
+    def admit_waiting(self) -> None:
+        """Refuse a call that has to wait, where as many do as may.
 
-    def workload_lost(self, workload: Workload) -> None:
-        """Note whose memory went, so that the next call of that key is told."""
-        self._watcher.forget(workload.identity.id)
-        if self.spec.remembers and workload.calls:
-            self.losses.note(workload.sharing)
+        Raises:
+            Overloaded: they do.
+        """
+        if self.queue.count >= self.spec.queue.length:
+            demand = self.demand()
+            self.queue.check(self.spec.queue, demand.latency_p50, max(1, demand.ready))
 
-    def workload_dropped(self, workload: Workload) -> None:
-        """Let go of a workload that will not come back."""
-        if self.workloads.get(workload.sharing) is workload:
-            del self.workloads[workload.sharing]
-            if not workload.calls:  # it failed before it could be used: somebody has to go on trying
-                self.ensure_warm()
+    def tell_loss(self, sharing: str, asker: Asker | None) -> None:
+        """Say once to whoever it concerns that what the workload remembered is gone.
 
-    def workload_notified(self, workload: Workload, method: str, params: Object) -> None:
-        """Pass on."""
-        self._watcher.pool_notified(self, workload, method, params)
-
-    def workload_logged(self, workload: Workload, line: bytes) -> None:
-        """Keep the line."""
-        self.log.add(workload.identity.id, line)
-
-    def workload_contended(self, workload: Workload) -> None:
-        """Let each have the workloads to itself from now on, so that the next question finds whose it is."""
-        if not self.exclusive:
-            log().warning("workload.contended", workload=workload.identity.id)
-            self._record(workload, "contended")
-            self.make_exclusive()
-            self._watcher.remember_pool(self)
-
-    def _tell_loss(self, sharing: str, asker: Asker | None) -> None:
+        Raises:
+            MemoryLost: it is.
+        """
         if self.losses.concern(sharing, asker):
             self.losses.tell(sharing, asker)
             raise MemoryLost(
@@ -380,72 +444,38 @@ class Pool:
                 "nothing was called; call again to go on"
             )
 
-    # -- inside -------------------------------------------------------------------------------
+    def judge(self, workload: Workload, ok: bool, reason: str) -> None:
+        """Take a call's end as a sign of its workload's health."""
+        if ok:
+            workload.vitals.succeeded()
+        else:
+            workload.track.meter.failures += 1
+            workload.vitals.failed(workload.spec.health, reason)
 
-    async def _take_turn(self, workload: Workload, holder: str, ends: float) -> Turns | None:
-        turns = workload.turns
-        if turns is not None and not turns.enter(holder):
-            await turns.wait(holder, self.spec.name, ends - self.clock())
-        return turns
+    def released(self, lease: Lease) -> None:
+        """Do what there is to do when a place was given back."""
+        workload = lease.workload
+        if self.spec.sharing is Sharing.CALL:
+            self.discard(workload)
+            return
+        workload.vitals.end_trial(lease)
+        if workload.draining and not workload.in_flight:
+            workload.drained.set()
+        self.queue.wake(base(workload.sharing))
 
-    async def _wait_ready(self, workload: Workload, party: Party | None, ends: float) -> None:
-        if party is not None:
-            workload.callers.append(party)
-        try:
-            await workload.wait_ready(max(0.0, ends - self.clock()))
-        finally:
-            if party is not None:
-                workload.callers.remove(party)
-
-    def _claim(self, sharing: str, offer: Offer) -> Workload | None:
-        """Give a warm workload to a key. It was told nothing yet, so nothing is carried over.
-
-        Nothing was offered to it either, so it is of no use to whoever offers something.
-        """
-        warm = self.workloads.get(UNCLAIMED)
-        if (
-            offer
-            or warm is None
-            or warm.calls
-            or warm.state in (WorkloadState.STOPPING, WorkloadState.STOPPED)
-        ):
+    def _lease_of(self, group: Group, asker: Asker | None, holder: str) -> Lease | None:
+        if self.queue.has(group.key) or self.losses.concern(group.key, asker):
             return None
-        if (
-            warm.state is WorkloadState.FAILED
-        ):  # it stays the one that is retried, after its backoff, and said
-            raise ServerUnavailable(warm.unavailable())
-        del self.workloads[UNCLAIMED]
-        warm.sharing = sharing
-        self.workloads[sharing] = warm
-        log().info("workload.claimed", workload=warm.identity.id)
-        self._watcher.remember(warm)
-        return warm
-
-    def _create(self, sharing: str, offer: Offer = Offer.NONE) -> Workload:
-        self._watcher.admit(self, sharing)
-        workload = self._add(Workload(self.spec, self.identity_for(sharing, offer.label), self))
-        workload.begin()
-        return workload
-
-    def _add(self, workload: Workload) -> Workload:
-        if self.exclusive:
-            workload.turns = Turns(0, self.clock)
-        self.workloads[workload.sharing] = workload
-        return workload
-
-    def _record(self, workload: Workload, what: str) -> None:
-        fields: dict[str, object] = {
-            "event": what,
-            "server": self.spec.name,
-            "workload": workload.identity.id,
-            "spec": self._digest,
-            "image": workload.facts.get("digest") or workload.facts.get("image"),
-            "reason": workload.reason,
-        }
-        try:
-            self._recorder.event(RecordKind.WORKLOAD, {k: v for k, v in fields.items() if v is not None})
-        except JournalUnavailable as error:
-            log().error("journal.unavailable", reason=str(error))
+        workload = group.pick()
+        if workload is None or workload.channel is None:
+            return None
+        turns = workload.turns if holder else None
+        if turns is not None and not turns.enter(holder):
+            return None
+        lease = Lease(workload, workload.channel, self, holder != "", turns)
+        if workload.health == EJECTED:
+            workload.vitals.begin_trial(lease)
+        return lease
 
 
 def check_cap(what: str, now: int, cap: int) -> None:

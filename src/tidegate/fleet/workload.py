@@ -7,11 +7,10 @@ knows, and nothing is left running.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
 
-from tidegate.channels.channel import Channel, ChannelEvents, Outbound, Party
+from tidegate.channels.channel import Channel, Outbound, Party
 from tidegate.domain.errors import (
     ChannelFailure,
     ChannelTimeout,
@@ -19,11 +18,15 @@ from tidegate.domain.errors import (
     RuntimeFailure,
     ServerUnavailable,
     SessionForgotten,
+    UpstreamRefused,
 )
-from tidegate.domain.server import ServerSpec
+from tidegate.domain.server import Remote
 from tidegate.domain.workload import Upstream, WorkloadIdentity, WorkloadState
-from tidegate.fleet.gate import Gate
+from tidegate.fleet.launcher import Opened
+from tidegate.fleet.owner import Owner
+from tidegate.fleet.track import Track
 from tidegate.fleet.turns import Turns
+from tidegate.fleet.vitals import Vitals
 from tidegate.protocol.codec import Object
 from tidegate.telemetry import log
 
@@ -35,85 +38,14 @@ STOP_GRACE = 5.0
 """Seconds a workload has to end by itself when it is stopped."""
 CRASH_GRACE = 0.5
 """Seconds it has when it is of no use any more."""
-PROBE_TIMEOUT = 5.0
-"""Seconds a workload whose call timed out has to answer a ping."""
-
-
-@dataclass(slots=True)
-class Opened:
-    """A workload that answers: its channel, and how to end it."""
-
-    channel: Channel
-    facts: Mapping[str, str] = field(default_factory=dict[str, str])
-
-
-class Launcher(Protocol):
-    """Brings workloads of one server up and down, whatever they are made of."""
-
-    doing: str | None
-    """What is being prepared now, for people."""
-
-    async def prepare(self) -> None:
-        """Make what starting needs, once for all workloads of the server."""
-        ...
-
-    async def open(self, identity: WorkloadIdentity, events: ChannelEvents, known: Upstream | None) -> Opened:
-        """Start a workload and shake hands; with `known`, attach to the one that runs."""
-        ...
-
-    async def end(self, identity: WorkloadIdentity, grace: float) -> None:
-        """End and remove it. Idempotent; never raises: what cannot be ended now is tried again later."""
-        ...
-
-
-class Owner(Protocol):
-    """What a workload needs of the pool it is in, and tells it."""
-
-    launcher: Launcher
-    gate: Gate
-
-    def identity_for(self, sharing: str, offer: str) -> WorkloadIdentity:
-        """Give a name to a new realisation."""
-        ...
-
-    def wants(self, workload: Workload) -> bool:
-        """Tell whether it should be brought up again after it broke."""
-        ...
-
-    def workload_changed(self, workload: Workload) -> None:
-        """Learn that its state changed."""
-        ...
-
-    def workload_broke(self, workload: Workload, reason: str) -> None:
-        """Learn that it was ready and is no more."""
-        ...
-
-    def workload_lost(self, workload: Workload) -> None:
-        """Learn that what it remembered is gone."""
-        ...
-
-    def workload_dropped(self, workload: Workload) -> None:
-        """Learn that its supervisor has ended: it will not come back."""
-        ...
-
-    def workload_notified(self, workload: Workload, method: str, params: Object) -> None:
-        """Take a notification that belongs to no call."""
-        ...
-
-    def workload_logged(self, workload: Workload, line: bytes) -> None:
-        """Take a line of its standard error."""
-        ...
-
-    def workload_contended(self, workload: Workload) -> None:
-        """Learn that it asked what could have been for more than one holder."""
-        ...
 
 
 class Workload:
     """A running realisation of a ServerSpec, or the attempt at one."""
 
-    def __init__(self, spec: ServerSpec, identity: WorkloadIdentity, owner: Owner) -> None:
-        self.spec = spec
+    def __init__(self, track: Track, identity: WorkloadIdentity, owner: Owner) -> None:
+        self.track = track
+        self.spec = track.spec
         self.identity = identity
         self.sharing = identity.key.sharing
         """Whose it is now; a warm one is claimed after its labels were written."""
@@ -122,6 +54,21 @@ class Workload:
         self.state = WorkloadState.WAITING
         self.reason: str | None = None
         self.channel: Channel | None = None
+        """The way to it while it may be used: None while it is paused."""
+        self.woken = False
+        """Whether it became ready by going on after a pause."""
+        self.held = False
+        """Whether it gets no calls yet: it is to follow another."""
+        self.draining = False
+        """Whether it gets no calls any more."""
+        self.drained = asyncio.Event()
+        """Set once it is draining, and nothing is under way on it."""
+        self.gone = asyncio.Event()
+        """Set once it has ended for good."""
+        self.vitals = Vitals(track.now, self._judged)
+        self.took = track.meter.took
+        self.heard = 0.0
+        """Loop time at which it was last probed, or became ready."""
         self.facts: Mapping[str, str] = {}
         self.in_flight = 0
         self.own = 0
@@ -139,6 +86,14 @@ class Workload:
         """Who may call it, where only one may at a time."""
         self._owner = owner
         self._failures = 0
+        self._restarted: deque[float] = deque()
+        """Loop times of restarts, of the last `health.window` seconds."""
+        self._counts = False
+        """Whether a failure now is the workload's own."""
+        self._freed = asyncio.Event()
+        self._asleep: Channel | None = None
+        self._freezing = asyncio.Lock()
+        self._waking: asyncio.Task[None] | None = None
         self._used = False
         """Whether it was called since it was last brought up."""
         self._changed = asyncio.Event()
@@ -147,6 +102,16 @@ class Workload:
         self._stopping = False
         self._probe: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def health(self) -> str:
+        """`healthy`, `suspect`, `ejected`, or `unknown` before anything was seen of it."""
+        return self.vitals.state
+
+    @property
+    def health_reason(self) -> str | None:
+        """Why it is not healthy."""
+        return self.vitals.reason
 
     def begin(self, known: Upstream | None = None) -> None:
         """Start supervising; with `known`, by attaching to what runs already."""
@@ -162,8 +127,10 @@ class Workload:
         try:
             async with asyncio.timeout(timeout):
                 while self.state is not WorkloadState.READY:
-                    if self.state in _HOPELESS:
+                    if self.state in HOPELESS:
                         raise ServerUnavailable(self.unavailable())
+                    if self.state is WorkloadState.PAUSED:
+                        self.wake()
                     await self._changed.wait()
         except TimeoutError as error:
             raise ServerUnavailable(self.unavailable()) from error
@@ -179,6 +146,8 @@ class Workload:
                 wait = max(0.0, self.retry_at - asyncio.get_running_loop().time())
                 again = f"; trying again in {wait:.0f} s"
             return f"server {name} is not available: {self.reason}{again}"
+        if self.state is WorkloadState.QUARANTINED:
+            return f"server {name} is quarantined: {self.reason}"
         return f"server {name} is still {self.state.value}" + (f": {self.reason}" if self.reason else "")
 
     async def stop(self) -> None:
@@ -194,8 +163,45 @@ class Workload:
 
     def suspect(self) -> None:
         """Look whether it still answers, after a call on it timed out."""
-        if self._probe is None and self.state is WorkloadState.READY:
-            self._probe = asyncio.create_task(self._ping(), name=f"probe {self.identity.id}")
+        self._look(1, "a call timed out, and a ping")
+
+    def probe(self) -> None:
+        """Look whether it answers, though nobody calls it; it is replaced where it does not, asked several times."""
+        tries = self.spec.health.failures
+        self._look(tries, f"{tries} pings" if tries > 1 else "a ping", idle=True)
+
+    async def pause(self) -> bool:
+        """Freeze it while nobody calls it; tell whether it is frozen. The next call wakes it."""
+        async with self._freezing:
+            if self.channel is None or self.in_flight or self.draining or self._probe is not None:
+                return False
+            self._asleep, self.channel = self.channel, None  # no call gets on it from now on
+            self._set(WorkloadState.PAUSED, "idle")
+            try:
+                frozen = await self.track.launcher.pause(self.identity)
+            except RuntimeFailure as error:
+                log().warning("workload.pause_failed", workload=self.identity.id, reason=str(error))
+                frozen = False
+            if not frozen:
+                self._awaken()
+            return frozen
+
+    def wake(self) -> None:
+        """Have it go on, where it is paused."""
+        if self.state is WorkloadState.PAUSED and self._waking is None:
+            self._waking = asyncio.create_task(self._wake(), name=f"wake {self.identity.id}")
+
+    def drain(self, reason: str) -> None:
+        """Give it no more calls; `drained` is set with the end of those under way."""
+        self.draining = True
+        if self.channel is not None:
+            self._set(WorkloadState.DRAINING, reason)
+        if not self.in_flight:
+            self.drained.set()
+
+    def release(self) -> None:
+        """Start it again, where it is in quarantine."""
+        self._freed.set()
 
     def replace(self, reason: str) -> None:
         """Bring it up anew: it is of no use any more, though it may still run."""
@@ -206,7 +212,8 @@ class Workload:
         if self._ended is None or self._ended.done():
             return
         self._ended.set_result((reason, violated))
-        self._retired, self.channel = self.channel, None  # no further call gets on it
+        self._retired, self.channel = self.channel or self._asleep, None  # no further call gets on it
+        self._asleep = None
         self._owner.workload_broke(self, reason)
         if violated:
             self._owner.workload_lost(self)
@@ -243,9 +250,9 @@ class Workload:
             return await self._live(known)
         except Exception as error:  # noqa: BLE001 - a supervisor: a fault of ours costs this server only, and is said
             log().error("supervisor.failed", workload=self.identity.id, exc_info=error)
-            await self._owner.launcher.end(self.identity, CRASH_GRACE)
+            await self.track.launcher.end(self.identity, CRASH_GRACE)
             await self._back_off(f"internal error ({type(error).__name__})", FIRST_BACKOFF)
-            self.identity = self._owner.identity_for(self.sharing, self.offer)
+            self._rename()
             return None
 
     async def _live(self, known: Upstream | None) -> Upstream | None:
@@ -256,7 +263,7 @@ class Workload:
             await self._back_off(str(error), FIRST_BACKOFF)
             return known
         except (RuntimeFailure, ChannelFailure) as error:
-            await self._owner.launcher.end(self.identity, CRASH_GRACE)
+            await self.track.launcher.end(self.identity, CRASH_GRACE)
             if known is not None:  # what ran is gone, and so is what it remembered
                 self._owner.workload_lost(self)
                 if isinstance(error, SessionForgotten) and self._used:
@@ -264,30 +271,37 @@ class Workload:
                 await self._back_off(self.reason or str(error), 0.0)
             else:
                 await self._back_off(str(error), FIRST_BACKOFF)
-            self.identity = self._owner.identity_for(self.sharing, self.offer)
+            self._rename()
             return None
         reason, violated = await self._serve(opened)
         if self._stopping:
             return None
         self.restarts += 1
+        if self.draining:
+            self._stopping = True  # nobody is to come to it any more
+            return None
         if not violated:
             self._set(WorkloadState.STARTING, reason)
             return opened.channel.upstream
-        await self._owner.launcher.end(self.identity, CRASH_GRACE)
+        await self.track.launcher.end(self.identity, CRASH_GRACE)
         await self._back_off(reason, 0.0)
-        self.identity = self._owner.identity_for(self.sharing, self.offer)
+        self._rename()
         return None
 
     async def _bring_up(self, known: Upstream | None) -> Opened:
+        self._counts = False
         if known is None:
             self._set(WorkloadState.PREPARING, self.reason)
-            await self._owner.launcher.prepare()
+            await self.track.launcher.prepare()
             self._set(WorkloadState.WAITING, self.reason)
         async with self._owner.gate.place(urgent=self.waiting > 0):
             self._set(WorkloadState.STARTING, self.reason)
+            self._counts = not isinstance(
+                self.spec.launch, Remote
+            )  # one that is elsewhere is not ours to end
             try:
                 async with asyncio.timeout(self.spec.timeouts.start):
-                    return await self._owner.launcher.open(self.identity, self, known)
+                    return await self.track.launcher.open(self.identity, self, known)
             except TimeoutError as error:
                 limit = self.spec.timeouts.start
                 raise ChannelTimeout(f"did not answer the handshake within {limit:g} s") from error
@@ -296,8 +310,9 @@ class Workload:
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         self.channel, self.facts = opened.channel, opened.facts
-        self.ready_since = self.last_used = loop.time()
+        self.ready_since = self.last_used = self.heard = loop.time()
         before = self.calls
+        self.vitals.renew()
         self._set(WorkloadState.READY, None)
         try:
             reason, violated = await self._ended
@@ -314,25 +329,30 @@ class Workload:
         return reason, violated
 
     async def _close_channel(self) -> None:
-        channels = [channel for channel in (self.channel, self._retired) if channel is not None]
-        self.channel = self._retired = None
-        if self._probe is not None:
-            self._probe.cancel()
-            self._probe = None
+        channels = [each for each in (self.channel, self._retired, self._asleep) if each is not None]
+        self.channel = self._retired = self._asleep = None
+        for task in (self._probe, self._waking):
+            if task is not None:
+                task.cancel()
+        self._probe = self._waking = None
         for channel in channels:
             await channel.close()
 
     async def _finish(self) -> None:
         await self._close_channel()
-        await self._owner.launcher.end(self.identity, STOP_GRACE)
+        await self.track.launcher.end(self.identity, STOP_GRACE)
         self._set(WorkloadState.STOPPED, self.reason)
+        self.gone.set()
         self._owner.workload_dropped(self)
 
     async def _back_off(self, reason: str, first: float) -> None:
         """Wait before the next attempt: `first` seconds the first time, then doubling."""
         self._failures += 1
-        if not self._owner.wants(self):
+        if self.draining or not self._owner.wants(self):
             self._stopping = True
+        elif self._counts and self._is_often():
+            await self._stay_quarantined(reason)
+            return
         doubled = FIRST_BACKOFF * 2 ** min(self._failures - 2, 10) if self._failures > 1 else first
         delay = min(LONGEST_BACKOFF, max(first, doubled))
         if delay and not self._stopping:
@@ -342,24 +362,106 @@ class Workload:
             self.retry_at = None
         self._set(WorkloadState.FAILED if self._stopping else WorkloadState.STARTING, reason)
 
+    def _is_often(self) -> bool:
+        """Tell whether one more restart were too many, and count it where it is not."""
+        now, health = self.track.now(), self.spec.health
+        while self._restarted and now - self._restarted[0] > health.window:
+            self._restarted.popleft()
+        if len(self._restarted) >= health.restarts:
+            return True
+        self._restarted.append(now)
+        return False
+
+    async def _stay_quarantined(self, reason: str) -> None:
+        """Do nothing until somebody releases it."""
+        health = self.spec.health
+        self._freed.clear()
+        self._set(
+            WorkloadState.QUARANTINED,
+            f"{health.restarts} restarts within {health.window:g} s were not enough, the last failure: {reason}",
+        )
+        self._owner.workload_quarantined(self)
+        await self._freed.wait()
+        self._restarted.clear()
+        self._failures = 0
+        self._set(WorkloadState.STARTING, "released from quarantine")
+
+    def _rename(self) -> None:
+        self.identity = self._owner.identity_for(self.sharing, self.offer, self.track)
+
     def _set(self, state: WorkloadState, reason: str | None) -> None:
+        self.woken = self.state is WorkloadState.PAUSED and state is WorkloadState.READY
         self.state, self.reason = state, reason
         self._changed.set()
         self._changed = asyncio.Event()
         self._owner.workload_changed(self)
 
-    async def _ping(self) -> None:
-        channel = self.channel
+    def _judged(self) -> None:
+        self._owner.workload_judged(self)
+
+    # -- pause --------------------------------------------------------------------------------
+
+    async def _wake(self) -> None:
         try:
-            if channel is not None:
-                method = "server/discover" if channel.upstream.era == "modern" else "ping"
-                await channel.ask(Outbound(method, timeout=PROBE_TIMEOUT))
-        except ChannelTimeout:
-            self.replace(f"hangs: a call timed out, and a ping went without answer for {PROBE_TIMEOUT:g} s")
+            async with self._freezing:
+                if self.state is not WorkloadState.PAUSED:
+                    return
+                await self.track.launcher.resume(self.identity)
+                self._awaken()
+        except RuntimeFailure as error:
+            self.replace(f"did not go on after a pause: {error}")
+        finally:
+            self._waking = None
+
+    def _awaken(self) -> None:
+        if self.state is WorkloadState.PAUSED:
+            self.channel, self._asleep = self._asleep, None
+            self.last_used = self.track.now()
+            self._set(WorkloadState.READY, None)
+
+    # -- probes -------------------------------------------------------------------------------
+
+    def _look(self, tries: int, what: str, *, idle: bool = False) -> None:
+        if self._probe is None and self.channel is not None:
+            self._probe = asyncio.create_task(self._ask(tries, what, idle), name=f"probe {self.identity.id}")
+
+    async def _ask(self, tries: int, what: str, idle: bool) -> None:
+        limit = self.spec.health.timeout
+        try:
+            for _ in range(tries):
+                channel = self.channel
+                if channel is None or await self._answers(channel, limit, idle):
+                    return
+            self.replace(f"hangs: {what} went without answer for {limit:g} s")
         except ChannelFailure as error:
             self.replace(str(error))
         finally:
             self._probe = None
 
+    async def _answers(self, channel: Channel, limit: float, idle: bool) -> bool:
+        """Tell whether it answers a cheap request in time, whatever it answers.
 
-_HOPELESS = frozenset({WorkloadState.FAILED, WorkloadState.STOPPING, WorkloadState.STOPPED})
+        Raises:
+            ChannelFailure: there is no way to it any more.
+        """
+        method = "server/discover" if channel.upstream.era == "modern" else "ping"
+        try:
+            await channel.ask(Outbound(method, timeout=limit))
+        except ChannelTimeout:
+            if idle:
+                self.vitals.failed(self.spec.health, f"a probe went without answer for {limit:g} s")
+            return False
+        except UpstreamRefused as error:
+            if error.status >= _BROKEN:
+                raise
+        if idle:  # after a failed call, an answer to a ping does not say that calls are well
+            self.vitals.succeeded()
+        return True
+
+
+HOPELESS = frozenset(
+    {WorkloadState.FAILED, WorkloadState.QUARANTINED, WorkloadState.STOPPING, WorkloadState.STOPPED}
+)
+"""States in which a call that waits is told so at once."""
+_BROKEN = 500
+"""HTTP status from which on an answer says that the server cannot answer."""

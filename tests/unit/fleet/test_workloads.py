@@ -9,12 +9,13 @@ import pytest
 from tests.unit.fleet.conftest import Open
 from tests.unit.fleet.setting import QUICK, said, spec
 from tidegate.domain.errors import ChannelClosed, MemoryLost, ServerUnavailable
-from tidegate.domain.server import Sharing
+from tidegate.domain.server import Health, Sharing
 from tidegate.domain.workload import UNCLAIMED
 from tidegate.testing.loop_time import LoopTime
 from tidegate.testing.memory_server import MemoryServer
 
 A, B = "a" * 32, "b" * 32
+PATIENT = Health(restarts=100)
 
 
 async def test_a_declared_server_is_brought_up_before_anybody_asks(fleet: Open) -> None:
@@ -28,7 +29,7 @@ async def test_a_declared_server_is_brought_up_before_anybody_asks(fleet: Open) 
 async def test_a_server_that_fails_is_tried_again_ever_less_often(fleet: Open, time: LoopTime) -> None:
     server = MemoryServer()
     server.exits = 3
-    setting = await fleet(spec("bad"), servers={"bad": server})
+    setting = await fleet(spec("bad", health=PATIENT), servers={"bad": server})
     assert setting.state_of("bad") == "failed"
     assert "status 3" in setting.reason_of("bad")
     waits: list[float] = []
@@ -71,7 +72,7 @@ async def test_a_failing_preparation_is_said_with_its_reason(fleet: Open, time: 
 async def test_a_call_does_not_take_a_failing_server_out_of_its_retries(fleet: Open, time: LoopTime) -> None:
     server = MemoryServer()
     server.exits = 3
-    setting = await fleet(spec("bad"), servers={"bad": server})
+    setting = await fleet(spec("bad", health=PATIENT), servers={"bad": server})
     for _ in range(6):
         with pytest.raises(ServerUnavailable, match="status 3"):
             await setting.lease("bad")

@@ -20,7 +20,10 @@ from tidegate.domain.principal import Principal
 from tidegate.domain.server import ServerSpec, Sharing
 from tidegate.domain.workload import SHARED, Upstream, WorkloadIdentity, WorkloadKey
 from tidegate.extensions.state.memory import MemoryState
-from tidegate.fleet.workload import Owner, Workload
+from tidegate.fleet.launcher import Launcher
+from tidegate.fleet.owner import Owner
+from tidegate.fleet.track import Track
+from tidegate.fleet.workload import Workload
 from tidegate.gateway.call import Call
 from tidegate.gateway.definitions import Definitions
 from tidegate.gateway.endpoint import Endpoint
@@ -132,7 +135,8 @@ class FakeFleet:
         pool = self.pools[server]
         name = name or f"tg-{server}-{next(self._numbers)}"
         identity = WorkloadIdentity(name, "i", WorkloadKey(server, pool.spec.digest(), sharing))
-        made = Workload(pool.spec, identity, cast("Owner", None))
+        track = Track(pool.spec, cast("Launcher", None), pool.spec.digest(), asyncio.get_running_loop().time)
+        made = Workload(track, identity, cast("Owner", None))
         made.sharing = sharing
         made.channel = cast("Any", WatchChannel(self.capabilities.get(server, CAPABILITIES)))
         pool.workloads[sharing] = made

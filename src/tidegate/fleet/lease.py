@@ -1,0 +1,73 @@
+"""Lease: the right to one place on a channel, for one call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tidegate.channels.channel import Channel, Party
+from tidegate.fleet.turns import Turns
+from tidegate.fleet.workload import Workload
+
+if TYPE_CHECKING:
+    from tidegate.fleet.pool import Pool
+
+
+class Lease:
+    """The right to one place on a channel, for one call. Released once.
+
+    One without a holder is the gateway's own, to watch for changes: it takes no turn, and nobody waits for it.
+    """
+
+    __slots__ = ("_held", "_party", "_pool", "_turns", "channel", "workload")
+
+    def __init__(
+        self,
+        workload: Workload,
+        channel: Channel,
+        pool: Pool,
+        held: bool,
+        turns: Turns | None,
+        party: Party | None = None,
+    ) -> None:
+        """`turns` has let it in, where there are any; `party` may be asked something while it holds."""
+        self.workload = workload
+        self.channel = channel
+        self._pool = pool
+        self._held = held
+        self._turns = turns
+        self._party = party
+        if not held:
+            workload.own += 1
+        if party is not None:
+            workload.callers.append(party)
+        workload.in_flight += 1
+        workload.calls += 1
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    def done(self, ok: bool, seconds: float, reason: str = "a call failed") -> None:
+        """Tell how the call went: whether an answer came, whatever it says, and after how long."""
+        workload = self.workload
+        workload.took(seconds)
+        if not ok or not workload.vitals.clear:
+            self._pool.judge(workload, ok, reason)
+
+    def release(self) -> None:
+        """Give the place back."""
+        workload, pool = self.workload, self._pool
+        workload.in_flight -= 1
+        workload.last_used = pool.clock()
+        if self._party is not None:
+            workload.callers.remove(self._party)
+        if not self._held:
+            workload.own -= 1
+        elif self._turns is not None:
+            self._turns.leave()
+        elif workload.turns is not None:
+            workload.turns.other_left()
+        if pool.follows:
+            pool.released(self)
