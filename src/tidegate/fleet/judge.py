@@ -16,6 +16,10 @@ _NOISE = 0.01
 """Seconds by which one p95 may be above another by chance: a factor of next to nothing is nothing."""
 
 
+_TINY = 1e-9
+"""What the last digits of a share may be off by."""
+
+
 class Verdict(StrEnum):
     """What is to be done."""
 
@@ -82,7 +86,7 @@ def judge(new: Seen, old: Seen, how: Rollout, watched: float) -> Judgement:
 
 
 def _fails(share: float, of_old: float, how: Rollout) -> bool:
-    return share > of_old and share - of_old >= how.errors
+    return share - of_old > how.errors + _TINY
 
 
 def _slow(new: Seen, old: Seen, how: Rollout) -> bool:

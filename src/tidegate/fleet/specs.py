@@ -50,7 +50,7 @@ class SpecKeeper:
 
 def _plain(value: object) -> object:
     if isinstance(value, Secret):
-        return {_TYPE: "Secret", "value": value.reveal()}
+        return {_TYPE: "Secret", "value": value.reveal(), "origins": list(value.origins)}
     if isinstance(value, StrEnum):
         return {_TYPE: type(value).__name__, "value": value.value}
     if is_dataclass(value) and not isinstance(value, type):

@@ -25,7 +25,7 @@ class RolloutModel(Model):
     calls: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = _ROLLOUT.calls
     """Least calls that it is judged by; they are waited for up to ten times `watch`."""
     errors: Annotated[float, Field(ge=0, le=1, strict=True)] = _ROLLOUT.errors
-    """Share of failed calls, above that of the old, at which it is taken back."""
+    """Share of failed calls that it may have on top of that of the old; with more it is taken back."""
     latency: Annotated[float, Field(gt=1, le=1000, strict=True)] = _ROLLOUT.latency
     """Factor of the old's p95 at which it is taken back."""
     drain: Seconds = _ROLLOUT.drain

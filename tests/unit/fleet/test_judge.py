@@ -30,17 +30,17 @@ def test_too_few_calls_are_waited_for_and_not_for_ever() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failures", "expected"), [(0, Verdict.GO_ON), (4, Verdict.GO_ON), (5, Verdict.TAKE_BACK)]
+    ("failures", "expected"), [(0, Verdict.GO_ON), (5, Verdict.GO_ON), (6, Verdict.TAKE_BACK)]
 )
 def test_the_share_of_failures_is_judged_at_what_was_allowed(failures: int, expected: Verdict) -> None:
     assert verdict(Seen(100, failures, 0.1)) is expected
 
 
 def test_failures_that_no_further_calls_can_make_up_for_are_enough_at_once() -> None:
-    assert verdict(Seen(1, 1, 0.1), 0.1) is Verdict.TAKE_BACK
+    assert verdict(Seen(2, 2, 0.1), 0.1) is Verdict.TAKE_BACK
     lenient = Rollout(watch=30.0, calls=100, errors=0.05)
-    assert verdict(Seen(4, 4, 0.1), 0.1, how=lenient) is Verdict.WAIT
-    assert verdict(Seen(5, 5, 0.1), 0.1, how=lenient) is Verdict.TAKE_BACK
+    assert verdict(Seen(5, 5, 0.1), 0.1, how=lenient) is Verdict.WAIT
+    assert verdict(Seen(6, 6, 0.1), 0.1, how=lenient) is Verdict.TAKE_BACK
 
 
 def test_of_too_few_calls_the_share_still_counts_in_the_end() -> None:
@@ -51,8 +51,8 @@ def test_of_too_few_calls_the_share_still_counts_in_the_end() -> None:
 def test_a_new_version_may_fail_as_often_as_the_old_does() -> None:
     failing = Seen(100, 50, 0.1)
     assert verdict(Seen(100, 50, 0.1), old=failing) is Verdict.GO_ON
-    assert verdict(Seen(100, 54, 0.1), old=failing) is Verdict.GO_ON
-    assert verdict(Seen(100, 55, 0.1), old=failing) is Verdict.TAKE_BACK
+    assert verdict(Seen(100, 55, 0.1), old=failing) is Verdict.GO_ON
+    assert verdict(Seen(100, 56, 0.1), old=failing) is Verdict.TAKE_BACK
 
 
 def test_where_no_failure_more_is_allowed_none_is_needed_to_go_on() -> None:

@@ -31,7 +31,7 @@ SPECS = [
         "one", Image("x@sha256:" + "0" * 64, ("-v",), ("/run",), Transport.HTTP, 80, "/x"), "docker",
         env={"A": "1", "TOKEN": Secret("hunter2")}, mounts=(Mount("/a", "/b", True),), network=Network.ALLOWED,
         egress=("a:1",), volumes=(VOLUME,), companions=(Companion("db", "pg", env={"P": Secret("hunter2")}),),
-        secrets={"cert": Secret("hunter2")}, sharing=Sharing.SHARED,
+        secrets={"cert": Secret("hunter2", ("file:/x",))}, sharing=Sharing.SHARED,
         scaling=Scaling(schedules=(Schedule("peak", frozenset({0, 4}), 1, 2, "UTC", 3),), signals={"storm": 4}),
         rollout=Rollout(Strategy.CANARY),
     ),
@@ -49,6 +49,7 @@ def test_a_kept_spec_comes_back_equal_and_shows_no_secret(spec: ServerSpec) -> N
     assert found == spec
     assert found is not None
     assert found.digest() == spec.digest()
+    assert found.secret_origins == spec.secret_origins
 
 
 def test_a_spec_that_was_changed_or_sealed_with_another_key_is_not_taken() -> None:
