@@ -1,0 +1,238 @@
+"""Change: one rollout under way: its two versions, the steps that can be taken, and what ends it.
+
+Each step waits until it is done, and breaks off where the new version shows to be bad, or somebody says so.
+Which steps are taken in which order is in `strategies`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from tidegate.domain.errors import Overloaded, TidegateError
+from tidegate.domain.server import Sharing
+from tidegate.domain.workload import SHARED, WorkloadState
+from tidegate.fleet.balance import base
+from tidegate.fleet.judge import Judgement, Seen, Verdict, judge
+from tidegate.fleet.pool import Pool
+from tidegate.fleet.track import Track
+from tidegate.fleet.workload import Workload
+
+ATTEMPTS = 3
+"""Attempts at, or ends of, new workloads after which the new version counts as bad."""
+_LOOK, _JUDGE = 0.1, 1.0
+"""Seconds between looks at how it goes, and between judgements, for which all its calls are looked at."""
+
+Tell = Callable[[str, "Change", str | None], None]
+"""Told of each step: its name, of which change, and why."""
+
+
+class TakenBack(TidegateError):
+    """The new version is not to be: why."""
+
+
+class Change:
+    """One change of a server on its way in."""
+
+    def __init__(self, pool: Pool, old: Track, new: Track, count: int, tell: Tell) -> None:
+        """`count` is how many workloads of the old version there are to replace."""
+        self.pool = pool
+        self.old = old
+        self.new = new
+        self.count = count
+        self.how = new.spec.rollout
+        self.phase = "waiting"
+        """What is being done, for people."""
+        self.share = 0.0
+        """Of the calls, that the new version is to get."""
+        self.paused = False
+        self.hurried = False
+        """Whether somebody said to go on without waiting and judging."""
+        self.judged: Judgement | None = None
+        self.promoted = False
+        self._tell = tell
+        self._clock = asyncio.get_running_loop().time
+        self._broken_off: str | None = None
+        self._attempts: set[tuple[str, float]] = set()
+        self._before = seen(old)
+        self._bad = _bad(new)
+
+    @property
+    def replicated(self) -> bool:
+        """Whether the workloads of both versions are everybody's, so that each can take the calls of the other."""
+        return self.old.spec.sharing is Sharing.SHARED and self.new.spec.sharing is Sharing.SHARED
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether somebody said that it is to be taken back."""
+        return self._broken_off is not None
+
+    def break_off(self, reason: str) -> None:
+        """Have it taken back at the next look."""
+        self._broken_off = reason
+
+    def hurry(self) -> None:
+        """Have it go on without waiting and judging."""
+        self.hurried, self.paused = True, False
+
+    def told(self, step: str, reason: str | None = None) -> None:
+        """Say that a step was taken."""
+        self._tell(step, self, reason)
+
+    # -- steps --------------------------------------------------------------------------------
+
+    def go_on(self) -> None:
+        """Begin with what a gateway before this one left: as many of the old as the new ones there are leave to do."""
+        self._grow(self.old, max(1, self.count - ready(self.pool, self.new)))
+
+    async def bring_up(self, count: int) -> None:
+        """Have so many workloads of the new version ready.
+
+        Raises:
+            TakenBack: they do not become ready.
+        """
+        self.phase = f"bringing up {count} of {self.count}" if self.replicated else "bringing up the first"
+        count = max(count, ready(self.pool, self.new))  # more of it may have been adopted
+        limit, spent = ATTEMPTS * self.new.spec.timeouts.start, 0.0
+        while not self._covered(count) or self.paused:
+            self._check()
+            self._grow(self.new, count)
+            workloads = of(self.pool, self.new)
+            if not any(w.state in _PREPARING for w in workloads):
+                spent += _LOOK
+            if spent > limit and not self.paused:
+                raise TakenBack(f"its workloads are not ready after {limit:g} s{_why(workloads)}")
+            await asyncio.sleep(_LOOK)
+        self._check()
+        self.told("ready")
+
+    def _covered(self, count: int) -> bool:
+        """Tell whether so many new ones are ready, and one at least for each offer that old ones are there for."""
+        offers = {w.offer for w in of(self.pool, self.new) if w.state is WorkloadState.READY}
+        wanted = {w.offer for w in of(self.pool, self.old) if self.replicated and w.calls}
+        return ready(self.pool, self.new) >= count and wanted <= offers
+
+    def give(self, share: float) -> None:
+        """Have the new version get a share of the calls."""
+        self.share = share
+        self.pool.set_share(self.new, share)
+        self.told("share")
+
+    async def watch(self) -> None:
+        """Wait until the new version is judged good.
+
+        Raises:
+            TakenBack: it is not.
+        """
+        self.phase = "watching"
+        began = self._clock()
+        while not self.hurried:
+            self._check()
+            self.judged = judge(seen(self.new), self._of_old(), self.how, self._clock() - began)
+            if self.judged.verdict is Verdict.TAKE_BACK:
+                raise TakenBack(self.judged.reason)
+            if self.judged.verdict is Verdict.GO_ON and not self.paused:
+                self.told("judged", self.judged.reason)
+                return
+            await self._rest(_JUDGE)
+
+    async def replace(self, left: int) -> None:
+        """Have only so many workloads of the old version, the others ending as they fall idle."""
+        self.phase = f"replaced {self.count - left} of {self.count}"
+        self._check()
+        while self.paused:
+            await asyncio.sleep(_LOOK)
+            self._check()
+        self._grow(self.old, left)
+        self.told("replaced")
+
+    def promote(self) -> None:
+        """Have the new version be the server's: whatever is made from now on is made of it."""
+        self.promoted, self.share = True, 1.0
+        self.pool.promote(self.new)
+        self.told("promoted")
+
+    async def take_back(self) -> None:
+        """Have all calls on the old version again, and nothing of the new one."""
+        self.phase, self.paused = "taking back", False
+        limit, began = ATTEMPTS * self.old.spec.timeouts.start, self._clock()
+        while self.replicated and ready(self.pool, self.old) < self.count and self._clock() - began < limit:
+            self._grow(self.old, self.count)
+            if ready(self.pool, self.old):
+                self.pool.set_share(self.new, 0.0)
+            await asyncio.sleep(_LOOK)
+        self.pool.promote(self.old)
+        self.promoted, self.share = False, 0.0
+        await self.pool.drain(self.new, self.how.drain)
+        self.pool.drop_track(self.new)
+
+    # -- what ends it -------------------------------------------------------------------------
+
+    async def _rest(self, seconds: float) -> None:
+        until = self._clock() + seconds
+        while self._clock() < until and not self.hurried:
+            self._check()
+            await asyncio.sleep(_LOOK)
+
+    def _check(self) -> None:
+        if self._broken_off is not None:
+            raise TakenBack(self._broken_off)
+        workloads = of(self.pool, self.new)
+        for each in workloads:
+            if each.state is WorkloadState.QUARANTINED:
+                raise TakenBack(f"{each.identity.id} is in quarantine: {each.reason}")
+            if each.retry_at is not None:
+                self._attempts.add((each.sharing, each.retry_at))
+        failed = len(self._attempts) + sum(each.restarts for each in workloads)
+        if failed >= ATTEMPTS:
+            raise TakenBack(f"its workloads failed {failed} times{_why(workloads)}")
+        bad = _bad(self.new)
+        if bad > self._bad and not self.hurried:  # only then is there anything to judge at once
+            self._bad = bad
+            found = judge(seen(self.new), self._of_old(), self.how, 0.0)
+            if found.verdict is Verdict.TAKE_BACK:
+                self.judged = found
+                raise TakenBack(found.reason)
+
+    def _of_old(self) -> Seen:
+        """Give how the old version does: of late, where that is enough to tell."""
+        whole = seen(self.old)
+        lately = whole.since(self._before)
+        return lately if lately.calls >= self.how.calls else whole
+
+    def _grow(self, track: Track, count: int) -> None:
+        try:
+            self.pool.grow(track, count)
+        except Overloaded:
+            return  # there may be room later; how long that is waited for is the caller's to say
+
+
+def of(pool: Pool, track: Track) -> Sequence[Workload]:
+    """Give the workloads of a version, those left out that end."""
+    return [w for w in pool.workloads.values() if w.track is track and w.state not in _ENDING and not w.held]
+
+
+def ready(pool: Pool, track: Track) -> int:
+    """Count the workloads of a version that take calls; of a shared server, those for clients that offer nothing."""
+    shared = track.spec.sharing is Sharing.SHARED
+    there = [w for w in of(pool, track) if not shared or base(w.sharing) == SHARED]
+    return sum(w.state in (WorkloadState.READY, WorkloadState.PAUSED) for w in there)
+
+
+def seen(track: Track) -> Seen:
+    """Give how the calls of a version went."""
+    demand = track.demand()
+    return Seen(demand.calls, demand.failures + demand.errors, demand.latency_p95)
+
+
+def _bad(track: Track) -> int:
+    meter = track.meter
+    return meter.all_failures + meter.all_errors + meter.failures + meter.errors
+
+
+def _why(workloads: Sequence[Workload]) -> str:
+    return next((f": {each.reason}" for each in workloads if each.reason), "")
+
+
+_PREPARING = frozenset({WorkloadState.PREPARING, WorkloadState.WAITING})
+_ENDING = frozenset({WorkloadState.DRAINING, WorkloadState.STOPPING, WorkloadState.STOPPED})

@@ -1,0 +1,331 @@
+"""Course: the rollouts of one server, one after the other, kept for the next gateway process as they go.
+
+The supervisor of a rollout: whatever happens in one, the server ends with one version that has all calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+from tidegate.domain.errors import JournalUnavailable, StateError
+from tidegate.domain.record import RecordKind
+from tidegate.domain.server import ServerSpec
+from tidegate.fleet.change import Change, TakenBack, ready
+from tidegate.fleet.launcher import Launcher
+from tidegate.fleet.pool import Pool
+from tidegate.fleet.specs import SpecKeeper
+from tidegate.fleet.strategies import bring_in
+from tidegate.fleet.track import Track
+from tidegate.ports.recorder import Recorder
+from tidegate.ports.state import State
+from tidegate.telemetry import Metrics, log
+
+PREFIX = "rollout/"
+"""Of the keys in the state store; a server's name follows."""
+
+
+class Phase(StrEnum):
+    """Where a rollout is, or how it ended."""
+
+    UNDER_WAY = "under_way"
+    UNDOING = "undoing"
+    """The version before is brought in again."""
+    TAKING_BACK = "taking_back"
+    DRAINING = "draining"
+    """All calls are on the new version; what is left of the old ends."""
+    DONE = "done"
+    ROLLED_BACK = "rolled_back"
+    SUPERSEDED = "superseded"
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What is kept of a server's last rollout."""
+
+    phase: str
+    strategy: str
+    old: str
+    """Digest of the version before."""
+    new: str
+    """Digest of the version that the settings name."""
+    spec: bytes
+    """The version before, sealed: the settings do not name it any more."""
+    count: int
+    """Workloads that there were to replace."""
+    began: float
+    """Unix seconds."""
+    changed: float
+    reason: str | None = None
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A version that is to be brought in."""
+
+    spec: ServerSpec
+    launcher: Launcher
+    undoing: str | None = None
+    """Why it comes in place of the one that the settings name, where it does."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of its spec."""
+        return self.spec.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Where a rollout is kept, recorded and counted."""
+
+    state: State
+    recorder: Recorder
+    metrics: Metrics
+    keeper: SpecKeeper
+    now: Callable[[], float]
+    """Unix seconds."""
+    changed: Callable[[str], None]
+    """Told of a server whose version is another one now."""
+
+
+class Course:
+    """The rollouts of one server."""
+
+    def __init__(self, pool: Pool, books: Books) -> None:
+        self.pool = pool
+        self.server = pool.spec.name
+        self.kept: Kept | None = None
+        self.change: Change | None = None
+        """The one under way."""
+        self.next: Target | None = None
+        """What is brought in after it."""
+        self.before: Target | None = None
+        """What an undo brings back."""
+        self.refused: Target | None = None
+        """What was taken back: it is tried again only when that is asked for."""
+        self._count: int | None = None
+        """Workloads to replace, where a gateway before this one had begun to."""
+        self._superseded = False
+        """Whether the one under way ends for a newer one."""
+        self._books = books
+        self.draining = False
+        """Whether all calls of the one under way are on the new version for good."""
+        self._hastened = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._drains: dict[str, asyncio.Task[None]] = {}
+        """By digest."""
+        self._more: set[asyncio.Task[None]] = set()
+
+    def start(self, target: Target, count: int | None = None) -> None:
+        """Have a version brought in, once what is under way has ended; in place of `count` workloads."""
+        self.next, self._count = target, count
+        self._hastened.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"rollout {self.server}")
+
+    def supersede(self, reason: str) -> None:
+        """Have the one under way taken back, which is no fault of it."""
+        if self.change is not None and not self.change.broken_off:
+            self._superseded = True
+            self.change.break_off(reason)
+
+    def forget(self) -> None:
+        """Know nothing more of what was: the settings name what is current."""
+        self.before = self.refused = None
+        self._spawn(self.keep(None), "forget")
+
+    def drain_on(self, old: Track, seconds: float, kept: Kept) -> None:
+        """Go on with draining where a gateway before this one had begun to."""
+        self._spawn(self._finish(old, seconds, kept), "finish")
+
+    def drop(self, track: Track, kept: Kept) -> None:
+        """Let nothing be left of a version that was taken back."""
+        self._spawn(self._drop(track, kept), "drop")
+
+    async def close(self) -> None:
+        """Leave everything as it stands, for the next gateway process to go on with."""
+        tasks = [task for task in (self._task, *self._drains.values(), *self._more) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _drain_away(self, track: Track, seconds: float) -> asyncio.Task[None]:
+        """End what is left of a version, as its calls end."""
+        task = asyncio.create_task(self._drain(track, seconds), name=f"drain {self.server}")
+        self._drains[track.digest] = task
+        task.add_done_callback(lambda _: self._drains.pop(track.digest, None))
+        return task
+
+    async def _finish(self, old: Track, seconds: float, kept: Kept) -> None:
+        """Drain the version before and say that the rollout is done; what follows does not wait for it."""
+        draining = self._drain_away(old, seconds)
+        hastened = asyncio.create_task(self._hastened.wait(), name=f"hasten {self.server}")
+        try:
+            await asyncio.wait([draining, hastened], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hastened.cancel()
+        await self._end(kept, Phase.DONE, None)
+
+    async def _drop(self, track: Track, kept: Kept) -> None:
+        await self._drain_away(track, self.pool.spec.rollout.drain)
+        if kept.phase != Phase.ROLLED_BACK:
+            await self._end(kept, Phase.ROLLED_BACK, kept.reason)
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=f"rollout {name} {self.server}")
+        self._more.add(task)
+        task.add_done_callback(self._more.discard)
+
+    # -- the supervisor -----------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            while self.next is not None:
+                target, self.next = self.next, None
+                self._hastened.clear()
+                draining = self._drains.get(target.digest)
+                if draining is not None:  # a version cannot go and come at one time
+                    await asyncio.wait([draining])
+                if target.digest != self.pool.current.digest:
+                    await self._bring_in(target)
+        except Exception as error:  # noqa: BLE001 - a supervisor: a fault of ours is said, and the next change is tried
+            log().error("supervisor.failed", server=self.server, exc_info=error)
+        finally:
+            self._task, self.change = None, None
+
+    async def _bring_in(self, target: Target) -> None:
+        old = self.pool.current
+        new = self._track(target.digest) or self.pool.add_track(target.spec, target.launcher)
+        left, self._count = self._count, None
+        count = left or max(1, ready(self.pool, old))
+        self._superseded = self.draining = False
+        change = self.change = Change(self.pool, old, new, count, self._tell)
+        was = self.kept
+        paused = was is not None and was.paused and was.new == new.digest
+        change.paused = paused
+        if left is not None:
+            change.go_on()
+        kept = self._kept(change, target)
+        await self.keep(kept)
+        self._tell("began", change, target.undoing)
+        try:
+            await self._go(change)
+        except TakenBack as error:
+            await self._take_back(change, target, kept, str(error))
+        else:
+            await self._brought_in(change, target, kept)
+        finally:
+            self.change = None
+
+    async def _go(self, change: Change) -> None:
+        try:
+            await bring_in(change)
+        except TakenBack:
+            raise
+        except Exception as error:
+            # A supervisor: no fault of ours may leave a server between two versions.
+            log().error("supervisor.failed", server=self.server, exc_info=error)
+            raise TakenBack(f"internal error ({type(error).__name__})") from error
+
+    async def _brought_in(self, change: Change, target: Target, kept: Kept) -> None:
+        self.draining = True
+        self._tell("draining", change, None)
+        if target.undoing is not None:
+            self.refused, self.before = Target(change.old.spec, change.old.launcher), None
+            await self._end(kept, Phase.ROLLED_BACK, target.undoing)
+            self._tell("rolled_back", change, target.undoing)
+            self._drain_away(change.old, change.how.drain)
+            return
+        self.refused = None
+        self.before = Target(change.old.spec, change.old.launcher)
+        kept = msgspec.structs.replace(kept, phase=Phase.DRAINING, changed=self._books.now(), paused=False)
+        await self.keep(kept)
+        await self._finish(change.old, change.how.drain, kept)
+        self._tell("done", change, None)
+
+    async def _take_back(self, change: Change, target: Target, kept: Kept, reason: str) -> None:
+        self._tell("taking_back", change, reason)
+        await self.keep(msgspec.structs.replace(kept, phase=Phase.TAKING_BACK, reason=reason))
+        await change.take_back()
+        self._books.changed(self.server)
+        if target.undoing is not None:  # the version that the settings name stays
+            await self._end(kept, Phase.DONE, reason)
+        elif self._superseded:
+            await self._end(kept, Phase.SUPERSEDED, reason)
+        else:
+            self.refused = target
+            await self._end(kept, Phase.ROLLED_BACK, reason)
+        self._tell("superseded" if self._superseded else "rolled_back", change, reason)
+
+    async def _drain(self, track: Track, seconds: float) -> None:
+        await self.pool.drain(track, seconds)
+        self.pool.drop_track(track)
+
+    # -- what is kept -------------------------------------------------------------------------
+
+    def _track(self, digest: str) -> Track | None:
+        """Give the version of that digest, where there is one."""
+        return next((track for track in self.pool.tracks if track.digest == digest), None)
+
+    async def keep(self, kept: Kept | None) -> None:
+        """Keep where the rollout is."""
+        self.kept = kept
+        value = None if kept is None else msgspec.json.encode(kept)
+        try:
+            await self._books.state.put(PREFIX + self.server, value)
+        except StateError as error:
+            log().error("state.failed", reason=str(error))
+
+    def _kept(self, change: Change, target: Target) -> Kept:
+        """Say what the next process has to know. It is the version of the settings that it has without this."""
+        now = self._books.now()
+        named, other = change.new, change.old
+        phase = Phase.UNDER_WAY
+        if target.undoing is not None:
+            named, other, phase = change.old, change.new, Phase.UNDOING
+        sealed = self._books.keeper.seal(other.spec)
+        return Kept(
+            phase, change.how.strategy.value, other.digest, named.digest, sealed, change.count, now, now,
+            target.undoing, change.paused,
+        )  # fmt: skip
+
+    async def _end(self, kept: Kept, phase: Phase, reason: str | None) -> None:
+        ended = msgspec.structs.replace(
+            kept, phase=phase, reason=reason, changed=self._books.now(), paused=False
+        )
+        await self.keep(ended)
+        self._books.metrics.rollouts[self.server, phase.value] += 1
+
+    def _tell(self, step: str, change: Change, reason: str | None) -> None:
+        """Record and log a step."""
+        fields: dict[str, object] = {
+            "event": step, "server": self.server, "strategy": change.how.strategy.value,
+            "from": change.old.digest, "to": change.new.digest,
+        }  # fmt: skip
+        if step == "share":
+            fields["share"] = round(change.share, 4)
+        if step in ("ready", "replaced"):
+            fields["ready"], fields["count"] = ready(self.pool, change.new), change.count
+        if reason is not None:
+            fields["reason"] = reason
+        told = {name: value for name, value in fields.items() if name != "event"}
+        match step:
+            case "began":
+                log().info("rollout.began", **told)
+            case "done":
+                log().info("rollout.done", **told)
+            case "rolled_back" | "superseded":
+                log().warning("rollout.rolled_back", **told)
+            case _:
+                log().info("rollout.stepped", step=step, **told)
+        if step == "promoted":
+            self._books.changed(self.server)
+        try:
+            self._books.recorder.event(RecordKind.ROLLOUT, fields)
+        except JournalUnavailable as error:
+            log().error("journal.unavailable", reason=str(error))
