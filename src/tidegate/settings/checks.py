@@ -112,6 +112,8 @@ def _check_server(name: str, server: _Data, runtimes: Sequence[str]) -> Iterator
         )
     targets = [_mapping(mount).get("target") for mount in _list(server.get("mounts"))]
     for index, target in enumerate(targets):
+        if server.get("secrets") and isinstance(target, str) and f"{target}/".startswith("/run/secrets/"):
+            yield Problem((*at, "mounts", index, "target"), "is where the server's secrets are")
         if isinstance(target, str) and target in targets[:index]:
             yield Problem((*at, "mounts", index, "target"), "is the target of another mount already")
     for place, message in data_mistakes(server):

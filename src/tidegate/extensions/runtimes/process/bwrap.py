@@ -10,6 +10,9 @@ from tidegate.extensions.runtimes.process.launcher.job import Bind, Job
 
 SECCOMP_FD = 9
 """Where the launcher leaves the filter; `launcher.main` knows the same number."""
+SECRETS_FD = 10
+"""The first of those where it leaves the secret files, one after the other."""
+SECRETS = "/run/secrets"
 STAGE = "/tmp"
 """The launcher mounts its own over it, see `launcher.stage`."""
 
@@ -35,6 +38,7 @@ def bwrap_argv(program: str, job: Job, *, staged: bool) -> list[str]:
         "--perms", "1777", "--size", str(job.tmp), "--tmpfs", "/tmp",
         "--perms", "0755", "--dir", "/etc",
         *_binds(job.binds, staged=staged),
+        *_secrets(job),
         *(word for to, at in job.symlinks for word in ("--symlink", to, at)),
         # bubblewrap's root is a writable tmpfs without a bound; all that is mounted on it stays as it is.
         "--remount-ro", "/",
@@ -43,6 +47,16 @@ def bwrap_argv(program: str, job: Job, *, staged: bool) -> list[str]:
         "--",
         *job.argv,
     ]  # fmt: skip
+
+
+def _secrets(job: Job) -> Iterator[str]:
+    """Put the secret files on a tmpfs of their own. bubblewrap reads them where the launcher left them."""
+    if not job.secrets:
+        return
+    yield from ("--perms", "0755", "--size", str(job.secret_bytes), "--tmpfs", SECRETS)
+    for number, name in enumerate(job.secrets):
+        yield from ("--perms", "0400", "--file", str(SECRETS_FD + number), f"{SECRETS}/{name}")
+    yield from ("--remount-ro", SECRETS)
 
 
 def _binds(binds: list[Bind], *, staged: bool) -> Iterator[str]:

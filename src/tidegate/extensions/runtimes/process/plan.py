@@ -84,6 +84,8 @@ def plan(spec: ServerSpec, environment: Environment, ground: Ground, home: Path)
     declared = [] if rung is Rung.NONE else mounts.binds(spec.mounts, ground.state)
     if rung is Rung.NONE and spec.mounts:
         raise RuntimeFailure(f"{spec.name} is unsandboxed and has the whole host: it can have no mounts")
+    if spec.secrets and not rung.remapped:
+        raise RuntimeFailure(f"{spec.name} has no /run/secrets of its own here: give its secrets in env")
     for bind in declared if rung is Rung.LANDLOCK else []:
         if bind.source != bind.target:
             raise RuntimeFailure(f"mount {bind.source} cannot be put at {bind.target}: that needs namespaces")
@@ -115,6 +117,7 @@ def plan(spec: ServerSpec, environment: Environment, ground: Ground, home: Path)
         network=network,
         seccomp=b"",
         bwrap=[],
+        secrets={name: secret.reveal() for name, secret in spec.secrets.items()},
     )
     facts = {"sandbox": _sandbox(ground), "limits": _limits(spec.limits, ground), **environment.facts}
     if ground.passed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -46,6 +46,13 @@ class Job:
     """`struct sock_filter[]`."""
     bwrap: list[str]
     """bubblewrap's whole argv, for its rung."""
+    secrets: dict[str, str] = field(default_factory=dict[str, str])
+    """Files below /run/secrets, by their names."""
+
+    @property
+    def secret_bytes(self) -> int:
+        """Size of a tmpfs that holds them."""
+        return sum(-(-len(text.encode()) // 4096) * 4096 for text in self.secrets.values()) + 65536
 
 
 def write_job(job: Job) -> bytes:

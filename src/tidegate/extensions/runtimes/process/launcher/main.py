@@ -15,7 +15,10 @@ from .job import Job, read_job
 
 SECCOMP_FD = 9
 """Where bubblewrap finds the filter; its argv names it."""
-_STATUS_AT_LEAST = 20
+SECRETS_FD = 10
+"""Where it finds the secret files, one after the other."""
+_STATUS_AT_LEAST = 200
+_SECRETS_AT_LEAST = 400
 
 
 def main(job_fd: int, status_fd: int, parent: int) -> NoReturn:
@@ -87,9 +90,24 @@ def _by_bubblewrap(job: Job) -> NoReturn:
         os.dup2(code, SECCOMP_FD)
         os.close(code)
     os.set_inheritable(SECCOMP_FD, True)
+    _leave_secrets(job)
     # A limit on processes would count all of this user's, so the sandbox sets that one inside.
     limit(job, without=("RLIMIT_NPROC",))
     _execute(job.bwrap, job.env)
+
+
+def _leave_secrets(job: Job) -> None:
+    """Open each secret as a file in memory, first out of the way of the places where they are to be."""
+    opened: list[int] = []
+    for text in job.secrets.values():
+        made = os.memfd_create("secret")
+        with os.fdopen(os.dup(made), "wb") as file:
+            file.write(text.encode())
+        os.lseek(made, 0, os.SEEK_SET)
+        opened.append(fcntl.fcntl(made, fcntl.F_DUPFD_CLOEXEC, _SECRETS_AT_LEAST))
+        os.close(made)
+    for number, descriptor in enumerate(opened):
+        os.dup2(descriptor, SECRETS_FD + number, inheritable=True)
 
 
 def limit(job: Job, without: tuple[str, ...] = ()) -> None:

@@ -80,6 +80,8 @@ def _build(job: Job) -> None:
     _make_dev(devices, job.tmp)
     for bind, source in zip(job.binds, sources, strict=True):
         stage.put(source, _NEW + bind.target, writable=bind.writable)
+    if job.secrets:
+        _make_secrets(job)
     for to, at in job.symlinks:
         os.makedirs(os.path.dirname(_NEW + at), mode=0o755, exist_ok=True)
         os.symlink(to, _NEW + at)
@@ -90,6 +92,20 @@ def _build(job: Job) -> None:
     socket.sethostname("sandbox")
     if not job.network:
         _raise_loopback()
+
+
+def _make_secrets(job: Job) -> None:
+    """Put the secret files on a tmpfs of their own, for the server's user alone."""
+    place = f"{_NEW}/run/secrets"
+    os.makedirs(place, mode=0o755, exist_ok=True)
+    quiet = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+    kernel.mount("tmpfs", place, "tmpfs", quiet, f"mode=0755,size={job.secret_bytes}")
+    for name, text in job.secrets.items():
+        with open(os.open(f"{place}/{name}", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o400), "wb") as file:
+            file.write(text.encode())
+        if job.uid != os.geteuid():
+            os.chown(f"{place}/{name}", job.uid, job.gid)
+    kernel.protect(place, kernel.MS_RDONLY, deep=False)
 
 
 def _make_dev(devices: list[int], size: int) -> None:
