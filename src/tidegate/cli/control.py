@@ -122,12 +122,53 @@ class ServerDetail(ServerStatus, frozen=True):
     history: list[Happening] = []
 
 
+class RolloutVersion(msgspec.Struct, frozen=True):
+    """One of the two versions of a rollout under way."""
+
+    digest: str
+    ready: int = 0
+    of: int = 0
+    calls: int = 0
+    failures: int = 0
+    p95: float | None = None
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Where a rollout is, or how it ended."""
+
+    server: str
+    state: str
+    strategy: str
+    old: str
+    new: str
+    changed: float
+    step: str | None = None
+    reason: str | None = None
+    share: float | None = None
+    paused: bool = False
+    versions: list[RolloutVersion] = []
+
+
+class Standings(msgspec.Struct, frozen=True):
+    """The answer to `GET /v1/rollouts`."""
+
+    rollouts: list[Standing]
+
+
 class EndpointStatus(msgspec.Struct, frozen=True):
     """An endpoint, as the gateway tells of it."""
 
     path: str
     servers: list[str] = []
     names: str = "prefixed"
+
+
+class SettingsStatus(msgspec.Struct, frozen=True):
+    """The version of the settings in force, as the gateway tells of it."""
+
+    version: int = 0
+    in_place_of_the_file: bool = False
+    problems: list[str] = []
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -140,6 +181,7 @@ class Status(msgspec.Struct, frozen=True):
     pid: int = 0
     draining: bool = False
     started: float | None = None
+    settings: SettingsStatus = SettingsStatus()
     endpoints: list[EndpointStatus] = []
     servers: list[ServerStatus] = []
 
@@ -212,6 +254,29 @@ async def server(session: aiohttp.ClientSession, name: str) -> tuple[ServerDetai
         return msgspec.json.decode(body, type=ServerDetail), body
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise TidegateError(f"what the gateway says of the server cannot be read: {error}") from None
+
+
+async def get(session: aiohttp.ClientSession, path: str) -> bytes:
+    """Ask for something, and give it as it came.
+
+    Raises:
+        TidegateError: it is not there; says why.
+    """
+    return await within(_get(session, path))
+
+
+async def rollouts(session: aiohttp.ClientSession, server: str | None) -> tuple[list[Standing], object]:
+    """Ask where the rollouts are, or the one of a server: decoded, and as it came.
+
+    Raises:
+        TidegateError: there is no such server, or what came is none of it.
+    """
+    query = "" if server is None else f"?server={word(server)}"
+    body = await within(_get(session, "/v1/rollouts" + query))
+    try:
+        return msgspec.json.decode(body, type=Standings).rollouts, msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise TidegateError(f"what the gateway says of rollouts cannot be read: {error}") from None
 
 
 async def operate(session: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> bytes:
