@@ -39,8 +39,8 @@ class Load(Protocol):
         ...
 
     @property
-    def latency_p95(self) -> float:
-        """Seconds that calls took lately; 0 where there were none."""
+    def latency_p95(self) -> float | None:
+        """Seconds that calls took lately; None where there were none."""
         ...
 
     @property
@@ -79,7 +79,7 @@ def recommend(load: Load, scaling: Scaling, wanted: int, each: int) -> Verdict:
         more = wanted + max(1, wanted // 2) if load.ready >= wanted else wanted
         if more > count:
             count, reason = more, f"calls wait {load.wait:.2g} s for a place"
-    if scaling.latency is not None and busy and load.latency_p95 > 0:
+    if scaling.latency is not None and busy and load.latency_p95:
         # By its share at the most, and never more than there are calls: one alone is made no faster by another.
         share = load.latency_p95 / scaling.latency
         slow = min(busy, 2 * wanted, math.ceil(wanted * share))
@@ -107,7 +107,8 @@ class Sizing:
         low = min(high, max(self._replicas.min, floor.count))
         busy = load.in_flight + load.waiting > 0
         rested = self._idle > 0 and now - load.last_used > self._idle and not busy
-        if low == 0 and (busy or (self.wanted > 0 and not rested)):
+        there = self.wanted > 0 or load.ready > 0  # a call brings one up before anybody judges
+        if low == 0 and (busy or (there and not rested)):
             low = 1
         asked = recommend(load, self._scaling, self.wanted, each)
         if self._unsettled(now) and not load.waiting:

@@ -21,7 +21,7 @@ class Asked:
     in_flight: int = 0
     waiting: int = 0
     wait: float = 0.0
-    latency_p95: float = 0.0
+    latency_p95: float | None = None
     ready: int = 1
     last_used: float = 0.0
 
@@ -119,6 +119,11 @@ def test_the_last_goes_when_nobody_called_for_as_long_as_was_said_and_comes_back
     assert run(sizing, [Asked(waiting=1)], begin=170.0) == [1]
 
 
+def test_one_that_a_short_call_brought_up_between_two_looks_stays() -> None:
+    sizing = Sizing(Replicas(0, 3), QUICK, 60.0, 0)
+    assert sizing.decide(Asked(ready=1, last_used=99.5), NOTHING, 4, 100.0).wanted == 1
+
+
 def test_none_are_wanted_of_a_server_that_nobody_has_called_yet() -> None:
     assert set(run(Sizing(Replicas(0, 3), QUICK, 60.0, 0), steady(NONE, 90))) == {0}
 
@@ -138,7 +143,7 @@ loads = some.builds(
     in_flight=some.integers(0, 200),
     waiting=some.integers(0, 50),
     wait=some.floats(0, 60),
-    latency_p95=some.floats(0, 60),
+    latency_p95=some.none() | some.floats(0, 60),
     last_used=some.floats(0, 100),
 )
 scalings = some.builds(
