@@ -179,6 +179,66 @@ class Engine:
         call = self._docker.images.prune(filters=filters)
         await self._within("removing build stages", self.deadlines.silence, call)
 
+    # --- whatever else the API has: the caller knows the path and what comes back
+
+    async def ask(
+        self,
+        what: str,
+        path: str,
+        method: str = "GET",
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> Any:
+        """Make one short call; give what is answered, read where it is JSON."""
+        asked = self._docker._query_json(  # pyright: ignore[reportPrivateUsage]
+            path, method, params=dict(params or {}), data=None if body is None else dict(body)
+        )
+        return await self._short(what, asked)
+
+    async def read(
+        self,
+        what: str,
+        path: str,
+        take: Callable[[bytes], Awaitable[None]],
+        *,
+        params: Mapping[str, str],
+        seconds: float,
+    ) -> None:
+        """GET and hand on each piece as it comes: the next is read when `take` has done with the last."""
+
+        async def run() -> None:
+            asked = self._docker._query(path, params=dict(params))  # pyright: ignore[reportPrivateUsage]
+            async with asked as answer, answer:
+                async for piece in answer.content.iter_any():
+                    await take(piece)
+
+        await self._within(what, seconds, run())
+
+    async def send(
+        self,
+        what: str,
+        path: str,
+        body: AsyncIterator[bytes],
+        *,
+        method: str = "PUT",
+        params: Mapping[str, str],
+        seconds: float,
+    ) -> None:
+        """Send a tar in pieces, and read what is said to it to its end."""
+
+        async def run() -> None:
+            headers = {"Content-Type": "application/x-tar"}
+            asked = self._docker._query(  # pyright: ignore[reportPrivateUsage]
+                path, method, params=dict(params), data=body, headers=headers
+            )
+            async with asked as answer, answer:
+                async for line in answer.content:
+                    if line.strip().startswith(b"{"):
+                        _tell(what, line, lambda _: None)
+
+        await self._within(what, seconds, run())
+
     # --- how every call is made
 
     async def _stream(

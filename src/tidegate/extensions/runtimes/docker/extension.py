@@ -9,6 +9,9 @@ from pathlib import Path
 
 from tidegate.extensions.runtimes.docker.bases import Bases
 from tidegate.extensions.runtimes.docker.build import Builds
+from tidegate.extensions.runtimes.docker.data import Data
+from tidegate.extensions.runtimes.docker.egress.image import SidecarImage
+from tidegate.extensions.runtimes.docker.egress.outlets import Outlets
 from tidegate.extensions.runtimes.docker.engine import open_engine
 from tidegate.extensions.runtimes.docker.harden import NOBODY
 from tidegate.extensions.runtimes.docker.images import Pulls
@@ -34,7 +37,11 @@ async def open_docker(settings: DockerSettings, surroundings: Surroundings) -> A
             forbidden=forbidden_places(surroundings.state_dir, engine.door.url, Path.home()),
             accept_missing=settings.accept_missing,
         )
-        runtime = DockerRuntime(engine, supply, Networks(engine), place)
+        sidecars = SidecarImage(engine, pulls, bases, settings.base.sidecar)
+        outlets = Outlets(engine, sidecars, settings.resolvers)
+        networks = Networks(engine, outlets, bridged=settings.private_http == "bridge")
+        data = Data(engine, pulls, surroundings.instance, place.user)
+        runtime = DockerRuntime(engine, supply, networks, data, place)
         try:
             yield runtime
         finally:

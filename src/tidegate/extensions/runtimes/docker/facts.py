@@ -38,8 +38,8 @@ def address_of(container: Json) -> str | None:
     published = cast("Json", network.get("Ports") or {}).get(f"{port}/tcp")
     if published:
         return f"http://127.0.0.1:{published[0]['HostPort']}"
-    for joined in cast("Mapping[str, Json]", network.get("Networks") or {}).values():
-        if joined.get("IPAddress"):
+    for name, joined in cast("Mapping[str, Json]", network.get("Networks") or {}).items():
+        if joined.get("IPAddress") and not name.startswith(SET_NETWORK):
             return f"http://{joined['IPAddress']}:{port}"
     return None
 
@@ -50,8 +50,18 @@ IMAGE_LABEL = "dev.tidegate.image"
 """Label with the image as people know it; the container itself names the id."""
 DIGEST_LABEL = "dev.tidegate.digest"
 """Label with what pins the image: its digest in the registry, or its id."""
+NETWORK_LABEL = "dev.tidegate.network"
+"""Label with what it reaches, where that is not everything."""
+PART_LABEL = "dev.tidegate.part"
+"""Label of what stands beside a workload and is none: a sidecar of its network."""
 SANDBOX_LABEL = "dev.tidegate.sandbox"
 """Label with the line that says what confines the workload."""
+COMPANIONS_LABEL = "dev.tidegate.companions"
+"""Label with the names of what runs beside it."""
+VOLUMES_LABEL = "dev.tidegate.volumes"
+"""Label with its volumes, and what holds their sizes."""
+SET_NETWORK = "tg-"
+"""Beginning of the names of networks with companions, over which this machine reaches nothing."""
 
 
 def facts_of(container: Json) -> dict[str, str]:
@@ -63,7 +73,7 @@ def facts_of(container: Json) -> dict[str, str]:
     return {
         **labelled_facts(labels),
         "user": str(container.get("Config", {}).get("User", "")),
-        "network": "none" if host.get("NetworkMode") == "none" else str(host.get("NetworkMode", "")),
+        "network": labels.get(NETWORK_LABEL) or str(host.get("NetworkMode", "")),
         "limits": f"{memory} MiB memory, {cpus:g} {'cpu' if cpus == 1 else 'cpus'}, {pids} pids",
         "container": str(container.get("Id", ""))[:12],
     }
@@ -71,7 +81,13 @@ def facts_of(container: Json) -> dict[str, str]:
 
 def labelled_facts(labels: Mapping[str, str]) -> dict[str, str]:
     """Give the facts that a workload's labels keep."""
-    named = {"image": IMAGE_LABEL, "digest": DIGEST_LABEL, "sandbox": SANDBOX_LABEL}
+    named = {
+        "image": IMAGE_LABEL,
+        "digest": DIGEST_LABEL,
+        "sandbox": SANDBOX_LABEL,
+        "companions": COMPANIONS_LABEL,
+        "volumes": VOLUMES_LABEL,
+    }
     return {name: labels[label] for name, label in named.items() if label in labels}
 
 
@@ -79,7 +95,7 @@ def observed(listed: Json) -> Observed | None:
     """Read one entry of the engine's list of containers, or None where it is not a workload of ours."""
     labels = cast("Mapping[str, str]", listed.get("Labels") or {})
     identity = WorkloadIdentity.from_labels(labels)
-    if identity is None:
+    if identity is None or PART_LABEL in labels:
         return None
     running = listed.get("State") in ("running", "paused")
     return Observed(
@@ -97,5 +113,9 @@ def _listed_address(listed: Json, labels: Mapping[str, str]) -> str | None:
     joined = cast(
         "Mapping[str, Json]", cast("Json", listed.get("NetworkSettings") or {}).get("Networks") or {}
     )
-    addresses = [str(one["IPAddress"]) for one in joined.values() if one.get("IPAddress")]
+    addresses = [
+        str(one["IPAddress"])
+        for name, one in joined.items()
+        if one.get("IPAddress") and not name.startswith(SET_NETWORK)
+    ]
     return f"http://{addresses[0]}:{port}" if addresses else None

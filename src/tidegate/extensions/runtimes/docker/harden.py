@@ -23,6 +23,9 @@ _LARGEST_ID = 2**31 - 1
 _OPEN_FILES = 4096
 """Enough for a server with many connections; the engine's default of a million only slows `closefrom` loops."""
 
+_NO_RESOLVER = "127.0.0.1"
+"""Where nothing listens: the engine's own would carry any name out of an internal network (CVE-2024-29018)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -44,6 +47,12 @@ class Made:
     """Paths that the image declares as volumes."""
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     """Further labels."""
+    data: tuple[Mapping[str, object], ...] = ()
+    """Mounts of named volumes."""
+    scratch: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Further writable places in memory, with their sizes."""
+    hosts: tuple[str, ...] = ()
+    """`name:address` of the companions."""
 
 
 def container(spec: ServerSpec, identity: WorkloadIdentity, made: Made) -> dict[str, object]:
@@ -103,7 +112,7 @@ def host(spec: ServerSpec, made: Made) -> dict[str, object]:
         "CgroupnsMode": "private",
         "Devices": [],
         "PublishAllPorts": False,
-        "Mounts": [bind(mount) for mount in made.mounts],
+        "Mounts": [*(bind(mount) for mount in made.mounts), *made.data],
         # Forwards signals and reaps what a server leaves behind.
         "Init": True,
         # The stream is the log; the engine's own would keep calls on the disk, unbounded.
@@ -113,6 +122,11 @@ def host(spec: ServerSpec, made: Made) -> dict[str, object]:
         "AutoRemove": False,
         "OomScoreAdj": 500,
     }
+    if made.hosts:
+        config["ExtraHosts"] = list(made.hosts)
+        if spec.network is Network.NONE:
+            config["Dns"] = [_NO_RESOLVER]
+            config["DnsOptions"] = ["timeout:1", "attempts:1"]
     port = listens_on(spec)
     if port is not None and spec.network is Network.OPEN:
         config["PortBindings"] = {f"{port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
@@ -130,8 +144,11 @@ def temporaries(limits: Limits, made: Made) -> dict[str, str]:
     A volume that the image declares becomes one too: as a real volume it would be unbounded and on the disk.
     """
     options = f"rw,noexec,nosuid,nodev,size={limits.tmp},mode=1777"
-    given = {mount.target for mount in made.mounts}
-    return {path: options for path in ("/tmp", *made.volumes) if path not in given}  # noqa: S108  # in the container
+    given = {mount.target for mount in made.mounts} | {str(mount["Target"]) for mount in made.data}
+    places = {path: options for path in ("/tmp", *made.volumes) if path not in given}  # noqa: S108  # in the container
+    for path, size in made.scratch.items():
+        places[path] = f"rw,noexec,nosuid,nodev,size={size},mode=1777"
+    return places
 
 
 def bind(mount: Mount) -> dict[str, object]:

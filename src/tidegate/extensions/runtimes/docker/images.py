@@ -37,6 +37,8 @@ class Resolved:
     volumes: tuple[str, ...]
     """Paths that the image declares as volumes."""
     architecture: str
+    user: str = ""
+    """As whom it says it is run."""
 
 
 def resolved(name: str, found: Json) -> Resolved:
@@ -52,6 +54,7 @@ def resolved(name: str, found: Json) -> Resolved:
         labels=cast("Mapping[str, str]", config.get("Labels") or {}),
         volumes=tuple(sorted(cast("Mapping[str, object]", config.get("Volumes") or {}))),
         architecture=str(found.get("Architecture", "")),
+        user=str(config.get("User") or ""),
     )
 
 

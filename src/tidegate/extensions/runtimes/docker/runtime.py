@@ -17,6 +17,7 @@ from tidegate.domain.server import Limits, ServerSpec
 from tidegate.domain.workload import Observed, WorkloadIdentity
 from tidegate.extensions.runtimes.docker import facts, harden
 from tidegate.extensions.runtimes.docker.attach import Attachment, open_attachment
+from tidegate.extensions.runtimes.docker.data import Data
 from tidegate.extensions.runtimes.docker.engine import Engine, EngineRefused
 from tidegate.extensions.runtimes.docker.host import Abilities, demand, read_abilities
 from tidegate.extensions.runtimes.docker.mounts import allowed_mounts
@@ -50,14 +51,18 @@ class Place:
 class DockerRuntime:
     """Starts and stops containers. Implements `tidegate.ports.runtime.Runtime`."""
 
-    def __init__(self, engine: Engine, supply: Supply, networks: Networks, place: Place) -> None:
+    def __init__(self, engine: Engine, supply: Supply, networks: Networks, data: Data, place: Place) -> None:
         self._engine = engine
         self._supply = supply
         self._networks = networks
+        self._data = data
+        data.tell(self._lose)
         self._place = place
         self._live = Live(engine)
         self._abilities: Abilities | None = None
         self._open: dict[str, Attachment] = {}
+        self._hearing: dict[str, StreamEvents] = {}
+        """Who hears the streams that are open."""
         self._telling: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -67,6 +72,7 @@ class DockerRuntime:
         harden.user(spec, self._place.user)
         allowed_mounts(spec, self._place.forbidden)
         await self._supply.prepare(spec, say)
+        await self._data.prepare(spec, say)
 
     async def start(self, spec: ServerSpec, identity: WorkloadIdentity, events: StreamEvents) -> Running:
         """Create, attach and start a container."""
@@ -75,6 +81,16 @@ class DockerRuntime:
         made = self._made(spec, supplied, abilities)
         harden.user(spec, self._place.user)
         made = harden.on_network(made, await self._networks.ensure(spec, identity))
+
+        def log(line: str) -> None:
+            events.stderr(f"{line}\n".encode())
+
+        try:
+            made = await self._data.ready(spec, identity, made, log)
+        except BaseException:
+            await self._networks.release(identity)
+            await self._data.release(identity)
+            raise
         # A request that is broken off may be carried out all the same, so a creation is always seen to its end.
         creating = self._own(self._engine.create(identity.id, harden.container(spec, identity, made)))
         try:
@@ -82,13 +98,16 @@ class DockerRuntime:
         except EngineRefused:
             # Among them: a container of that name is there already, and is not this start's to remove.
             await self._networks.release(identity)
+            await self._data.release(identity)
             raise
         except BaseException:
             await self._take_back(identity, creating)
             raise
         try:
+            await self._data.created(spec, identity, made)
             attachment = await self._attach(spec, identity, events)
             await self._engine.start(identity.id)
+            await self._data.started(spec, identity)
             return await self._running(identity, attachment)
         except BaseException:
             await self._take_back(identity, creating)
@@ -102,6 +121,7 @@ class DockerRuntime:
         if seen["State"].get("Paused"):
             await self._live.resume(identity.id)
         await self._drop(identity.id)
+        await self._data.again(spec, identity)
         attachment = await self._attach(spec, identity, events)
         try:
             return await self._running(identity, attachment)
@@ -124,7 +144,8 @@ class DockerRuntime:
     async def observe(self) -> Sequence[Observed]:
         """List this gateway's containers."""
         found = await self._engine.containers(f"dev.tidegate.instance={self._place.instance}")
-        return [one for one in map(facts.observed, found) if one is not None]
+        workloads = [one for one in map(facts.observed, found) if one is not None]
+        return [*workloads, *await self._data.leftovers(found)]
 
     async def pause(self, identity: WorkloadIdentity) -> None:
         """Freeze a container (`Pauses`)."""
@@ -156,6 +177,7 @@ class DockerRuntime:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._data.close()
 
     # --- parts of a start
 
@@ -190,7 +212,7 @@ class DockerRuntime:
     async def _attach(self, spec: ServerSpec, identity: WorkloadIdentity, events: StreamEvents) -> Attachment:
         def ended(attachment: Attachment) -> None:
             if self._open.get(identity.id) is attachment:
-                del self._open[identity.id]
+                del self._open[identity.id], self._hearing[identity.id]
             telling = self._own(self._tell_ending(identity.id, events))
             self._telling[identity.id] = telling
             telling.add_done_callback(lambda _: self._told(identity.id, telling))
@@ -208,6 +230,7 @@ class DockerRuntime:
                 f"(attaching to {identity.id})"
             ) from error
         self._open[identity.id] = attachment
+        self._hearing[identity.id] = events
         return attachment
 
     async def _running(self, identity: WorkloadIdentity, attachment: Attachment) -> Running:
@@ -237,8 +260,19 @@ class DockerRuntime:
         if telling is not None:
             telling.cancel()
         attachment = self._open.pop(name, None)
+        self._hearing.pop(name, None)
         if attachment is not None:
             await attachment.close()
+
+    def _lose(self, name: str, reason: str) -> None:
+        """End what may not go on: whoever hears it is told why, and stops it."""
+        events = self._hearing.get(name)
+        if events is not None:
+            self._own(self._tell(name, reason, events))
+
+    async def _tell(self, name: str, reason: str, events: StreamEvents) -> None:
+        await self._drop(name)
+        events.closed(reason)
 
     async def _remove(self, identity: WorkloadIdentity) -> None:
         """Remove the container and see that it is gone, then give its place on a network back."""
@@ -251,6 +285,7 @@ class DockerRuntime:
             elif error.status != 404:
                 raise RuntimeFailure(f"workload {identity.id} may still be there: {error}") from error
         await self._networks.release(identity)
+        await self._data.release(identity)
 
     async def _until_removed(self, name: str) -> None:
         try:
