@@ -25,6 +25,7 @@ from tidegate.settings.values import (
     ProxyUrl,
     PublicUrl,
     Size,
+    SizeOrNothing,
     Text,
 )
 
@@ -119,6 +120,9 @@ class GatewayLimitsModel(Model):
     """Workloads of one server."""
     workloads_per_principal: Count = 32
     """Workloads of one principal."""
+    memory_reserve: SizeOrNothing = 256 * 1024 * 1024
+    """Memory of this machine that stays free: a workload that might need some of it is not started, and whoever
+    called is told so. 0 starts everything, and leaves it to the kernel whom to kill."""
 
 
 class SelectionModel(Model):

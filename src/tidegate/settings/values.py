@@ -227,6 +227,15 @@ Size = Annotated[
         format="size",
     ),
 ]
+SizeOrNothing = Annotated[
+    int,
+    BeforeValidator(_size),
+    Field(ge=0, le=2**50),
+    _schema(
+        anyOf=[{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^{_SIZE.pattern}$"}],
+        format="size",
+    ),
+]
 Seconds = Annotated[
     float,
     BeforeValidator(_seconds),
