@@ -29,6 +29,7 @@ from tidegate.cli import (
     servers,
     tools,
     version,
+    volume,
 )
 from tidegate.cli.output import say
 from tidegate.domain.errors import SettingsError, TidegateError
@@ -117,6 +118,7 @@ app.command("resources")(resources.resources)
 app.command("read")(resources.read)
 app.add_typer(key.app, name="key")
 app.add_typer(audit.app, name="audit")
+app.add_typer(volume.app, name="volume")
 app.command("clean")(clean.clean)
 app.command("connect")(connect.connect)
 app.command("version")(version.version)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from tidegate.domain.server import Limits, ServerSpec
 from tidegate.domain.workload import Observed, WorkloadIdentity
@@ -166,5 +166,57 @@ class Houses(Protocol):
 
         Raises:
             RuntimeFailure: it cannot be told.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeptVolume:
+    """A named volume that is there."""
+
+    name: str
+    """`server/volume`, or `server/volume/key` where each sharing key has one of its own."""
+    server: str
+    size: int | None
+    """Most bytes that it may hold."""
+    held: int | None
+    """Bytes that it holds, where that can be told."""
+    used_by: tuple[str, ...] = ()
+    """Containers that have it, running or not."""
+
+
+@runtime_checkable
+class KeepsVolumes(Protocol):
+    """A runtime that keeps named volumes: they outlive workloads, gateways and the servers they were made for."""
+
+    async def volumes(self) -> Sequence[KeptVolume]:
+        """List them.
+
+        Raises:
+            RuntimeFailure: they cannot be listed.
+        """
+        ...
+
+    async def backup(self, name: str, into: BinaryIO) -> int:
+        """Write one as a tar, and give its bytes. What uses it is paused meanwhile.
+
+        Raises:
+            RuntimeFailure: there is none of that name, or what was written is not whole.
+        """
+        ...
+
+    async def restore(self, name: str, source: BinaryIO) -> None:
+        """Make one anew of such a tar, which can be read twice.
+
+        Raises:
+            RuntimeFailure: it is used, the tar is none of a volume, or it could not be written whole.
+        """
+        ...
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove one with what is in it.
+
+        Raises:
+            RuntimeFailure: there is none of that name, or it is used.
         """
         ...

@@ -8,6 +8,7 @@ use it while it is written. A tar that is put in is looked through first.
 from __future__ import annotations
 
 import asyncio
+import re
 import tarfile
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -17,6 +18,7 @@ from typing import Any, BinaryIO, cast
 from tidegate.domain.errors import RuntimeFailure
 from tidegate.extensions.runtimes.docker.engine import Engine
 from tidegate.extensions.runtimes.docker.volumes import PLACE, Kept, Volumes
+from tidegate.ports.runtime import KeptVolume
 
 Json = Mapping[str, Any]
 
@@ -24,6 +26,8 @@ _LONGEST = 4 * 3600.0
 """Seconds for a whole volume."""
 _PIECE = 256 * 1024
 _ENTRIES = 5_000_000
+_WORD = "[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?"
+_NAME = re.compile(f"(?P<server>{_WORD})/(?P<volume>{_WORD})(?:/(?P<key>[0-9a-f]{{16}}))?")
 
 
 async def backup(engine: Engine, volumes: Volumes, name: str, into: BinaryIO) -> int:
@@ -57,7 +61,7 @@ async def restore(volumes: Volumes, kept: Kept, source: BinaryIO) -> None:
     users = await volumes.users(kept.name)
     if users:
         raise RuntimeFailure(
-            f"volume {kept.name} is used by {names_of(users)}; only one that is not can be restored"
+            f"volume {told_as(kept)} is used by {names_of(users)}; only one that is not can be restored"
         )
     held = await asyncio.to_thread(looked_through, source)
     if kept.size is not None and held > kept.size:
@@ -69,7 +73,7 @@ async def restore(volumes: Volumes, kept: Kept, source: BinaryIO) -> None:
         async with volumes.carrier(made.name) as carrier:
             await volumes.unpack(carrier, _pieces(source), _LONGEST)
     except RuntimeFailure as error:
-        raise RuntimeFailure(f"volume {kept.name} is not whole, restore it again: {error}") from error
+        raise RuntimeFailure(f"volume {told_as(kept)} is not whole, restore it again: {error}") from error
 
 
 def looked_through(source: BinaryIO) -> int:
@@ -90,6 +94,71 @@ def looked_through(source: BinaryIO) -> int:
     except tarfile.TarError as error:
         raise RuntimeFailure(f"the file is no tar of a volume: {error}") from error
     return held
+
+
+class Archive:
+    """The volumes of one gateway, for people (`tidegate.ports.runtime.KeepsVolumes`)."""
+
+    def __init__(self, engine: Engine, volumes: Volumes) -> None:
+        self._engine = engine
+        self._volumes = volumes
+
+    async def list(self) -> list[KeptVolume]:
+        """List them, with what they hold and who has them."""
+        kept = await self._volumes.kept()
+        held = await self._volumes.measure(kept)
+        return [
+            KeptVolume(
+                told_as(one),
+                one.server,
+                one.size,
+                held.get(one.name),
+                tuple(names_of([user]) for user in await self._volumes.users(one.name)),
+            )
+            for one in kept
+        ]
+
+    async def backup(self, name: str, into: BinaryIO) -> int:
+        """Write one as a tar."""
+        return await backup(self._engine, self._volumes, (await self._found(name)).name, into)
+
+    async def restore(self, name: str, source: BinaryIO) -> None:
+        """Make one anew of a tar; one that is not there is made."""
+        there = {told_as(one): one for one in await self._volumes.kept()}
+        await restore(self._volumes, there.get(name) or self._volumes.told(*parted(name)), source)
+
+    async def remove(self, name: str) -> None:
+        """Remove one that nothing uses."""
+        kept = await self._found(name)
+        users = await self._volumes.users(kept.name)
+        if users:
+            raise RuntimeFailure(f"volume {name} is used by {names_of(users)}")
+        await self._volumes.remove(kept.name)
+
+    async def _found(self, name: str) -> Kept:
+        for one in await self._volumes.kept():
+            if told_as(one) == name:
+                return one
+        raise RuntimeFailure(f"there is no volume {name[:100]}")
+
+
+def told_as(kept: Kept) -> str:
+    """Give the name by which people know a volume."""
+    return "/".join([kept.server, kept.volume, *([kept.key] if kept.key else [])])
+
+
+def parted(name: str) -> tuple[str, str, str]:
+    """Give server, volume and key of such a name.
+
+    Raises:
+        RuntimeFailure: it is none.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise RuntimeFailure(
+            f"{name[:100]!r} is no name of a volume (server/volume, as tidegate volume list gives it)"
+        )
+    return match["server"], match["volume"], match["key"] or ""
 
 
 def names_of(users: list[Json]) -> str:

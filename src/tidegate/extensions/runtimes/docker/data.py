@@ -15,6 +15,7 @@ from tidegate.domain.errors import RuntimeFailure
 from tidegate.domain.server import Limits, ServerSpec, Volume
 from tidegate.domain.workload import Observed, WorkloadIdentity, WorkloadKey
 from tidegate.extensions.runtimes.docker import bandwidth, facts, harden, volumes
+from tidegate.extensions.runtimes.docker.archive import Archive
 from tidegate.extensions.runtimes.docker.companions import Companions
 from tidegate.extensions.runtimes.docker.engine import Engine, EngineRefused
 from tidegate.extensions.runtimes.docker.images import Pulls, Say
@@ -31,6 +32,7 @@ class Data:
     def __init__(self, engine: Engine, pulls: Pulls, instance: str, user: str) -> None:
         """`user` runs what names no other, here and in its image."""
         self.volumes = Volumes(engine, instance)
+        self.archive = Archive(engine, self.volumes)
         self._engine = engine
         self._instance = instance
         self._user = user

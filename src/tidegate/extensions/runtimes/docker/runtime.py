@@ -10,7 +10,7 @@ import asyncio
 import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from tidegate.domain.errors import EngineUnavailable, RuntimeFailure
 from tidegate.domain.server import Limits, ServerSpec
@@ -25,7 +25,7 @@ from tidegate.extensions.runtimes.docker.networks import Networks
 from tidegate.extensions.runtimes.docker.settings import Need
 from tidegate.extensions.runtimes.docker.supply import Supplied, Supply
 from tidegate.extensions.runtimes.docker.usage import Live
-from tidegate.ports.runtime import Progress, Running, Usage
+from tidegate.ports.runtime import KeptVolume, Progress, Running, Usage
 from tidegate.ports.stream import StreamEvents
 
 T = TypeVar("T")
@@ -166,6 +166,22 @@ class DockerRuntime:
     async def memory(self) -> int | None:
         """Give the memory of the engine's machine where it is not this one (`Houses`)."""
         return await self._live.memory()
+
+    async def volumes(self) -> Sequence[KeptVolume]:
+        """List the volumes that are kept (`KeepsVolumes`)."""
+        return await self._data.archive.list()
+
+    async def backup(self, name: str, into: BinaryIO) -> int:
+        """Write a volume as a tar."""
+        return await self._data.archive.backup(name, into)
+
+    async def restore(self, name: str, source: BinaryIO) -> None:
+        """Make a volume anew of a tar."""
+        await self._data.archive.restore(name, source)
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove a volume."""
+        await self._data.archive.remove(name)
 
     async def close(self) -> None:
         """Drop every stream; the containers go on."""

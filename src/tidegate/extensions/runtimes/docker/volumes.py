@@ -131,6 +131,10 @@ class Volumes:
             raise RuntimeFailure(f"volume {name} is there already, and not of server {server}")
         return made
 
+    def told(self, server: str, volume: str, key: str) -> Kept:
+        """Give what one would be that is not there."""
+        return Kept(volume_name(self._instance, server, volume, key), server, volume, key, None, "", "")
+
     async def kept(self) -> list[Kept]:
         """List the volumes of this gateway."""
         found = await self._engine.ask("listing volumes", "volumes", params=_labelled(self._instance))

@@ -25,7 +25,7 @@ _HEARING = 300.0
 """Seconds for which one call hears events; then it is looked whether one was missed."""
 _AGAIN = 1.0
 _EVENT = 256 * 1024
-_MEASURED = 5.0
+_MEASURED = 2.0
 """Seconds between two measurements, or twenty times what one took."""
 _SHARE = 20
 
