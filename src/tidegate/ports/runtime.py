@@ -171,6 +171,38 @@ class Houses(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection that a workload opened, or was refused."""
+
+    name: str
+    """As the workload called it; empty where it used an address."""
+    address: str
+    """Where it led; empty where it was refused before that was looked up."""
+    port: int
+    protocol: str
+    """`tcp`, `udp`, `icmp`, `dns` for a name that was asked for."""
+    allowed: bool
+    reason: str = ""
+    """Why it was refused."""
+    count: int = 1
+    """More than one where they came too fast to be told one by one."""
+    at: int = 0
+    """Unix seconds, by the clock of who saw it."""
+
+
+@runtime_checkable
+class TellsConnections(Protocol):
+    """A runtime that sees, and holds back, what its workloads open."""
+
+    def tell_connections(self, take: Callable[[WorkloadIdentity, Connection], bool]) -> None:
+        """Say who is told, and tells whether it was recorded.
+
+        What is not is told again. Where too much of it waits, no further connection is made.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class KeptVolume:
     """A named volume that is there."""
 

@@ -5,12 +5,13 @@ Nothing here talks to an engine.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 Need = Literal["seccomp", "memory", "pids", "cpus"]
 """What an engine may be unable to enforce."""
@@ -18,6 +19,13 @@ Need = Literal["seccomp", "memory", "pids", "cpus"]
 
 DebianPackage = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]{1,62}$")]
 """The name of one (Debian Policy 5.6.1), so that nothing else reaches debootstrap's command line."""
+
+
+def _ipv4(value: str) -> str:
+    return str(ipaddress.IPv4Address(value))
+
+
+IPv4 = Annotated[str, StringConstraints(max_length=15), AfterValidator(_ipv4)]
 
 
 class Bases(BaseModel):
@@ -29,6 +37,8 @@ class Bases(BaseModel):
     """For `pypi:` packages: has `python3` with `venv`, and says its version in `PYTHON_VERSION`."""
     node: str = Field(default="node:22-slim", min_length=1, max_length=512)
     """For `npm:` packages: has `node`."""
+    sidecar: str | None = Field(default=None, min_length=1, max_length=512)
+    """For the sidecars of servers' networks: has `python3` (3.11 or later). Where absent: the one for `pypi:` packages."""
 
 
 class Deadlines(BaseModel):
@@ -64,6 +74,12 @@ class DockerSettings(BaseModel):
     """When an image is pulled: where the engine has none, each time a gateway prepares a server, or never."""
     deadlines: Deadlines = Deadlines()
     """Seconds until the engine counts as not answering."""
+    private_http: Literal["sidecar", "bridge"] = "sidecar"
+    """How an HTTP server without a network is reached: by a sidecar, on a port of this machine's loopback; or
+    by its address on a bridge, over which **it reaches this machine too**, and which Docker Desktop does not show."""
+    resolvers: tuple[IPv4, ...] = Field(default=(), max_length=3)
+    """Addresses of the name servers that sidecars ask where the names in `network: {egress: …}` lead; the
+    engine's own where absent."""
     accept_missing: frozenset[Need] = frozenset()
     """What the engine may lack. Without it, a workload whose limits would not hold is not started."""
 

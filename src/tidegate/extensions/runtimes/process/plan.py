@@ -80,6 +80,16 @@ def plan(spec: ServerSpec, environment: Environment, ground: Ground, home: Path)
     Raises:
         RuntimeFailure: the spec asks for what is refused, or for what this rung cannot give.
     """
+    if spec.network is Network.ALLOWED:
+        raise RuntimeFailure(
+            f"server {spec.name}: a process cannot be held to a list of destinations; "
+            "run it in a container, or give it network: none or open"
+        )
+    if spec.volumes or spec.companions or spec.limits.disk is not None or spec.limits.bandwidth is not None:
+        raise RuntimeFailure(
+            f"server {spec.name}: a process has no volumes or companions, and is not held to a disk or bandwidth; "
+            "run it in a container"
+        )
     rung, network = ground.rung, spec.network is Network.OPEN
     declared = [] if rung is Rung.NONE else mounts.binds(spec.mounts, ground.state)
     if rung is Rung.NONE and spec.mounts:

@@ -1,0 +1,190 @@
+"""Parts: what the two sidecars of a workload and their networks are made of, as the Engine API wants it.
+
+Pure functions. Each right that a sidecar has and a workload has not is said here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tidegate.domain.server import Network, ServerSpec
+from tidegate.domain.workload import WorkloadIdentity
+from tidegate.extensions.runtimes.docker import facts, harden
+from tidegate.extensions.runtimes.docker.egress.sidecar import cable
+
+CELL, OUTLET = "cell", "outlet"
+INSTANCE, SERVER, WORKLOAD = "dev.tidegate.instance", "dev.tidegate.server", "dev.tidegate.workload"
+
+_OUTLET_MEMORY = 128 * 1024 * 1024
+"""Twice what 512 connections may have in their buffers."""
+_CELL_MEMORY = 64 * 1024 * 1024
+"""For the Python that plugs the cable; what stays needs less than one."""
+_PEER_DOMAIN = "peer.tidegate.internal"
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecars:
+    """Where the sidecars of one workload are, and what they are told."""
+
+    spec: ServerSpec
+    identity: WorkloadIdentity
+    image: str
+    network: str
+    """By which the outlet reaches others."""
+    apparmor: bool = False
+    resolvers: tuple[str, ...] = ()
+    """Addresses of the resolvers that the outlet asks; the engine's where none is."""
+    nets: tuple[str, ...] = ()
+    """Networks on which peers are."""
+
+
+def cell_name(workload: str) -> str:
+    """Give the name of a workload's cell."""
+    return f"{workload}-cell"
+
+
+def outlet_name(workload: str) -> str:
+    """Give the name of a workload's outlet."""
+    return f"{workload}-out"
+
+
+def wanted(spec: ServerSpec, bridged: bool) -> bool:
+    """Tell whether a workload is put behind sidecars. `bridged`: HTTP servers without a network are not."""
+    if spec.network is Network.ALLOWED:
+        return True
+    http = harden.listens_on(spec) is not None and spec.network is Network.NONE
+    return http and not bridged and not spec.companions
+
+
+def cell(made: Sidecars) -> dict[str, object]:
+    """Give the body of "create a container" for the cell."""
+    config = {
+        **_host(made, _CELL_MEMORY, 8),
+        # The cable is made in its name space; it becomes nobody when that is done.
+        "CapAdd": ["NET_ADMIN", "SETGID", "SETUID"],
+        "NetworkMode": "none",
+        # The cable's other end is put where this process is; and the cell ends with it.
+        "PidMode": f"container:{outlet_name(made.identity.id)}",
+        "Dns": [cable.OUTLET],
+        "DnsSearch": ["."],
+        "Init": False,
+    }
+    body = _body(made, CELL, [], config)
+    return {**body, "Hostname": made.spec.name}
+
+
+def outlet(made: Sidecars) -> dict[str, object]:
+    """Give the body of "create a container" for the outlet."""
+    spec = made.spec
+    port = harden.listens_on(spec)
+    told = {
+        "egress": list(spec.egress),
+        "peers": [peer_of(each) for each in spec.peers if ":" in each],
+        "networks": list(made.nets),
+        "port": port,
+    }
+    config = {
+        **_host(made, _OUTLET_MEMORY, 32),
+        # To take the cable, to answer from addresses that are not its own, and to see what is refused.
+        "CapAdd": ["NET_ADMIN", "NET_RAW", "SETGID", "SETUID"],
+        "NetworkMode": made.network,
+        "Dns": list(made.resolvers),
+        # What comes over the cable ends here; nothing is ever forwarded.
+        "Sysctls": {"net.ipv4.ip_forward": "0"},
+        # Its Python is the first process, whose name space the cell shares.
+        "Init": False,
+    }
+    body = _body(made, OUTLET, [f"TIDEGATE_OUTLET={json.dumps(told)}"], config)
+    if port is not None:
+        config["PortBindings"] = {f"{port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
+        body["ExposedPorts"] = {f"{port}/tcp": {}}
+    # It hears from the gateway what was recorded.
+    return {**body, "OpenStdin": True, "AttachStdin": True}
+
+
+def peer_of(peer: str) -> tuple[str, str, int]:
+    """Give a peer (`name:port`) as the outlet is told it: name, name by which it is found, port."""
+    name, _, port = peer.partition(":")
+    return name, alias(name), int(port)
+
+
+def alias(server: str) -> str:
+    """Give the name by which a server's outlets are found on the networks of its peers."""
+    return f"{server}.{_PEER_DOMAIN}"
+
+
+def outlets_network(instance: str) -> dict[str, object]:
+    """Give the network of all outlets, on which none reaches another."""
+    options = {"com.docker.network.bridge.enable_icc": "false"}
+    return _network(f"tidegate-{instance[:8]}-outlets", instance, options, internal=False)
+
+
+def peers_network(instance: str, server: str, peer: str) -> dict[str, object]:
+    """Give the network that the outlets of two servers share."""
+    first, second = sorted((server, peer))
+    name = f"tidegate-{instance[:8]}-peers-{first}-{second}"
+    return _network(name, instance, {}, internal=True)
+
+
+def reached(spec: ServerSpec) -> str:
+    """Say in a line what a workload reaches."""
+    listed = (*spec.egress, *(f"peer {each.partition(':')[0]}" for each in spec.peers))
+    if not listed:
+        return "none"
+    more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
+    return ", ".join(listed[:3]) + more
+
+
+def _network(name: str, instance: str, options: Mapping[str, str], *, internal: bool) -> dict[str, object]:
+    return {
+        "Name": name,
+        "CheckDuplicate": True,
+        "Driver": "bridge",
+        "Internal": internal,
+        "Attachable": False,
+        "EnableIPv6": False,
+        "Options": dict(options),
+        "Labels": {INSTANCE: instance, facts.PART_LABEL: "network"},
+    }
+
+
+def _body(made: Sidecars, part: str, env: Sequence[str], host: Mapping[str, object]) -> dict[str, object]:
+    labels = {**harden.labels(made.identity), facts.PART_LABEL: part}
+    return {
+        "Image": made.image,
+        "User": "0:0",
+        "Cmd": [part],
+        "Env": list(env),
+        "Labels": labels,
+        "StdinOnce": False,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "Tty": False,
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": host,
+    }
+
+
+def _host(made: Sidecars, memory: int, pids: int) -> dict[str, object]:
+    return {
+        "CapDrop": ["ALL"],
+        "Privileged": False,
+        "SecurityOpt": harden.security(made.apparmor),
+        "ReadonlyRootfs": True,
+        "Memory": memory,
+        "MemorySwap": memory,
+        "NanoCpus": 1_000_000_000,
+        "PidsLimit": pids,
+        "Ulimits": [
+            {"Name": "nofile", "Soft": 4096, "Hard": 4096},
+            {"Name": "core", "Soft": 0, "Hard": 0},
+        ],
+        "IpcMode": "private",
+        "CgroupnsMode": "private",
+        "LogConfig": {"Type": "none", "Config": {}},
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "AutoRemove": False,
+        "OomScoreAdj": 300,
+    }
