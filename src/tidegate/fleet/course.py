@@ -208,6 +208,7 @@ class Course:
         was = self.kept
         paused = was is not None and was.paused and was.new == new.digest
         change.paused = paused
+        change.hurried = target.undoing is not None  # somebody wants out, and it was good before
         if left is not None:
             change.go_on()
         kept = self._kept(change, target)
