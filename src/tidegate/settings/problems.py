@@ -107,8 +107,11 @@ def _printable(step: str) -> str:
 
 
 def _without_tag(loc: Sequence[str | int]) -> Path:
-    # servers.<name>.<tag of the launch>.…: the tag is ours, not the file's.
-    return tuple(loc[:2]) + tuple(loc[3:]) if loc[:1] == ("servers",) and len(loc) > 2 else tuple(loc)
+    # servers.<name>.<tag of the launch>.network.<tag of the choice>.…: the tags are ours, not the file's.
+    if loc[:1] != ("servers",) or len(loc) < 3:
+        return tuple(loc)
+    path = (*loc[:2], *loc[3:])
+    return (*path[:3], *path[4:]) if path[2:3] == ("network",) else path
 
 
 def _unknown_key(path: Path, known: Sequence[str], prefix: Path) -> str:
