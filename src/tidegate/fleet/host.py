@@ -90,7 +90,7 @@ class Host:
         self._usages = usages
         self._metrics = metrics
         self.reserve = reserve
-        self._read_machine, self._read_own = read
+        self.read = read
         self._elsewhere: dict[str, int | None] = {}
         """Bytes of machines that are not this one, by runtime."""
         self._said = -_SAY_AGAIN
@@ -135,7 +135,8 @@ class Host:
             return max(0, total - sum(self._holds(w) for w in self._workloads(runtime)))
         # What an engine starts is in no group of ours; what we start ourselves may be.
         outside = isinstance(self._runtimes.get(runtime), Houses)
-        return (self._read_machine if outside else self._read_own)().free
+        machine, own = self.read
+        return (machine if outside else own)().free
 
     def _needs(self, pool: Pool) -> int:
         beside = 0 if pool.workloads else sum(each.limits.memory for each in pool.spec.companions)

@@ -140,6 +140,7 @@ class Pool:
             return
         with suppress(Overloaded):  # said when it is called
             if not self.workloads and (self.spec.replicas.min or self.era is None):
+                self.wanted = max(1, self.wanted)  # where none need be, scaling takes it away again
                 self.replicas.create(self.warm_key)
             self.replicas.converge()
 
@@ -276,7 +277,9 @@ class Pool:
             if workload.in_flight or workload.waiting or self.clock() - workload.last_used <= limit:
                 continue
             there = workload.channel is not None or workload.state is WorkloadState.PAUSED
-            kept = base(workload.sharing) in (SHARED, UNCLAIMED) and self.spec.replicas.min > 0
+            key = base(workload.sharing)
+            # Of a shared key as many stay as are wanted, whoever wants them: a known peak, a signal.
+            kept = (key == SHARED and self.wanted > 0) or (key == UNCLAIMED and self.spec.replicas.min > 0)
             if there and not kept and not workload.held and not wanted(self.spec.name, workload.sharing):
                 self.retire(workload, f"idle for {limit:g} s")
 

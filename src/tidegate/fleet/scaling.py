@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from tidegate.domain.errors import StateError
-from tidegate.domain.server import Remote, ServerSpec, Sharing
+from tidegate.domain.server import ServerSpec, Sharing
 from tidegate.domain.workload import WorkloadState
+from tidegate.fleet.balance import Demand
 from tidegate.fleet.pool import Pool
 from tidegate.fleet.schedule import active
 from tidegate.fleet.sizing import Floor, Sizing, Verdict
@@ -30,6 +31,9 @@ _SIGNAL = "signal/"
 _PAUSES = 8
 """Workloads that are being paused at one time: each takes the engine a moment."""
 _MINUTE = 60.0
+_FRESH = 30.0
+"""Seconds for which a replica stays that came up though nobody called, where none need be."""
+_COMING = frozenset({WorkloadState.WAITING, WorkloadState.PREPARING, WorkloadState.STARTING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,8 @@ class Scaling:
             sizing = Sizing(spec.replicas, spec.scaling, spec.timeouts.idle, wanted)
             sized = self._sized[spec.name] = _Sized(spec, sizing, Verdict(wanted, "as it was found"))
         before = sized.sizing.wanted
-        verdict = sized.sizing.decide(demand, floor, _each(pool), self._clock())
+        now = self._clock()
+        verdict = sized.sizing.decide(_rested(pool, demand, now), floor, _each(pool), now)
         if verdict.wanted != before:
             self._tell(spec.name, before, verdict)
         if verdict.wanted != before or verdict.reason != "as it is":
@@ -234,9 +239,18 @@ class Scaling:
 
 def is_sized(spec: ServerSpec) -> bool:
     """Tell whether there is anything to judge: one workload for everybody, or several, or none."""
-    if spec.sharing is not Sharing.SHARED or isinstance(spec.launch, Remote):
-        return False
-    return spec.replicas.max > 1 or spec.replicas.min == 0
+    return spec.sharing is Sharing.SHARED and (spec.replicas.max > 1 or spec.replicas.min == 0)
+
+
+def _rested(pool: Pool, demand: Demand, now: float) -> Demand:
+    """Count what came up for no call as used until it was looked at for a while: its tools are read meanwhile."""
+    fresh = demand.last_used
+    for workload in pool.workloads.values():
+        if workload.state in _COMING:
+            fresh = now
+        elif workload.ready_since is not None:
+            fresh = max(fresh, workload.ready_since + _FRESH - pool.spec.timeouts.idle)
+    return replace(demand, last_used=fresh)
 
 
 def _each(pool: Pool) -> int:

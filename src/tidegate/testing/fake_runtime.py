@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tidegate.domain.errors import ChannelClosed, EngineUnavailable, RuntimeFailure
-from tidegate.domain.server import Command, ServerSpec
+from tidegate.domain.server import Command, Limits, ServerSpec
 from tidegate.domain.workload import Observed, WorkloadIdentity
-from tidegate.ports.runtime import Progress, Running
+from tidegate.ports.runtime import Progress, Running, Usage
 from tidegate.ports.stream import StreamEvents
 
 _FACTS = {"sandbox": "none: a coroutine", "limits": "none"}
@@ -29,6 +29,8 @@ class Pipes:
         """Set when the program is asked to end."""
         self.input_broken = False
         """While set, writing to the program fails, though nobody was told that it ended."""
+        self.frozen = False
+        """Whether the program is paused: it is given nothing to read."""
         self._buffer = bytearray()
         self._more = asyncio.Event()
 
@@ -44,12 +46,17 @@ class Pipes:
 
     async def line(self) -> bytes:
         """Read one line, with its end."""
-        while (end := self._buffer.find(b"\n")) < 0:
+        while self.frozen or (end := self._buffer.find(b"\n")) < 0:
             self._more.clear()
             await self._more.wait()
         line = bytes(self._buffer[: end + 1])
         del self._buffer[: end + 1]
         return line
+
+    def thaw(self) -> None:
+        """Let the program go on."""
+        self.frozen = False
+        self._more.set()
 
     def out(self, data: bytes) -> None:
         """Write to standard output."""
@@ -86,6 +93,7 @@ class _Process:
         return not self.task.done()
 
     async def end(self, grace: float) -> None:
+        self.pipes.thaw()
         self.pipes.events = None
         self.pipes.closing.set()
         if grace > 0 and self.running:
@@ -150,6 +158,11 @@ class FakeRuntime:
         """Servers in the order in which workloads of them were started."""
         self.hold: asyncio.Event | None = None
         """While set and not set off, starts wait for it."""
+        self.uses = Usage(0.0, 0)
+        """What each workload uses; processor grows by as much with each look."""
+        self.looks = 0
+        self.limits: dict[str, Limits] = {}
+        """What workloads were given while they ran."""
         self._instance = instance
         self._programs = programs
 
@@ -200,6 +213,26 @@ class FakeRuntime:
             await process.end(grace)
             self.world.processes.pop(identity.id, None)
 
+    async def pause(self, identity: WorkloadIdentity) -> None:
+        """Freeze the program (`Pauses`)."""
+        self._process(identity).pipes.frozen = True
+
+    async def resume(self, identity: WorkloadIdentity) -> None:
+        """Let it go on."""
+        self._process(identity).pipes.thaw()
+
+    async def usage(self, identities: Sequence[WorkloadIdentity]) -> Mapping[str, Usage]:
+        """Give what was said to be used (`Measures`)."""
+        self._check()
+        self.looks += 1
+        told = replace(self.uses, cpu_seconds=self.uses.cpu_seconds * self.looks)
+        return {each.id: told for each in identities if each.id in self.world.running}
+
+    async def resize(self, identity: WorkloadIdentity, limits: Limits) -> None:
+        """Note the limits (`Resizes`)."""
+        self._process(identity)
+        self.limits[identity.id] = limits
+
     async def observe(self) -> Sequence[Observed]:
         """List what is there."""
         self._check()
@@ -209,6 +242,13 @@ class FakeRuntime:
             for process in processes
             if process.pipes.identity.instance == self._instance
         ]
+
+    def _process(self, identity: WorkloadIdentity) -> _Process:
+        self._check()
+        process = self.world.processes.get(identity.id)
+        if process is None or not process.running:
+            raise RuntimeFailure(f"{identity.id} does not run")
+        return process
 
     def _check(self) -> None:
         if self.unavailable is not None:
