@@ -106,6 +106,8 @@ class Replicas:
             return None
         track = self.choose_track()
         warm = [w for w in self.of(UNCLAIMED) if not w.calls and not w.draining and w.state not in _STOPPED]
+        # What holds data of its key was made with nobody's, and cannot be given somebody's any more.
+        warm = [w for w in warm if not w.spec.keyed]
         if pool.spec.sharing is not Sharing.CALL:
             warm = [w for w in warm if w.track is track]
         found = min(warm, key=lambda w: _fitness(w, track), default=None)

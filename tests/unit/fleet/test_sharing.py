@@ -9,7 +9,7 @@ import pytest
 from tests.unit.fleet.conftest import Open
 from tests.unit.fleet.setting import QUICK, spec
 from tidegate.domain.errors import MemoryLost, Overloaded, ServerUnavailable
-from tidegate.domain.server import Sharing
+from tidegate.domain.server import Sharing, Volume
 from tidegate.domain.workload import SHARED, UNCLAIMED
 from tidegate.fleet.fleet import Caps
 from tidegate.testing.loop_time import LoopTime
@@ -43,6 +43,13 @@ async def test_a_warm_workload_that_was_claimed_is_never_given_again(fleet: Open
     setting = await fleet(spec("one"))
     claims = [asyncio.create_task(setting.text("one", "who", key * 32)) for key in "abcd"]
     assert len(set(await asyncio.gather(*claims))) == 4
+
+
+async def test_a_warm_workload_is_never_given_to_whom_another_would_hold_data_of(fleet: Open) -> None:
+    setting = await fleet(spec("one", volumes=(Volume("data", "/data", each=True),)))
+    (warm,) = setting.world.running
+    assert await setting.text("one", "who", A) != warm
+    assert sorted(setting.fleet.pools["one"].workloads) == [A, UNCLAIMED]
 
 
 async def test_what_is_shared_is_one_workload_for_all(fleet: Open) -> None:
@@ -165,6 +172,7 @@ async def test_starts_are_throttled_and_those_that_are_waited_for_go_first(
     await time.settle()
     await waiting
     assert setting.runtime.most_starting == 2
+    assert setting.runtime.started[2] == "s5"  # it was the last in the queue when its caller came
     assert sorted(setting.runtime.started) == names
 
 
@@ -178,7 +186,7 @@ async def test_a_start_for_a_waiting_call_overtakes_the_others(fleet: Open, time
     order: list[str] = []
 
     async def enter(name: str, urgent: bool) -> None:
-        async with gate.place(urgent=urgent):
+        async with gate.place(lambda: urgent):
             order.append(name)
 
     late = [asyncio.create_task(enter(f"lazy{n}", False)) for n in range(2)]
@@ -195,7 +203,7 @@ async def test_a_place_at_the_gate_is_given_back_by_whoever_is_cancelled(fleet: 
     gate = setting.fleet.pools["one"].gate
 
     async def hold(until: asyncio.Event) -> None:
-        async with gate.place(urgent=False):
+        async with gate.place(lambda: False):
             await until.wait()
 
     never = asyncio.Event()
@@ -204,14 +212,14 @@ async def test_a_place_at_the_gate_is_given_back_by_whoever_is_cancelled(fleet: 
     for task in tasks:
         task.cancel()
         await time.settle()
-    async with asyncio.timeout(1), gate.place(urgent=False):
+    async with asyncio.timeout(1), gate.place(lambda: False):
         pass
     tasks = [asyncio.create_task(hold(never)) for _ in range(3)]
     await time.settle()
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
-    async with asyncio.timeout(1), gate.place(urgent=False):
+    async with asyncio.timeout(1), gate.place(lambda: False):
         pass
 
 

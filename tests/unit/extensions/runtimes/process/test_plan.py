@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.domain.errors import RuntimeFailure
-from tidegate.domain.server import Command, Limits, Mount, Network, Secret, ServerSpec
+from tidegate.domain.server import Command, Companion, Limits, Mount, Network, Secret, ServerSpec, Volume
 from tidegate.extensions.runtimes.process.bwrap import bwrap_argv
 from tidegate.extensions.runtimes.process.cgroups import Cgroups
 from tidegate.extensions.runtimes.process.environments import Environment
@@ -129,6 +129,20 @@ def test_landlock_refuses_a_mount_at_another_place(tmp_path: Path) -> None:
     data.mkdir()
     with pytest.raises(RuntimeFailure, match="needs namespaces"):
         planned(tmp_path, replace(SPEC, mounts=(Mount(str(data), "/data"),)), rung=Rung.LANDLOCK)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"volumes": (Volume("data", "/data"),)},
+        {"companions": (Companion("db", "db:1"),)},
+        {"limits": Limits(disk=1)},
+        {"limits": Limits(bandwidth=1)},
+    ],
+)
+def test_what_only_a_container_can_be_given_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(RuntimeFailure, match="run it in a container"):
+        planned(tmp_path, replace(SPEC, **changes))  # type: ignore[arg-type]
 
 
 def test_a_commands_interpreter_that_holds_the_state_directory_is_refused(tmp_path: Path) -> None:
