@@ -41,13 +41,17 @@ class Follower:
     """One who follows: what waits for it, and whether it is to go."""
 
     def __init__(self, leave: Callable[[Follower], None], server: str | None) -> None:
-        self._leave = leave
+        self._gone = leave
         self._server = server
         self._waiting: deque[bytes] = deque()
         self._room = BEHIND
         self._wake = asyncio.Event()
         self._last: bytes | None = None
         """The last words to it, once there are any."""
+
+    def leave(self) -> None:
+        """Follow no more. Idempotent; to be called in any case: one that never read has no other end."""
+        self._gone(self)
 
     def put(self, event: Event, *, again: bool = False) -> None:
         """Have an event sent; `again` where it was asked for, and takes no room."""
@@ -72,6 +76,11 @@ class Follower:
             self._last = _text(kind, {"reason": reason}, None)
             self._wake.set()
 
+    def so_far(self) -> bytes:
+        """Give what is there to be sent, and follow no more."""
+        self.leave()
+        return b"".join(self._waiting)
+
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Give what is to be sent, until it is over."""
         try:
@@ -92,7 +101,7 @@ class Follower:
                     except TimeoutError:
                         yield b": \n\n"
         finally:
-            self._leave(self)
+            self.leave()
 
 
 class Feed:

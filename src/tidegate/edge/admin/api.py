@@ -1,0 +1,180 @@
+"""The admin API: `/api/v1`, as FastAPI serves and documents it. Imported at the first request to it.
+
+It decides nothing: who asks was decided at the door, and what may be done is in `operations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from tidegate import __version__
+from tidegate.domain.errors import TidegateError
+from tidegate.edge.admin import actions, problem
+from tidegate.edge.admin.bodies import QuarantineBody, ReasonBody, RestartBody, ScaleBody
+from tidegate.edge.admin.door import Actor
+from tidegate.edge.admin.feed import KEPT, Follower
+from tidegate.edge.admin.parts import Parts
+from tidegate.edge.admin.shapes import DetailShape, DoneShape, GatewayShape, ServerShape
+
+PREFIX = "/api/v1"
+
+
+class ProblemAnswer(BaseModel):
+    """Why a request was not done (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    reason: str
+    """A stable word."""
+    detail: str
+
+
+class ServersAnswer(BaseModel):
+    """The servers."""
+
+    servers: list[ServerShape]
+
+
+router = APIRouter(prefix=PREFIX)
+_PROBLEM: dict[str, Any] = {"model": ProblemAnswer, "content": {problem.KIND: {}}}
+
+
+def _parts(request: Request) -> Parts:
+    return cast("Parts", request.app.state.parts)
+
+
+def _actor(request: Request) -> Actor:
+    return cast("Actor", request.state.actor)
+
+
+With = Annotated[Parts, Depends(_parts)]
+By = Annotated[Actor, Depends(_actor)]
+Name = Annotated[str, Path(max_length=64, description="The server's name.")]
+
+
+@router.get("/gateway", response_model=GatewayShape)
+async def gateway(parts: With) -> GatewayShape:
+    """Tell of the gateway itself, whether it takes calls, and of its endpoints."""
+    return {**parts.about(), "endpoints": parts.views.endpoints()}
+
+
+@router.get("/servers", response_model=ServersAnswer)
+async def servers(parts: With) -> Mapping[str, object]:
+    """List the servers, with state, replicas, calls and what they use."""
+    return {"servers": parts.views.servers()}
+
+
+@router.get("/servers/{name}", response_model=DetailShape)
+async def server(name: Name, parts: With) -> DetailShape:
+    """Tell all of one server: its workloads, their health, demand, versions, history."""
+    return parts.views.detail(parts.operations.pool(name))
+
+
+@router.post("/servers/{name}/restart", response_model=DoneShape, status_code=202)
+async def restart(name: Name, body: RestartBody, parts: With, by: By) -> DoneShape:
+    """Replace each workload of a server, one at a time, each when its calls have ended."""
+    return await actions.restart(parts, name, body, by)
+
+
+@router.post("/servers/{name}/scale", response_model=DoneShape)
+async def scale(name: Name, body: ScaleBody, parts: With, by: By) -> DoneShape:
+    """Set how many workloads a shared server has, until the gateway ends or its settings change."""
+    return await actions.scale(parts, name, body, by)
+
+
+@router.post("/servers/{name}/quarantine", response_model=DoneShape)
+async def quarantine(name: Name, body: QuarantineBody, parts: With, by: By) -> DoneShape:
+    """Take a server out of use. It stays so until it is released."""
+    return await actions.quarantine(parts, name, body, by)
+
+
+@router.post("/servers/{name}/release", response_model=DoneShape)
+async def release(name: Name, body: ReasonBody, parts: With, by: By) -> DoneShape:
+    """Take a server out of quarantine: it is started again."""
+    return await actions.release(parts, name, body, by)
+
+
+@router.get(
+    "/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def events(
+    parts: With,
+    recent: Annotated[int, Query(ge=0, le=KEPT, description="How many of the past to begin with.")] = 0,
+    server: Annotated[str | None, Query(max_length=64, description="Those of this server only.")] = None,
+    last_event_id: Annotated[
+        str | None, Header(max_length=64, description="Go on after this one, as far as it is kept.")
+    ] = None,
+) -> StreamingResponse:
+    """Follow what happens, as server-sent events, until the client goes away."""
+    return _Events(parts.feed.follow(last_event_id, recent=recent, server=server))
+
+
+class _Events(StreamingResponse):
+    """An event stream that lets go of who followed, also where nothing of it was sent."""
+
+    def __init__(self, follower: Follower) -> None:
+        super().__init__(
+            follower.pieces(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+        )
+        self._follower = follower
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._follower.leave()
+
+
+def make(parts: Parts) -> FastAPI:
+    """Make the application."""
+    api = FastAPI(
+        title="tidegate admin API",
+        version=__version__,
+        summary="What a tidegate gateway runs, how it does, and what may be done about it.",
+        description="Only for administrators: API keys with the role `admin`, or the local user over loopback.",
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
+    )
+    api.state.parts = parts
+    api.include_router(router)
+    api.add_exception_handler(TidegateError, _told)
+    api.add_exception_handler(RequestValidationError, _invalid)
+    api.add_exception_handler(HTTPException, _no_such)
+    api.openapi()  # made once, off the loop
+    return api
+
+
+async def _told(request: Request, error: Exception) -> Response:
+    told = problem.as_problem(cast("TidegateError", error))
+    headers = {"Retry-After": "1"} if told.status in (429, 503) else None
+    return _answer(told.status, told.reason, str(told), headers)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """Say what is wrong, and never what was sent."""
+    said = actions.said(cast("RequestValidationError", error).errors())
+    return _answer(422, "invalid_params", said)
+
+
+async def _no_such(request: Request, error: Exception) -> Response:
+    fault = cast("HTTPException", error)
+    reason = {404: "no_such_path", 405: "method_not_allowed"}.get(fault.status_code, "invalid_request")
+    return _answer(fault.status_code, reason, str(fault.detail), fault.headers)
+
+
+def _answer(status: int, reason: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(problem.body(status, reason, detail), status, headers, media_type=problem.KIND)

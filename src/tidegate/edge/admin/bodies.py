@@ -1,0 +1,60 @@
+"""Bodies: what an administrator sends. Strict: what is not known is refused, and everything is bounded."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Reason = Annotated[str, Field(max_length=500)]
+MOST_REPLICAS = 1000
+
+
+class Body(BaseModel):
+    """Nothing need be said."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ReasonBody(Body):
+    """Why it is done."""
+
+    reason: Reason = ""
+    """For the journal, and for those who look at the server."""
+
+
+class RestartBody(ReasonBody):
+    """Why a server is restarted, and whether to wait for it."""
+
+    wait: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 0.0
+    """Seconds to wait for the end; what is not done by then goes on."""
+
+
+class QuarantineBody(Body):
+    """Why a server is taken out of use."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    """Shown to whoever calls it."""
+
+
+class ScaleBody(ReasonBody):
+    """How many workloads a shared server is to have, until the gateway ends or the settings change."""
+
+    min: Annotated[int, Field(ge=0, le=MOST_REPLICAS, strict=True)]
+    max: Annotated[int | None, Field(ge=1, le=MOST_REPLICAS, strict=True)] = None
+    """As `min` where absent, but at least 1."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> ScaleBody:
+        if self.max is not None and self.max < self.min:
+            raise ValueError("max should not be below min")
+        return self
+
+
+class SignalBody(ReasonBody):
+    """An outside signal: a storm warning, the begin of a sale."""
+
+    on: Annotated[bool, Field(strict=True)]
+    """Whether it holds."""
+    seconds: Annotated[float | None, Field(gt=0, le=30 * 86400, allow_inf_nan=False)] = None
+    """For which it holds; until it is taken back where absent."""

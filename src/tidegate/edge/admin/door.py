@@ -1,0 +1,208 @@
+"""Door: who gets to the admin API, and how much of it. Decides before anything of the API is imported.
+
+What a web page could have a browser send without being asked is refused, whoever the browser speaks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tidegate.domain.errors import (
+    Forbidden,
+    Overloaded,
+    Refusal,
+    StateError,
+    StateRefused,
+    TooLarge,
+    Unauthenticated,
+    WrongMediaType,
+)
+from tidegate.domain.principal import Principal
+from tidegate.edge.admin import problem
+from tidegate.edge.asgi import Application, Receive, Scope, Send
+from tidegate.edge.guard import Guard
+from tidegate.ports.identity import Credentials, Vouched
+from tidegate.telemetry import log
+
+MAX_BODY = 64 * 1024
+"""Bytes of a request: all there is to say are names, numbers and a reason."""
+RATE, BURST = 20.0, 100.0
+"""Requests a second of one principal, and at once: a table that is looked at, not a load."""
+_PRINCIPALS = 256
+_AT_ONCE = 64
+"""Requests under way, event streams among them."""
+_OWN = (b"same-origin", b"none")
+"""`Sec-Fetch-Site` of what no other page asked for (Fetch Metadata)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who does something, and by which way."""
+
+    principal: Principal
+    via: str
+    """`control` or `api`."""
+    credential: str = ""
+    peer: str = ""
+
+
+class Gatekeeper(Protocol):
+    """Who vouches, and keeps what was refused."""
+
+    async def vouch(self, credentials: Credentials) -> Vouched:
+        """Vouch for who asks, or raise Unauthenticated or StateError."""
+        ...
+
+    def turn_away(self, path: str, peer: str, refusal: Refusal, vouched: Vouched | None) -> None:
+        """Record that somebody was refused."""
+        ...
+
+
+class Door:
+    """Serves `/api/` to administrators."""
+
+    def __init__(
+        self,
+        keeper: Gatekeeper,
+        guard: Guard,
+        open_api: Callable[[], Application],
+        operator: Vouched | None = None,
+    ) -> None:
+        """`open_api` imports and makes the API, in a thread; `operator` is everyone who asks here, if anyone is."""
+        self._keeper = keeper
+        self._guard = guard
+        self._open_api = open_api
+        self._operator = operator
+        self._api: Application | None = None
+        self._opening = asyncio.Lock()
+        self._clock = asyncio.get_running_loop().time
+        self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """By principal: what was left to it, and when."""
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or say why not."""
+        headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        client = scope.get("client")
+        peer = "control" if self._operator else self._guard.peer(client[0] if client else "", headers)
+        vouched = None
+        try:
+            self._check_origin(headers)
+            vouched = await self._vouch(Credentials(headers.get(b"authorization"), peer))
+            if "admin" not in vouched.principal.roles:
+                raise Forbidden("this needs the role admin")
+            self._spend(vouched.principal)
+            receive = await self._bounded(scope, headers, receive)
+        except Refusal as refusal:
+            self._keeper.turn_away(scope["path"], peer, refusal, vouched)
+            await refuse(send, refusal)
+            return
+        actor = Actor(
+            vouched.principal, "control" if self._operator else "api", vouched.credential[:64], peer
+        )
+        scope["state"] = {"actor": actor}
+        self._under_way += 1
+        try:
+            await self._serve(scope, receive, send)
+        finally:
+            self._under_way -= 1
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = False
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
+        try:
+            api = self._api or await self._opened()
+            await api(scope, receive, sending)
+        except Exception as error:
+            log().error("edge.failed", path=scope["path"][:100], exc_info=error)
+            if began:
+                raise
+            await _send(send, 500, problem.body(500, "refused", "internal error"))
+
+    async def _opened(self) -> Application:
+        """Import the API, beside the loop: it takes longer than a call may be held up."""
+        async with self._opening:
+            if self._api is None:
+                self._api = await asyncio.to_thread(self._open_api)
+        return self._api
+
+    def _check_origin(self, headers: Mapping[bytes, bytes]) -> None:
+        self._guard.check(headers)
+        site = headers.get(b"sec-fetch-site")
+        if site is not None and site.lower() not in _OWN:
+            raise Forbidden("a page of another site asks for this")
+
+    async def _vouch(self, credentials: Credentials) -> Vouched:
+        if self._operator is not None:
+            return self._operator
+        try:
+            return await self._keeper.vouch(credentials)
+        except StateError as error:
+            raise StateRefused(str(error)) from error
+
+    def _spend(self, principal: Principal) -> None:
+        now = self._clock()
+        left, at = self._spent.pop(principal.key, (BURST, now))
+        left = min(BURST, left + (now - at) * RATE)
+        self._spent[principal.key] = max(0.0, left - 1), now
+        if len(self._spent) > _PRINCIPALS:
+            self._spent.popitem(last=False)
+        if left < 1:
+            raise Overloaded(f"more than {RATE:.0f} requests a second; try again in a second")
+        if self._under_way >= _AT_ONCE:
+            raise Overloaded("too much is asked for at one time; try again in a second")
+
+    async def _bounded(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
+        """Take the body, where it is one that only somebody who means it can have sent.
+
+        A form of another page can send any body but none that says it is JSON (Fetch, CORS-safelisted).
+        """
+        if scope["method"] in ("GET", "HEAD"):
+            return receive
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if kind != b"application/json":
+            raise WrongMediaType("Content-Type must be application/json")
+        message = await receive()
+        if len(message.get("body", b"")) > MAX_BODY:
+            raise TooLarge(f"the body is larger than {MAX_BODY} bytes")
+        given = False
+
+        async def again() -> MutableMapping[str, Any]:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return message
+
+        return again
+
+
+async def refuse(send: Send, refusal: Refusal) -> None:
+    """Answer with a refusal."""
+    told = problem.as_problem(refusal)
+    more: list[tuple[bytes, bytes]] = []
+    if isinstance(refusal, Unauthenticated):
+        more.append((b"www-authenticate", b'Bearer realm="tidegate"'))
+    if told.status == 429:
+        more.append((b"retry-after", b"1"))
+    await _send(send, told.status, problem.body(told.status, told.reason, str(told)), more)
+
+
+async def _send(
+    send: Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    status: int,
+    body: bytes,
+    more: list[tuple[bytes, bytes]] | None = None,
+) -> None:
+    headers = [(b"content-type", problem.KIND.encode()), (b"cache-control", b"no-store"), *(more or [])]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,149 @@
+"""Operations: what an administrator may do to servers. Recorded, with who does it, before it is done.
+
+What takes long (a restart that waits for calls to end) goes on by itself; events tell how it goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+
+from tidegate.audit.journal import Journal
+from tidegate.domain.errors import JournalRefused, JournalUnavailable, TidegateError
+from tidegate.domain.server import Replicas, Sharing
+from tidegate.edge.admin.door import Actor
+from tidegate.edge.admin.feed import Feed
+from tidegate.edge.admin.problem import Problem, unknown_server
+from tidegate.fleet.fleet import Fleet
+from tidegate.fleet.pool import Pool
+from tidegate.fleet.reconcile import adjust
+from tidegate.telemetry import log
+
+_MOST = 64
+"""Operations under way: more than there are servers that somebody looks after at one time."""
+
+
+class Operations:
+    """What may be done."""
+
+    def __init__(self, fleet: Fleet, journal: Journal, feed: Feed) -> None:
+        self._fleet = fleet
+        self._journal = journal
+        self._feed = feed
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+
+    def pool(self, name: str) -> Pool:
+        """Give a server's pool.
+
+        Raises:
+            Problem: there is no such server.
+        """
+        pool = self._fleet.pools.get(name)
+        if pool is None:
+            raise unknown_server(name, self._fleet.pools)
+        return pool
+
+    async def restart(self, name: str, reason: str, actor: Actor, wait: float = 0.0) -> bool:
+        """Replace each workload of a server, draining, one at a time. Tell whether that is done after `wait` seconds.
+
+        Raises:
+            Problem: there is no such server, or it is being restarted already.
+        """
+        pool = self.pool(name)
+        before = self._under_way.get(name)
+        if before is None:
+            if len(self._under_way) >= _MOST:
+                raise Problem(429, "overloaded", f"{_MOST} servers are being restarted, as many as may be")
+            self._record(actor, "restart", server=name, reason=reason)
+            before = self._begin(name, pool.restart(reason or f"restarted by {actor.principal.subject}"))
+        done, _ = await asyncio.wait([before], timeout=wait)
+        return bool(done)
+
+    def scale(self, name: str, least: int, most: int | None, reason: str, actor: Actor) -> None:
+        """Set how many workloads a shared server has, until the gateway ends or its settings change.
+
+        Raises:
+            Problem: there is no such server, or it is not shared.
+        """
+        pool = self.pool(name)
+        if pool.spec.sharing is not Sharing.SHARED:
+            raise Problem(409, "not_shared", f"server {name} is not shared: it has as many as are called for")
+        bounds = Replicas(least, max(1, least if most is None else most))
+        self._record(actor, "scale", server=name, min=bounds.min, max=bounds.max, reason=reason)
+        adjust(pool, replace(pool.spec, replicas=bounds), pool.launcher)
+        wanted = min(max(pool.wanted, bounds.min), bounds.max)
+        pool.want(wanted, reason or f"scaled by {actor.principal.subject}")
+
+    def quarantine(self, name: str, reason: str, actor: Actor) -> None:
+        """Take a server out of use: it is not started again until it is released.
+
+        Raises:
+            Problem: there is no such server.
+        """
+        pool = self.pool(name)
+        self._record(actor, "quarantine", server=name, reason=reason)
+        pool.quarantine(reason or f"quarantined by {actor.principal.subject}")
+
+    def release(self, name: str, reason: str, actor: Actor) -> None:
+        """Take a server out of quarantine.
+
+        Raises:
+            Problem: there is no such server.
+        """
+        pool = self.pool(name)
+        self._record(actor, "release", server=name, reason=reason)
+        pool.release()
+
+    async def steer(self, name: str, what: str, actor: Actor) -> None:
+        """Have a server's rollout `pause`, or `promote` or `undo` it.
+
+        Raises:
+            Problem: there is no such server, or nothing of it to steer.
+        """
+        self.pool(name)
+        rollouts = self._fleet.rollouts
+        self._record(actor, "rollout", server=name, action=what)
+        steering = {"pause": rollouts.pause, "promote": rollouts.promote, "undo": rollouts.undo}
+        try:
+            await steering[what](name)
+        except TidegateError as error:
+            raise Problem(409, "no_rollout", str(error)) from None
+
+    async def close(self) -> None:
+        """End what is under way."""
+        for task in self._under_way.values():
+            task.cancel()
+        if self._under_way:
+            await asyncio.wait(self._under_way.values())
+
+    def _begin(self, name: str, work: Coroutine[object, object, object]) -> asyncio.Task[None]:
+        async def supervise() -> None:
+            try:
+                await work
+            except TidegateError as error:
+                self._feed.tell("admin", {"event": "restart", "failed": str(error)}, name)
+            except Exception as error:  # noqa: BLE001 - a supervisor: nobody else learns of a fault of ours
+                log().error("supervisor.failed", task=f"restart {name}", exc_info=error)
+            finally:
+                del self._under_way[name]
+
+        task = self._under_way[name] = asyncio.create_task(supervise(), name=f"restart {name}")
+        return task
+
+    def _record(self, actor: Actor, event: str, **what: object) -> None:
+        """Record what is about to be done, and tell those who follow.
+
+        Raises:
+            JournalRefused: it cannot be recorded, so it is not done.
+        """
+        told = {"event": event, **what}
+        by = {"via": actor.via, "credential": actor.credential, "peer": actor.peer}
+        try:
+            self._journal.changed(actor.principal, {**told, **by})
+        except JournalUnavailable as error:
+            raise JournalRefused(f"nothing was done, since it cannot be recorded: {error}") from error
+        who = {"subject": actor.principal.subject, "issuer": actor.principal.issuer, "via": actor.via}
+        server = what.get("server")
+        told.pop("server", None)
+        self._feed.tell("admin", {**told, **who}, server if isinstance(server, str) else None)

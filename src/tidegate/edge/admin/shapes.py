@@ -1,0 +1,193 @@
+"""Shapes: what the gateway tells of its servers, as the control socket and the admin API give it.
+
+They are the schema of the API; what is not named here is in no answer. No secret has a place in them.
+"""
+
+from __future__ import annotations
+
+from typing_extensions import TypedDict  # pydantic reads those of `typing` from Python 3.12 on only
+
+from tidegate.edge.reloads import SettingsShape
+
+
+class UsageShape(TypedDict):
+    """What a workload uses. Sizes in bytes; what the runtime cannot tell is 0."""
+
+    cpu_seconds: float
+    memory: int
+    memory_peak: int
+    pids: int
+    rx: int
+    tx: int
+    read: int
+    written: int
+
+
+class WorkloadShape(TypedDict):
+    """One running realisation of a server."""
+
+    id: str
+    state: str
+    """`waiting`, `preparing`, `starting`, `ready`, `paused`, `draining`, `failed`, `quarantined`, `stopping` or `stopped`."""
+    reason: str | None
+    health: str
+    """`healthy`, `suspect`, `ejected` or `unknown`."""
+    health_reason: str | None
+    version: str
+    """Digest of the declaration it was made of."""
+    of: str
+    """Whose it is: `shared`, `unclaimed`, `principal`, `session` or `call`."""
+    in_flight: int
+    calls: int
+    restarts: int
+    started: float | None
+    """Unix seconds since when it is ready."""
+    era: str | None
+    facts: dict[str, str]
+    """What holds for it: image, digest, sandbox, limits."""
+    usage: UsageShape | None
+
+
+class ReplicasShape(TypedDict):
+    """How many workloads there are."""
+
+    ready: int
+    wanted: int
+    """Of the shared key; of servers that are not shared, as many as there are."""
+    min: int
+    max: int
+
+
+class ServerShape(TypedDict):
+    """A server, as the table of servers shows it."""
+
+    name: str
+    state: str
+    reason: str | None
+    runtime: str
+    transport: str
+    launch: str
+    """How it is launched, in one line. No argument, header or variable is in it."""
+    sharing: str
+    tools: int
+    retry_in: float | None
+    """Seconds until it is tried again."""
+    replicas: ReplicasShape
+    in_flight: int
+    waiting: int
+    """Calls that wait for a place."""
+    p50: float | None
+    """Seconds, of the calls of the last minute."""
+    p95: float | None
+    calls: int
+    """In the last minute."""
+    failures: int
+    """In the last minute."""
+    restarts: int
+    """Since the gateway started."""
+    memory: int | None
+    """Bytes that its workloads use together; None where the runtime does not tell."""
+    image: str | None
+    """Image or package, with what pins it."""
+    since: float | None
+    """Unix seconds since when its oldest workload is ready."""
+    rollout: str | None
+    """What becomes of a change that is being brought in."""
+    workloads: list[WorkloadShape]
+
+
+class HappeningShape(TypedDict):
+    """A change of a workload's state."""
+
+    time: float
+    workload: str
+    state: str
+    reason: str | None
+
+
+class VersionShape(TypedDict):
+    """One version of a server's declaration, of which there are workloads."""
+
+    digest: str
+    current: bool
+    share: float
+    """Of the new calls, that go to it."""
+    calls: int
+    """Since there is this version."""
+    failures: int
+    """Of those, the ones that broke or timed out."""
+    errors: int
+    """Of those, the ones that were answered with an error."""
+    p95: float | None
+
+
+class DemandShape(TypedDict):
+    """What is asked of a server."""
+
+    in_flight: int
+    waiting: int
+    wait: float
+    """Seconds that calls waited for a place (p95 of the last 30 s)."""
+    latency_p50: float | None
+    latency_p95: float | None
+    calls: int
+    """In the last minute, as failures and errors."""
+    failures: int
+    errors: int
+    ready: int
+    starting: int
+    paused: int
+
+
+class DetailShape(ServerShape):
+    """A server, with all there is to tell of it."""
+
+    demand: DemandShape
+    versions: list[VersionShape]
+    history: list[HappeningShape]
+    """The latest last."""
+
+
+class DoneShape(TypedDict):
+    """What was begun."""
+
+    server: ServerShape
+    done: bool
+    """False where it goes on; events tell how."""
+
+
+class EndpointShape(TypedDict):
+    """An endpoint and what it shows."""
+
+    path: str
+    servers: list[str]
+    names: str
+    left_out: list[str]
+    tools: int
+
+
+class AboutShape(TypedDict):
+    """What the process tells of itself."""
+
+    version: str
+    instance: str
+    pid: int
+    url: str
+    ready: bool
+    draining: bool
+    started: float
+    in_flight: int
+    settings: SettingsShape
+    """The version in force."""
+
+
+class GatewayShape(AboutShape):
+    """The gateway itself."""
+
+    endpoints: list[EndpointShape]
+
+
+class StatusShape(GatewayShape):
+    """The gateway with its servers: what the control socket gives at once."""
+
+    servers: list[ServerShape]
