@@ -294,7 +294,7 @@ class Workload:
             self._set(WorkloadState.PREPARING, self.reason)
             await self.track.launcher.prepare()
             self._set(WorkloadState.WAITING, self.reason)
-        async with self._owner.gate.place(urgent=self.waiting > 0):
+        async with self._owner.gate.place(lambda: self.waiting > 0):
             self._set(WorkloadState.STARTING, self.reason)
             self._counts = not isinstance(
                 self.spec.launch, Remote
