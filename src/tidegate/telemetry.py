@@ -73,6 +73,7 @@ METRICS: Final = {
     "tidegate_requests_total": "Requests the gateway answered itself, by method.",
     "tidegate_refusals_total": "Refused requests by reason.",
     "tidegate_questions_total": "What servers asked of clients, by server, method and what came of it.",
+    "tidegate_egress_total": "Connections that servers opened or were refused, by server and what came of it.",
     "tidegate_calls_in_flight": "Calls being handled now.",
     "tidegate_reloads_total": "Reloads of the settings by what came of them: applied, unchanged, refused.",
     "tidegate_settings_version": "Version of the settings in force.",
@@ -136,6 +137,8 @@ class Metrics:
         self.requests: defaultdict[str, int] = defaultdict(int)
         self.questions: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         """(server, method, what came of it)."""
+        self.egress: defaultdict[tuple[str, str], int] = defaultdict(int)
+        """(server, `allowed` or `refused`)."""
         self.refusals: defaultdict[str, int] = defaultdict(int)
         self.restarts: defaultdict[str, int] = defaultdict(int)
         self.scalings: defaultdict[tuple[str, str], int] = defaultdict(int)

@@ -10,6 +10,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +34,7 @@ _OUTCOME_ROOM = 420
 _MAX_PARTS = 4096
 """Prepared beginnings of intents that are kept: one for each principal, target and client in use."""
 _MAX_LATE = 65536
+_MAX_UNDER_WAY = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class _Part:
     tenant: str
     outcome: str
     room: int
+    workload: str
 
 
 class _Intent(Intent):
@@ -161,13 +164,18 @@ class Journal:
             self._catch_up(now)
         room = part.room + len(call) * 4
         sequence = self._tape.append(now, rest, room)
-        self._tape.open[sequence] = call, part.tenant
+        self._tape.open[sequence] = call, part.tenant, part.workload
         return _Intent(sequence, call_id, call, part, room)
 
     @property
     def promises_more(self) -> bool:
         """Whether `durable` has anything to wait for."""
         return self._commit is not None
+
+    def under_way(self, workload: str) -> list[str]:
+        """Give the ids of the calls to a workload that have no outcome yet, oldest first, bounded."""
+        found = (call for call, _, at in self._tape.open.values() if at == workload)
+        return [call[1:-1] for call in islice(found, _MAX_UNDER_WAY)]
 
     async def durable(self, intent: Intent) -> None:
         """Wait until an intent will outlive what the journal's durability promises.
@@ -369,7 +377,7 @@ class Journal:
         tenant = form.quoted(principal.tenant)
         outcome = _outcome(tenant)
         room = _OUTCOME_ROOM + len(outcome.encode())
-        return _Part(principal, target, decision, intent, tenant, outcome, room)
+        return _Part(principal, target, decision, intent, tenant, outcome, room, words[2])
 
     def _recover(self) -> None:
         now = int(self._clock() * 1e6)
@@ -384,7 +392,7 @@ class Journal:
                 f',"file":{form.quoted(found.side)},"digest":"{found.side_digest}","lost":{lost}'
                 f',"damaged":{found.damaged},"closed":{len(opened)}',
             )
-        for sequence, (call, tenant) in opened.items():
+        for sequence, (call, tenant, _) in opened.items():
             rest = f'{_outcome(tenant)}{sequence},"call":{call},"outcome":"{Outcome.UNKNOWN.value}"'
             self._tape.append(now, rest)
             del self._tape.open[sequence]

@@ -23,7 +23,7 @@ class Left:
     """Bytes of its whole records."""
     next: int = 1
     chain: str = form.ORIGIN
-    open: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])
+    open: dict[int, tuple[str, str, str]] = field(default_factory=dict[int, tuple[str, str, str]])
     """Call id and tenant, quoted as JSON, of the intents without outcome, by number."""
     rootless: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     damaged: int = 0
@@ -106,14 +106,14 @@ def _take_head(left: Left, line: bytes) -> bool:
     except form.UNREADABLE:
         return False
     left.next, left.chain = head.seq, head.chain
-    left.open = {seq: (form.quoted(call), form.quoted(tenant)) for seq, call, tenant in head.open}
+    left.open = {seq: (form.quoted(call), form.quoted(tenant), "") for seq, call, tenant in head.open}
     left.rootless = list(head.rootless)
     return True
 
 
 def _follow(left: Left, record: form.Line, line: bytes) -> None:
     if record.kind == RecordKind.CALL_INTENT:
-        left.open[record.seq] = form.quoted(record.call), form.quoted(record.tenant)
+        left.open[record.seq] = form.quoted(record.call), form.quoted(record.tenant), ""
     elif record.kind == RecordKind.CALL_OUTCOME:
         left.open.pop(record.intent, None)
     elif record.part == "root":

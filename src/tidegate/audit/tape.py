@@ -43,8 +43,8 @@ class Tape:
         except JournalUnavailable:
             os.close(self._tip)
             raise
-        self.open: dict[int, tuple[str, str]] = dict(self.found.open)
-        """Call id and tenant, quoted, of the intents without outcome: a new file's head lists them."""
+        self.open: dict[int, tuple[str, str, str]] = dict(self.found.open)
+        """Call id, tenant (both quoted) and workload of the intents without outcome: a new file's head lists them."""
         self.owed = 0
         """Bytes kept free for the outcomes of open intents."""
         self.failure: str | None = None
@@ -244,7 +244,7 @@ class Tape:
     def _head(self, time_us: int) -> tuple[bytes, str]:
         chain, mark = self.seal()
         count = self.next - self._first if self._first else 0
-        opened = ",".join(f"[{seq},{call},{tenant}]" for seq, (call, tenant) in self.open.items())
+        opened = ",".join(f"[{seq},{call},{tenant}]" for seq, (call, tenant, _) in self.open.items())
         missing = [(first, counted) for first, counted, _ in self._roots]
         if count:
             missing.append((self._first, count))

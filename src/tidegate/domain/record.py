@@ -29,6 +29,8 @@ class RecordKind(StrEnum):
     """The gateway started, stopped or loaded settings."""
     WORKLOAD = "workload"
     """A workload started, was adopted, failed or stopped."""
+    NETWORK = "network"
+    """A server opened a connection, or was refused one."""
     ROLLOUT = "rollout"
     """A step of bringing in a change of a server, or of taking it back."""
     KEY = "key"

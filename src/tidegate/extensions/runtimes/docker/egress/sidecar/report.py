@@ -14,8 +14,9 @@ from collections.abc import Callable
 
 WINDOW = 256
 """Lines that may wait for the gateway."""
-_RATE, _BURST = 20.0, 60.0
-"""Refusals told a second, and at once."""
+_REFUSALS, _CONNECTIONS = (1.0, 60.0), (20.0, 200.0)
+"""How many are told a second, and at once. A refusal beyond is counted; a connection beyond is not made: each is in
+the journal, whose disk a server is not to fill."""
 _LONGEST_TEXT = 160
 _LONGEST_ANSWER = 64
 
@@ -26,12 +27,12 @@ class Report:
     def __init__(self, out: int, now: Callable[[], float]) -> None:
         os.set_blocking(out, False)
         self._out = out
-        self._now = now
         self._number = 0
         self._waiting: deque[tuple[int, bytes]] = deque()
         self._unsaid: deque[bytes] = deque()
         self._part = b""
-        self._budget, self._filled = _BURST, now()
+        self._refusals = _Budget(*_REFUSALS, now)
+        self._connections = _Budget(*_CONNECTIONS, now)
         self._suppressed = 0
 
     @property
@@ -41,20 +42,17 @@ class Report:
 
     def connected(self, name: str, address: str, port: int, seconds: int) -> bool:
         """Tell that a connection is made now. False where it cannot be told, so must not be made."""
-        if self.full:
+        if self.full or not self._connections.take():
+            self._suppressed += 1
             return False
         self._say({"name": name, "address": address, "port": port, "allowed": True, "at": seconds})
         return True
 
     def refused(self, reason: str, seconds: int, **what: object) -> None:
         """Tell that something was refused, or count it."""
-        now = self._now()
-        self._budget = min(_BURST, self._budget + (now - self._filled) * _RATE)
-        self._filled = now
-        if self._budget < 1 or self.full:
+        if self.full or not self._refusals.take():
             self._suppressed += 1
             return
-        self._budget -= 1
         fields = {"allowed": False, "reason": reason, "at": seconds, **what}
         self._say({key: v[:_LONGEST_TEXT] if isinstance(v, str) else v for key, v in fields.items()})
 
@@ -104,3 +102,21 @@ class Report:
             except BlockingIOError:
                 return
             self._unsaid.popleft()
+
+
+class _Budget:
+    """So many a second, and some at once."""
+
+    def __init__(self, rate: float, most: float, now: Callable[[], float]) -> None:
+        self._rate, self._most, self._now = rate, most, now
+        self._left, self._filled = most, now()
+
+    def take(self) -> bool:
+        """Take one, where there is one."""
+        now = self._now()
+        self._left = min(self._most, self._left + (now - self._filled) * self._rate)
+        self._filled = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
