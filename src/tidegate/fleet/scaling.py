@@ -99,7 +99,7 @@ class Scaling:
         Raises:
             StateError: it cannot be kept, and is as it was.
         """
-        servers = [n for n, pool in self._pools.items() if name in pool.spec.scaling.signals]
+        servers = self.about(name)
         if not servers:
             return ()
         until = None if seconds is None else self._now() + seconds
@@ -111,6 +111,10 @@ class Scaling:
             self._signals.pop(name, None)
         log().info("signal.changed", signal=name, on=on, seconds=seconds)
         return servers
+
+    def about(self, name: str) -> Sequence[str]:
+        """Give the servers that a signal is about."""
+        return [n for n, pool in self._pools.items() if name in pool.spec.scaling.signals]
 
     def signals(self) -> Sequence[Signal]:
         """Give the signals that are on."""

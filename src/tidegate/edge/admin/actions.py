@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -13,11 +13,12 @@ from tidegate.edge.admin.bodies import (
     ReasonBody,
     RestartBody,
     ScaleBody,
+    SignalBody,
 )
 from tidegate.edge.admin.door import Actor
 from tidegate.edge.admin.parts import Parts
 from tidegate.edge.admin.problem import Problem
-from tidegate.edge.admin.shapes import DoneShape
+from tidegate.edge.admin.shapes import DoneShape, SignalShape
 
 
 async def restart(parts: Parts, name: str, body: RestartBody, by: Actor) -> DoneShape:
@@ -48,6 +49,7 @@ def _server(parts: Parts, name: str, *, done: bool) -> DoneShape:
     return {"server": parts.views.server(parts.operations.pool(name)), "done": done}
 
 
+B = TypeVar("B", bound=Body)
 _Action = Callable[[bytes], Callable[[Parts, str, Actor], Awaitable[DoneShape]]]
 
 
@@ -67,7 +69,12 @@ _ON_SERVERS = {
 }
 
 
-async def ask(parts: Parts, path: str, body: bytes, by: Actor) -> DoneShape | None:
+async def signal(parts: Parts, name: str, body: SignalBody, by: Actor) -> SignalShape:
+    """Turn a signal from outside on or off."""
+    return await parts.operations.signal(name, body.on, body.seconds, body.reason, by)
+
+
+async def ask(parts: Parts, path: str, body: bytes, by: Actor) -> DoneShape | SignalShape | None:
     """Do what a path such as `servers/NAME/restart` says; None where it says nothing that is known.
 
     Raises:
@@ -75,13 +82,15 @@ async def ask(parts: Parts, path: str, body: bytes, by: Actor) -> DoneShape | No
     """
     kind, _, rest = path.partition("/")
     name, _, what = rest.partition("/")
+    if kind == "signals" and name and not what:
+        return await signal(parts, name, parse(SignalBody, body), by)
     if kind != "servers" or what not in _ON_SERVERS:
         return None
     parts.operations.pool(name)
     return await _ON_SERVERS[what](body)(parts, name, by)
 
 
-def parse(kind: type[Body], body: bytes) -> Body:
+def parse(kind: type[B], body: bytes) -> B:
     """Read a body.
 
     Raises:

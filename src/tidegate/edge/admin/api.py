@@ -18,11 +18,11 @@ from starlette.types import Receive, Scope, Send
 from tidegate import __version__
 from tidegate.domain.errors import TidegateError
 from tidegate.edge.admin import actions, problem
-from tidegate.edge.admin.bodies import QuarantineBody, ReasonBody, RestartBody, ScaleBody
+from tidegate.edge.admin.bodies import QuarantineBody, ReasonBody, RestartBody, ScaleBody, SignalBody
 from tidegate.edge.admin.door import Actor
 from tidegate.edge.admin.feed import KEPT, Follower
 from tidegate.edge.admin.parts import Parts
-from tidegate.edge.admin.shapes import DetailShape, DoneShape, GatewayShape, ServerShape
+from tidegate.edge.admin.shapes import DetailShape, DoneShape, GatewayShape, ServerShape, SignalShape
 
 PREFIX = "/api/v1"
 
@@ -101,6 +101,17 @@ async def quarantine(name: Name, body: QuarantineBody, parts: With, by: By) -> D
 async def release(name: Name, body: ReasonBody, parts: With, by: By) -> DoneShape:
     """Take a server out of quarantine: it is started again."""
     return await actions.release(parts, name, body, by)
+
+
+@router.post("/signals/{name}", response_model=SignalShape)
+async def signal(
+    name: Annotated[str, Path(max_length=64, description="The signal's name, as `scaling.signals` has it.")],
+    body: SignalBody,
+    parts: With,
+    by: By,
+) -> SignalShape:
+    """Turn a signal from outside on, for a time or until it is taken back, or off. It is kept over a restart."""
+    return await actions.signal(parts, name, body, by)
 
 
 @router.get(

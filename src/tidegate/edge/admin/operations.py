@@ -15,6 +15,7 @@ from tidegate.domain.server import Replicas, Sharing
 from tidegate.edge.admin.door import Actor
 from tidegate.edge.admin.feed import Feed
 from tidegate.edge.admin.problem import Problem, unknown_server
+from tidegate.edge.admin.shapes import SignalShape
 from tidegate.fleet.fleet import Fleet
 from tidegate.fleet.pool import Pool
 from tidegate.fleet.reconcile import adjust
@@ -94,6 +95,30 @@ class Operations:
         pool = self.pool(name)
         self._record(actor, "release", server=name, reason=reason)
         pool.release()
+
+    async def signal(
+        self, name: str, on: bool, seconds: float | None, reason: str, actor: Actor
+    ) -> SignalShape:
+        """Turn a signal from outside on, for so many seconds where that is said, or off.
+
+        Raises:
+            Problem: no server has replicas by a signal of that name.
+            StateError: it cannot be kept, and is as it was.
+        """
+        scaling = self._fleet.scaling
+        servers = scaling.about(name)
+        if not servers:
+            known = sorted(
+                {each for pool in self._fleet.pools.values() for each in pool.spec.scaling.signals}
+            )
+            names = ", ".join(known)[:2000] or "none"
+            raise Problem(
+                404, "unknown_signal", f"no server is told by a signal {name[:64]!r} (known: {names})"
+            )
+        self._record(actor, "signal", signal=name, on=on, seconds=seconds, reason=reason)
+        await scaling.signal(name, on=on, seconds=seconds)
+        until = next((each.until for each in scaling.signals() if each.name == name), None)
+        return {"signal": name, "on": on, "until": until, "servers": list(servers)}
 
     async def steer(self, name: str, what: str, actor: Actor) -> None:
         """Have a server's rollout `pause`, or `promote` or `undo` it.

@@ -156,6 +156,17 @@ class DoneShape(TypedDict):
     """False where it goes on; events tell how."""
 
 
+class SignalShape(TypedDict):
+    """A signal from outside."""
+
+    signal: str
+    on: bool
+    until: float | None
+    """Unix seconds; None where it is on until it is taken back, or off."""
+    servers: list[str]
+    """That have replicas by it."""
+
+
 class EndpointShape(TypedDict):
     """An endpoint and what it shows."""
 
