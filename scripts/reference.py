@@ -72,7 +72,7 @@ LAUNCHES = (
 
 COMMON = frozenset(
     {"env", "mounts", "limits", "timeouts", "network", "user", "sharing", "stateless", "rollout"}
-    | {"volumes", "companions"}
+    | {"replicas", "scaling", "queue", "health", "volumes", "companions"}
 )
 """Keys of (nearly) every server, which come after those of its own."""
 
@@ -83,6 +83,11 @@ MORE = (
     ("companions.*", "CompanionModel"),
     ("companions.*.limits", "ContainerLimits"),
     ("timeouts", "TimeoutsModel"),
+    ("replicas", "ReplicasModel"),
+    ("scaling", "ScalingModel"),
+    ("scaling.schedules", "ScheduleModel"),
+    ("queue", "QueueModel"),
+    ("health", "HealthModel"),
     ("rollout", "RolloutModel"),
 )
 

@@ -326,8 +326,8 @@ class ServerSpec:
 
     @property
     def remembers(self) -> bool:
-        """Whether losing a workload may lose something a client relied on."""
-        return not self.stateless and self.sharing is not Sharing.CALL
+        """Whether losing a workload may lose something a client relied on. Nobody relies on one of several."""
+        return not self.stateless and self.sharing is not Sharing.CALL and self.replicas.max <= 1
 
     @property
     def keyed(self) -> bool:

@@ -49,12 +49,17 @@ class Lease:
     def __exit__(self, *exception: object) -> None:
         self.release()
 
-    def done(self, ok: bool, seconds: float, reason: str = "a call failed") -> None:
-        """Tell how the call went: whether an answer came, whatever it says, and after how long."""
+    def done(self, ok: bool, seconds: float, error: bool = False, reason: str = "") -> None:
+        """Tell how the call went: whether an answer came, after how long, and whether it is an error.
+
+        `reason` is why none came.
+        """
         workload = self.workload
         workload.took(seconds)
+        if error:
+            workload.track.meter.errors += 1
         if not ok or not workload.vitals.clear:
-            self._pool.judge(workload, ok, reason)
+            self._pool.judge(workload, ok, reason or "a call failed")
 
     def release(self) -> None:
         """Give the place back."""

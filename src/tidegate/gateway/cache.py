@@ -15,6 +15,7 @@ from msgspec import Raw
 from tidegate.domain.errors import ParseFailure
 from tidegate.domain.principal import Principal
 from tidegate.domain.workload import SHARED
+from tidegate.fleet.balance import base
 from tidegate.protocol import caching
 from tidegate.protocol.codec import Object, decode_object, decode_text
 
@@ -43,13 +44,14 @@ class Place:
         A workload that is one principal's own may say what it likes, and speaks for nobody else: what one
         principal made it say is no other's to read.
         """
-        common = self.sharing.partition("+")[0] == SHARED
-        return self.server, self.sharing if common else f"{self.sharing} {self.principal.key}", self.uri, ""
+        sharing = base(self.sharing)
+        common = sharing.partition("+")[0] == SHARED
+        return self.server, sharing if common else f"{sharing} {self.principal.key}", self.uri, ""
 
     @property
     def private(self) -> _Key:
         """Key of a private result."""
-        return self.server, self.sharing, self.uri, self.principal.key
+        return self.server, base(self.sharing), self.uri, self.principal.key
 
 
 _Key = tuple[str, str, str, str]

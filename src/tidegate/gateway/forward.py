@@ -42,8 +42,10 @@ from tidegate.telemetry import Metrics, log
 
 _FIT = wire.RETRY | {"task"}
 """Parameters for which it matters which workload a call goes to, or what client it is of."""
-_FAILED, _ERROR = Outcome.FAILED, Outcome.ERROR
+_OK, _FAILED, _ERROR, _CANCELLED = Outcome.OK, Outcome.FAILED, Outcome.ERROR, Outcome.CANCELLED
 """At hand: until Python 3.12 looking a member up runs Python of the enumeration's, ten times a call."""
+_ERRORS = frozenset({Outcome.ERROR, Outcome.TOOL_ERROR})
+"""Answers that say that it did not go well: a server is judged by them, but not taken for sick."""
 _OVERTIME = 30.0
 """Seconds for which a sealed state may be brought back later than its call waits."""
 
@@ -193,7 +195,7 @@ class Forward:
         """Send a recorded call to its server, record what came of it, whatever does, and give back its place."""
         placed = isinstance(at, Lease)
         lease = at if placed else at.lease
-        outcome, code, size = _FAILED, None, 0
+        outcome, code, size, broke = _FAILED, None, 0, ""
         try:
             if self._journal.promises_more:
                 await self._journal.durable(intent)
@@ -214,18 +216,22 @@ class Forward:
             outcome, code, size = read.outcome, read.code, read.size
             return read.answer
         except asyncio.CancelledError:
-            outcome = Outcome.CANCELLED
+            outcome = _CANCELLED
             raise
         except ChannelFailure as error:
-            outcome = Outcome.TIMEOUT if isinstance(error, ChannelTimeout) else Outcome.FAILED
+            outcome, broke = Outcome.TIMEOUT if isinstance(error, ChannelTimeout) else _FAILED, str(error)
             raise self._broken(route, lease, error) from error
         finally:
+            seconds = self._clock() - call.started
             if placed:
                 if not call.held:
+                    if outcome is _OK:
+                        at.done(True, seconds)
+                    elif outcome is not _CANCELLED:  # which says nothing about the server
+                        at.done(not broke, seconds, outcome in _ERRORS, broke)
                     at.release()
                 if call.session is not None:
                     call.later = self._streams
-            seconds = self._clock() - call.started
             self._journal.outcome(intent, outcome, code=code, size=size, duration_us=int(seconds * 1e6))
             self._metrics.calls[call.endpoint.path, route.server, outcome] += 1
             self._metrics.call_seconds[route.server].observe(seconds)

@@ -71,7 +71,7 @@ def may_use(principal: Principal, endpoint: Endpoint, handle: Handle) -> bool:
 
 def is_there(pool: Pool, handle: Handle) -> bool:
     """Tell whether the workload that made a task is, or may be, there: another one is not brought up for it."""
-    workload = pool.workloads.get(handle.sharing)
+    workload = pool.holder(handle.sharing, handle.workload) or pool.workloads.get(handle.sharing)
     return _keeps_elsewhere(pool.spec) if workload is None else has(workload, handle)
 
 

@@ -43,7 +43,7 @@ class Places:
         pool = self.pools[route.server]
         if pool.era is None:
             return None
-        key = self.key(call, pool) if route.handle is None else route.handle.sharing
+        key = self.key(call, pool) if route.handle is None else self._key(call, route, pool)
         session = call.session
         if session is None:
             return pool.lease_now(key, None, call.id)
@@ -112,7 +112,8 @@ class Places:
         return self._inquiries.asked_by(call, server, self.pools[server].spec.timeouts.input)
 
     def _key(self, call: Call, route: Route, pool: Pool) -> str:
-        return self.key(call, pool) if route.handle is None else route.handle.sharing
+        handle = route.handle
+        return self.key(call, pool) if handle is None else pool.where(handle.sharing, handle.workload)
 
     def _offer(self, call: Call, route: Route, pool: Pool) -> Offer:
         """Say what a workload must have been offered for this call: modern servers are told with each call.

@@ -108,7 +108,11 @@ class TaskList:
         """Ask a task's server how it is; None where that cannot be told, or there is no such task any more."""
         handle = made.handle
         pool = self._fleet.pools.get(handle.server)
-        workload = None if pool is None else pool.workloads.get(handle.sharing)
+        workload = (
+            None
+            if pool is None
+            else (pool.holder(handle.sharing, handle.workload) or pool.workloads.get(handle.sharing))
+        )
         if workload is not None and not has(workload, handle):
             self._forget(owner, key)
             return None

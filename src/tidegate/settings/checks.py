@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from tidegate.settings.data import mistakes as data_mistakes
+from tidegate.settings.fleet import mistakes as fleet_mistakes
 from tidegate.settings.problems import Path, Problem, choose
 from tidegate.settings.servers import LAUNCH_KEYS, SERVER_NAME
 from tidegate.settings.values import is_loopback, listen_at, split_url
@@ -116,7 +117,7 @@ def _check_server(name: str, server: _Data, runtimes: Sequence[str]) -> Iterator
             yield Problem((*at, "mounts", index, "target"), "is where the server's secrets are")
         if isinstance(target, str) and target in targets[:index]:
             yield Problem((*at, "mounts", index, "target"), "is the target of another mount already")
-    for place, message in data_mistakes(server):
+    for place, message in (*data_mistakes(server), *fleet_mistakes(server)):
         yield Problem((*at, *place), message)
 
 

@@ -14,6 +14,7 @@ from tidegate.domain.server import Limits, Network, Secret, Sharing, Timeouts
 from tidegate.settings.base import Model
 from tidegate.settings.container import ContainerLimits, Environment, ImageName, Port, Target, User, matching
 from tidegate.settings.data import Companions, Volumes
+from tidegate.settings.fleet import HealthModel, QueueModel, ReplicasModel, ScalingModel
 from tidegate.settings.rollouts import RolloutModel
 from tidegate.settings.secrets import SecretFiles
 from tidegate.settings.shape import keys_of
@@ -120,6 +121,10 @@ class _Server(Model):
     """Whose calls may meet in one workload: those of one `principal`, everybody's (`shared`), those of one client `session`, or none (`call`: a fresh workload for each)."""
     stateless: StrictBool = False
     """Says that the server remembers nothing between calls, so that replacing a workload loses nothing."""
+    queue: QueueModel = QueueModel()
+    """Calls that wait for a place on it."""
+    health: HealthModel = HealthModel()
+    """When a workload of it counts as sick."""
     rollout: RolloutModel = RolloutModel()
     """How a change of it is brought in."""
 
@@ -127,6 +132,10 @@ class _Server(Model):
 class _LocalServer(_Server):
     """Keys of every server that runs on this machine."""
 
+    replicas: ReplicasModel = ReplicasModel()
+    """How many workloads it has."""
+    scaling: ScalingModel = ScalingModel()
+    """When there are more, and when fewer."""
     env: Environment = Field(default_factory=dict)
     """Environment variables. `${env:NAME}`, `${file:path}` and other references stand for secrets."""
     secrets: SecretFiles = Field(default_factory=dict)

@@ -50,7 +50,7 @@ def _server(name: str, model: AnyServer, runtime: str, base: Path) -> ServerSpec
     if isinstance(model, RemoteServer):
         return ServerSpec(
             name, launch, runtime, timeouts=timeouts, sharing=model.sharing, stateless=model.stateless,
-            rollout=model.rollout.noun(),
+            queue=model.queue.noun(), health=model.health.noun(), rollout=model.rollout.noun(),
         )  # fmt: skip
     given = model.limits
     return ServerSpec(
@@ -68,6 +68,10 @@ def _server(name: str, model: AnyServer, runtime: str, base: Path) -> ServerSpec
         secrets={file: _secret(value) for file, value in model.secrets.items()},
         volumes=() if isinstance(model, CommandServer) else data.volumes(model.volumes),
         companions=() if isinstance(model, CommandServer) else data.companions(model.companions),
+        replicas=model.replicas.noun(),
+        scaling=model.scaling.noun(),
+        queue=model.queue.noun(),
+        health=model.health.noun(),
         rollout=model.rollout.noun(),
     )
 

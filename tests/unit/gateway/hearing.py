@@ -118,6 +118,11 @@ class FakePool:
     spec: ServerSpec
     workloads: dict[str, Workload] = field(default_factory=dict[str, Workload])
 
+    def holder(self, sharing: str, workload: str) -> Workload | None:
+        """As `Pool.holder`."""
+        found = self.workloads.get(sharing)
+        return found if found is not None and found.identity.id == workload else None
+
 
 class FakeFleet:
     """Brings workloads up as soon as they are asked for."""

@@ -11,7 +11,7 @@ from tests.unit.fleet.setting import Setting, spec
 from tidegate.access.authorize import Authorizer
 from tidegate.domain.endpoint import EndpointSpec
 from tidegate.domain.principal import Principal
-from tidegate.domain.server import Sharing
+from tidegate.domain.server import Health, Sharing
 from tidegate.domain.target import Kind
 from tidegate.gateway.catalog import Catalog
 from tidegate.gateway.definitions import LISTS, DefinitionStore
@@ -22,6 +22,8 @@ from tidegate.testing.loop_time import LoopTime
 from tidegate.testing.scripted import until
 
 Json = dict[str, Any]
+UNPROBED = Health(every=0)
+"""What servers are asked is counted here, and nothing else is to be."""
 USER = Principal("t", "key", "ann", frozenset({"user"}))
 EVERYTHING: Json = {"tools": {}, "prompts": {}, "resources": {}}
 _BY_METHOD = {form.method: kind for kind, form in LISTS.items()}
@@ -154,7 +156,7 @@ class Cataloged:
 
     def __init__(self, servers: dict[str, Any], time: LoopTime, **more: Any) -> None:
         sharing = more.pop("sharing", Sharing.PRINCIPAL)
-        specs = [spec(name, sharing=sharing) for name in servers]
+        specs = [spec(name, sharing=sharing, health=UNPROBED) for name in servers]
         self.names = tuple(servers)
         endpoints = more.pop("endpoints", None) or [EndpointSpec("/mcp", self.names)]
         options = {key: more.pop(key) for key in ("one_principal",) if key in more}

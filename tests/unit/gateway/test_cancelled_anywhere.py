@@ -15,6 +15,7 @@ from tests.unit.gateway.test_questions_of_servers import modern, person, retry
 from tidegate.channels.askers import GRACE
 from tidegate.domain.server import Sharing
 from tidegate.domain.workload import UNCLAIMED
+from tidegate.fleet.balance import base
 
 Json = dict[str, Any]
 MOST = 400
@@ -61,7 +62,7 @@ def left_behind(made: GatewaySetting) -> list[str]:
         "calls": sum(each.channel.in_flight for each in workloads if each.channel) - parked,
     }
     if pool.spec.sharing is Sharing.CALL:
-        found["workloads"] = len([each for each in workloads if each.sharing != UNCLAIMED]) - parked
+        found["workloads"] = len([each for each in workloads if base(each.sharing) != UNCLAIMED]) - parked
     return [f"{count} {what}" for what, count in found.items() if count]
 
 
