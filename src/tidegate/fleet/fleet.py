@@ -18,10 +18,13 @@ from tidegate.domain.errors import JournalUnavailable, RuntimeFailure, ServerUna
 from tidegate.domain.record import RecordKind
 from tidegate.domain.server import Remote, ServerSpec, Sharing
 from tidegate.domain.workload import NO_OFFER, UNCLAIMED, Observed, Upstream, WorkloadIdentity, WorkloadState
+from tidegate.fleet.balance import base
 from tidegate.fleet.gate import Gate
+from tidegate.fleet.health import Prober
+from tidegate.fleet.launcher import Launcher
 from tidegate.fleet.losses import Asker
 from tidegate.fleet.pool import Lease, Pool, check_cap
-from tidegate.fleet.workload import Launcher, Workload
+from tidegate.fleet.workload import Workload
 from tidegate.ports.recorder import Recorder
 from tidegate.ports.runtime import Runtime
 from tidegate.ports.state import State
@@ -140,6 +143,7 @@ class Fleet:
         """Start making it so. Returns at once; nothing that is slow is waited for."""
         self._spawn(self._keep(), "fleet keeper")
         self._spawn(self._sweep(), "fleet sweeper")
+        self._spawn(Prober(self.pools).run(), "fleet prober")
         for name, runtime in self._runtimes.items():
             self._spawn(self._begin_runtime(name, runtime), f"fleet {name}")
         self._spawn(self._begin_remotes(), "fleet remotes")
@@ -218,7 +222,7 @@ class Fleet:
         for pool in self.pools.values():
             if pool.spec.sharing is not Sharing.SESSION:
                 continue
-            for key in [key for key in pool.workloads if key.partition("+")[0] == sharing]:
+            for key in [key for key in pool.workloads if base(key).partition("+")[0] == sharing]:
                 pool.discard(pool.workloads[key])
 
     def to_ask(self, server: str, *, private: bool, offer: str = NO_OFFER) -> Workload | None:
