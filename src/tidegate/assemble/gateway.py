@@ -13,17 +13,26 @@ from tidegate import __version__
 from tidegate.access.authenticate import Authenticator
 from tidegate.access.authorize import Authorizer
 from tidegate.assemble.background import follow_keys, tick, watch
-from tidegate.assemble.launchers import declare
+from tidegate.assemble.launchers import Launchers
 from tidegate.assemble.plant import Plant
 from tidegate.audit.journal import Journal
+from tidegate.edge.admin.door import Actor
+from tidegate.edge.admin.feed import Feed
+from tidegate.edge.admin.operations import Operations
+from tidegate.edge.admin.parts import Parts
+from tidegate.edge.admin.shapes import AboutShape
+from tidegate.edge.admin.views import Views
+from tidegate.edge.advice import AdvicePages
 from tidegate.edge.app import App
 from tidegate.edge.asgi import Application
 from tidegate.edge.connection import HttpBounds
 from tidegate.edge.control import Control
 from tidegate.edge.guard import Guard
-from tidegate.edge.listener import Listener, Tls
+from tidegate.edge.listener import Listener, Tls, server_context
 from tidegate.edge.mcp import McpEdge
 from tidegate.edge.probes import Probes
+from tidegate.edge.reloads import ReloadPages, Reloads
+from tidegate.edge.rollouts import RolloutPages
 from tidegate.edge.stalls import watch_loop
 from tidegate.extensions.identity.keys import KeyIdentity, KeyStore
 from tidegate.extensions.identity.local import LocalIdentity, local_principal
@@ -38,17 +47,59 @@ _DESCRIPTORS = 8192
 """Open files and connections that are asked for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Front:
+    """What a public listener is like, by the settings."""
+
+    guard: Guard
+    local: bool
+    """Whether only this machine reaches it."""
+    bounds: HttpBounds
+    tls: Tls | None
+
+
 @dataclass(slots=True)
 class Gateway:
-    """What serves."""
+    """What serves. `settings` are those in force."""
 
+    settings: Settings
     path: Path
-    listeners: Sequence[Listener]
-    url: Callable[[], str]
+    catalog: Catalog
+    probes: Probes
+    public: Listener
+    private: Listener
+
+    @property
+    def listeners(self) -> Sequence[Listener]:
+        """All there are."""
+        return (self.public, self.private)
+
+    def url(self) -> str:
+        """Give the base URL for clients."""
+        settings = self.settings
+        return replace(settings, listen=replace(settings.listen, port=self.public.port)).url
+
+    def show(self, front: Front, settings: Settings) -> None:
+        """Have the listeners be like other settings say, in one step.
+
+        Raises:
+            SettingsError: the certificate cannot be used; nothing has changed.
+        """
+        self.public.become(front.bounds, front.tls)
+        self.private.become(HttpBounds(settings.limits.body), None)
+        pages = _pages(front, self.probes, self.path.pipeline)
+        self.public.app.become(pages, front.guard, ask_for_pages=front.local)
+        self.settings = settings
 
 
-async def start(settings: Settings, plant: Plant, stop: Callable[[], None], stack: AsyncExitStack) -> Gateway:
-    declare(settings, plant)
+async def start(
+    settings: Settings, plant: Plant, reloads: Reloads, stop: Callable[[], None], stack: AsyncExitStack
+) -> Gateway:
+    """Put what serves on the plant, and have the fleet begin."""
+    launchers = Launchers(plant, settings)
+    for spec in plant.servers:
+        plant.fleet.declare(spec, launchers.launcher_for(spec))
+    plant.fleet.rollouts.launcher_for = launchers.launcher_for
     endpoints = [Endpoint(spec, Authorizer(spec)) for spec in settings.endpoints]
     one = settings.auth.type == "local"
     catalog = Catalog(plant.fleet, DefinitionStore(plant.own), endpoints, one_principal=one)
@@ -60,30 +111,41 @@ async def start(settings: Settings, plant: Plant, stop: Callable[[], None], stac
     watch(stack, watch_loop(plant.metrics), "loop watch")
     watch(stack, tick(plant.journal), "journal tick")
     listeners: list[Listener] = []
-    gauges = _gauges(plant, path, listeners)
+    gauges = _gauges(plant, path, listeners, reloads)
     probes = Probes(plant.fleet, plant.metrics, gauges, lambda: _refusing(pipeline, plant.journal))
     public = await _open_public(settings, plant, path, catalog, probes)
-
-    def url() -> str:
-        return replace(settings, listen=replace(settings.listen, port=public.port)).url
-
-    about = _about(plant, pipeline, url)
-    control = Control(plant.fleet, catalog, about, stop, time.time)
-    private = await _open_control(settings, plant, path, catalog, _pages(probes), control)
+    about = _about(plant, pipeline, lambda: gateway.url(), reloads)
+    feed = Feed(plant.boot, time.time)
+    parts = Parts(
+        about, Views(plant.fleet, catalog, plant.metrics, time.time, plant.fleet.usages.now),
+        Operations(plant.fleet, plant.journal, feed), feed,
+    )  # fmt: skip
+    told, operator = ReloadPages(reloads), Actor(local_principal(), "control")
+    prefixes: dict[str, Application] = {
+        "/v1/reload": told,
+        "/v1/config": told,
+        "/v1/advice": AdvicePages(plant.fleet),
+        "/v1/rollouts": RolloutPages(plant.fleet.rollouts, parts.operations, operator),
+        "/v1/": Control(plant.fleet, parts, operator, stop),
+    }
+    private = await _open_control(settings, plant, path, catalog, _all_pages(probes), prefixes)
+    gateway = Gateway(settings, path, catalog, probes, public, private)
     stack.callback(plant.directory.control_socket.unlink, missing_ok=True)
-    listeners += [public, private]
+    listeners += gateway.listeners
     plant.fleet.begin()
-    return Gateway(path, listeners, url)
+    return gateway
 
 
-def _about(plant: Plant, pipeline: Pipeline, url: Callable[[], str]) -> Callable[[], dict[str, object]]:
+def _about(
+    plant: Plant, pipeline: Pipeline, url: Callable[[], str], reloads: Reloads
+) -> Callable[[], AboutShape]:
     started = round(time.time())
 
-    def about() -> dict[str, object]:
+    def about() -> AboutShape:
         return {
             "version": __version__, "instance": plant.directory.instance, "pid": os.getpid(), "url": url(),
             "ready": _refusing(pipeline, plant.journal) is None, "draining": pipeline.draining,
-            "started": started, "in_flight": plant.limits.in_flight,
+            "started": started, "in_flight": plant.limits.in_flight, "settings": reloads.about(),
         }  # fmt: skip
 
     return about
@@ -95,7 +157,7 @@ async def _open_control(
     path: Path,
     catalog: Catalog,
     pages: dict[str, Application],
-    control: Control,
+    prefixes: dict[str, Application],
 ) -> Listener:
     operator = Vouched(local_principal(), credential="control")
     guard = Guard(listen_host="localhost")
@@ -103,7 +165,7 @@ async def _open_control(
         path.pipeline, catalog.endpoints, guard, new_id=plant.new_id, operator=operator,
         streams=path.streams, open_stream=path.pipeline.open_stream,
     )  # fmt: skip
-    listener = Listener(App(edge, pages, {"/v1/": control}), bounds=HttpBounds(settings.limits.body))
+    listener = Listener(App(edge, pages, prefixes), bounds=HttpBounds(settings.limits.body))
     await listener.open_unix(plant.directory.control_socket)
     return listener
 
@@ -142,9 +204,12 @@ async def _path(settings: Settings, plant: Plant, catalog: Catalog, stack: Async
     return path
 
 
-async def _open_public(
-    settings: Settings, plant: Plant, path: Path, catalog: Catalog, probes: Probes
-) -> Listener:
+def front(settings: Settings) -> Front:
+    """Say what the public listener is to be like.
+
+    Raises:
+        SettingsError: the certificate cannot be used.
+    """
     guard = Guard(
         listen_host=settings.listen.host,
         public_url=settings.public_url,
@@ -152,18 +217,29 @@ async def _open_public(
         origins=settings.allowed_origins,
         proxies=[str(proxy) for proxy in settings.trusted_proxies],
     )
-    pipeline = path.pipeline
+    tls = None if settings.tls is None else Tls(settings.tls.certificate, settings.tls.key)
+    if tls is not None:
+        server_context(tls)
+    local = settings.listen.loopback and not settings.trusted_proxies and settings.public_url is None
+    return Front(guard, local, HttpBounds(settings.limits.body, connections=_descriptors()), tls)
+
+
+def _pages(front: Front, probes: Probes, pipeline: Pipeline) -> dict[str, Application]:
+    # Elsewhere pages say nothing to strangers, and whoever looks after the gateway asks by its address.
+    return _all_pages(probes if front.local else probes.for_those(pipeline.is_admin))
+
+
+async def _open_public(
+    settings: Settings, plant: Plant, path: Path, catalog: Catalog, probes: Probes
+) -> Listener:
+    like, pipeline = front(settings), path.pipeline
     edge = McpEdge(
-        pipeline, catalog.endpoints, guard, new_id=plant.new_id,
+        pipeline, catalog.endpoints, like.guard, new_id=plant.new_id,
         streams=path.streams, open_stream=pipeline.open_stream,
     )  # fmt: skip
-    tls = None if settings.tls is None else Tls(settings.tls.certificate, settings.tls.key)
-    local = settings.listen.loopback and not settings.trusted_proxies and settings.public_url is None
-    shown = probes if local else probes.for_those(pipeline.is_admin)
-    app = App(
-        edge, _pages(shown), malformed=pipeline.count_malformed, guard=guard if local else None
-    )  # elsewhere pages say nothing to strangers, and whoever looks after the gateway asks by its address
-    listener = Listener(app, bounds=HttpBounds(settings.limits.body, connections=_descriptors()), tls=tls)
+    guard = like.guard if like.local else None
+    app = App(edge, _pages(like, probes, pipeline), malformed=pipeline.count_malformed, guard=guard)
+    listener = Listener(app, bounds=like.bounds, tls=like.tls)
     await listener.open_tcp(settings.listen.host, settings.listen.port)
     return listener
 
@@ -179,16 +255,20 @@ def _descriptors() -> int:
     return _DESCRIPTORS // 2 if soft == resource.RLIM_INFINITY else min(_DESCRIPTORS, soft) // 2
 
 
-def _pages(probes: Probes) -> dict[str, Application]:
+def _all_pages(probes: Probes) -> dict[str, Application]:
     return {"/healthz": probes.healthz, "/readyz": probes.readyz, "/metrics": probes.metrics}
 
 
-def _gauges(plant: Plant, path: Path, listeners: Sequence[Listener]) -> Callable[[], dict[str, float]]:
+def _gauges(
+    plant: Plant, path: Path, listeners: Sequence[Listener], reloads: Reloads
+) -> Callable[[], dict[str, float]]:
     def gauges() -> dict[str, float]:
         return {
             "tidegate_calls_in_flight": plant.limits.in_flight,
             "tidegate_streams": path.streams.listening,
             "tidegate_loop_stall_seconds_max": plant.metrics.stall_max,
+            "tidegate_settings_version": reloads.number,
+            "tidegate_settings_problems": len(reloads.problems),
             "tidegate_connections": sum(listener.connections for listener in listeners),
         }
 

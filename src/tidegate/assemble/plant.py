@@ -9,7 +9,7 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
@@ -23,10 +23,11 @@ from tidegate.domain.record import RecordKind
 from tidegate.domain.server import ServerSpec
 from tidegate.extensions import table
 from tidegate.extensions.state.sqlite import SQLITE, SqliteSettings
+from tidegate.fleet.connections import Connections
 from tidegate.fleet.fleet import Caps, Fleet
 from tidegate.gateway.mail import Mail
 from tidegate.ports.extension import Surroundings
-from tidegate.ports.runtime import Runtime
+from tidegate.ports.runtime import Runtime, TellsConnections
 from tidegate.ports.state import State
 from tidegate.settings import Settings
 from tidegate.state_directory import SharedDirectory, StateDirectory
@@ -46,7 +47,9 @@ class Plant:
     """What clients carry is sealed with these, by their ids."""
     key_id: bytes
     journal: Journal
-    runtimes: Mapping[str, Runtime]
+    runtimes: dict[str, Runtime]
+    opening: Callable[[str, Settings], Awaitable[Runtime]]
+    """Opens one more runtime, until the fleet has ended."""
     servers: Sequence[ServerSpec]
     """With the runtime that each is realised by."""
     fleet: Fleet
@@ -92,19 +95,31 @@ async def open_plant(settings: Settings, stack: AsyncExitStack) -> Plant:
     journal.event(RecordKind.GATEWAY, {"event": "started", "version": __version__, "pid": os.getpid()})
     stack.callback(_record_stop, journal)
     servers = [replace(spec, runtime=await realise(spec, settings)) for spec in settings.servers]
+    # A stack of its own: what is opened later has to outlast the fleet as well.
+    opened = await stack.enter_async_context(AsyncExitStack())
+
+    metrics = Metrics()
+    connections = Connections(journal, metrics, journal.under_way)
+
+    async def opening(name: str, settings: Settings) -> Runtime:
+        runtime = await open_runtime(name, settings, around, opened)
+        if isinstance(runtime, TellsConnections):
+            runtime.tell_connections(connections.take)
+        return runtime
+
     runtimes = {
-        name: await open_runtime(name, settings, around, stack)
+        name: await opening(name, settings)
         for name in dict.fromkeys(spec.runtime for spec in servers)
         if name != "remote"
     }
-    metrics = Metrics()
     fleet = Fleet(
         runtimes, own, journal, metrics,
-        instance=directory.instance, starts=settings.limits.starts, caps=_caps(settings), new_id=_workload_id, now=time.time,
+        instance=directory.instance, starts=settings.limits.starts, caps=caps(settings), new_id=_workload_id, now=time.time,
+        key=directory.key("specs"), reserve=settings.limits.memory_reserve,
     )  # fmt: skip
     limits = CallLimits(in_all=settings.limits.calls_in_flight, each=settings.limits.calls_per_principal)
     return Plant(
-        directory, own, state, {key_id: key}, key_id, journal, runtimes, servers, fleet, metrics, limits, boot,
+        directory, own, state, {key_id: key}, key_id, journal, runtimes, opening, servers, fleet, metrics, limits, boot,
         _call_ids(boot), mail,
     )  # fmt: skip
 
@@ -132,9 +147,18 @@ async def clean(settings: Settings, say: Callable[[str], None]) -> int:
     return removed
 
 
-def _caps(settings: Settings) -> Caps:
+def caps(settings: Settings) -> Caps:
+    """Give the bounds on workloads."""
     limits = settings.limits
     return Caps(limits.workloads, limits.workloads_per_server, limits.workloads_per_principal)
+
+
+async def open_runtimes(plant: Plant, settings: Settings, servers: Sequence[ServerSpec]) -> None:
+    """Open those runtimes that servers need and that are not open yet."""
+    for name in dict.fromkeys(spec.runtime for spec in servers):
+        if name != "remote" and name not in plant.runtimes:
+            runtime = plant.runtimes[name] = await plant.opening(name, settings)
+            plant.fleet.add_runtime(name, runtime)
 
 
 async def realise(spec: ServerSpec, settings: Settings) -> str:

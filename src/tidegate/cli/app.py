@@ -18,12 +18,15 @@ from tidegate.cli import (
     call,
     check,
     clean,
+    config,
     connect,
     events,
     key,
     logs,
     prompts,
     resources,
+    rollout,
+    secret,
     serve,
     server,
     servers,
@@ -105,9 +108,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("serve")(serve.serve)
+app.command("reload")(config.reload)
+app.add_typer(config.app, name="config")
 app.command("check")(check.check)
 app.command("servers")(servers.servers)
 app.add_typer(server.app, name="server")
+app.add_typer(rollout.app, name="rollout")
 app.command("events")(events.events)
 app.command("logs")(logs.logs)
 app.command("tools")(tools.tools)
@@ -117,6 +123,7 @@ app.command("prompt")(prompts.prompt)
 app.command("resources")(resources.resources)
 app.command("read")(resources.read)
 app.add_typer(key.app, name="key")
+app.add_typer(secret.app, name="secret")
 app.add_typer(audit.app, name="audit")
 app.add_typer(volume.app, name="volume")
 app.command("clean")(clean.clean)

@@ -21,6 +21,8 @@ _COLOURS = {
     "ready": "green", "healthy": "green", "failed": "red", "quarantined": "red", "ejected": "red",
     "stopped": "dim", "paused": "cyan", "unknown": "dim",
 }  # fmt: skip
+_MISTAKES = 8
+"""Of the settings file, that are shown."""
 _GAP = 2
 _SUMMARY = ("sandbox", "limits")
 """Facts that are shown first."""
@@ -41,6 +43,7 @@ def whole(told: Status, width: int, *, facts: bool) -> RenderableType:
     from rich.text import Text
 
     lines: list[RenderableType] = [Text(harmless(_head(told)), overflow="fold")]
+    lines += [Text(harmless(line), overflow="fold") for line in _settings(told)]
     for each in told.endpoints:
         servers = ", ".join(each.servers) or "no servers"
         lines.append(Text(harmless(f"  {each.path}: {servers} (names: {each.names})"), overflow="fold"))
@@ -54,6 +57,22 @@ def whole(told: Status, width: int, *, facts: bool) -> RenderableType:
         workloads = [each for server in told.servers for each in server.workloads]
         lines += [Text(""), workloads_table(workloads), Text(""), holds_table(workloads)]
     return Group(*lines)
+
+
+def _settings(told: Status) -> list[str]:
+    """Say where the settings in force are not the file's."""
+    settings = told.settings
+    if settings.problems:
+        why = [f"  {problem}" for problem in settings.problems[:_MISTAKES]]
+        more = len(settings.problems) - len(why)
+        return [
+            f"settings: version {settings.version} stays in force, the file was not taken:",
+            *why,
+            *([f"  and {more} more (tidegate check)"] if more else []),
+        ]
+    if settings.in_place_of_the_file:
+        return [f"settings: version {settings.version}, put in place of the file until that changes"]
+    return []
 
 
 def servers_table(servers: Sequence[ServerStatus], width: int) -> Table:

@@ -35,6 +35,12 @@ class App:
         self._malformed = malformed
         self._guard = guard
 
+    def become(self, pages: Mapping[str, Application], guard: Guard, *, ask_for_pages: bool) -> None:
+        """Serve other pages behind another guard; `ask_for_pages` as the guard is where it is given at first."""
+        self.mcp.guard_by(guard)
+        self._pages = pages
+        self._guard = guard if ask_for_pages else None
+
     def serve(self, exchange: Exchange) -> Coroutine[None, None, None]:
         """Answer a request. Gives the coroutine that does, since one more around it would cost every call."""
         endpoint = self._endpoints.get(exchange.request.path)

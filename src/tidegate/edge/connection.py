@@ -76,6 +76,11 @@ class Server:
         """Loop time of the last sweep: good enough for bounds of seconds, and free."""
         self.closing = False
 
+    def bound(self, bounds: HttpBounds) -> None:
+        """Have other bounds, for what is read from now on."""
+        self.bounds = bounds
+        self.at_once = min(bounds.small, bounds.body)
+
     def sweep(self) -> None:
         """End connections that are too slow, or idle for too long. Called about once a second."""
         self.now = self.loop.time()

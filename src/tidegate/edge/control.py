@@ -1,127 +1,143 @@
-"""The control socket: what the command line asks a running gateway. Whoever can open it is its operator."""
+"""The control socket: what the command line asks a running gateway. Whoever can open it is its operator.
+
+What can be seen and done is the admin API's (`edge/admin`), without FastAPI, so that nobody who only
+looks at a table has it imported.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import TypeVar
 from urllib.parse import parse_qs
 
+from tidegate.domain.errors import TidegateError
+from tidegate.edge.admin.door import MAX_BODY, Actor
+from tidegate.edge.admin.parts import Parts
+from tidegate.edge.admin.problem import Problem, as_problem
+from tidegate.edge.admin.shapes import StatusShape
 from tidegate.edge.app import send_bytes, send_json
 from tidegate.edge.asgi import Receive, Scope, Send
 from tidegate.fleet.fleet import Fleet
 from tidegate.fleet.pool import Pool
-from tidegate.fleet.workload import Workload
-from tidegate.gateway.catalog import Catalog
 
 _LINES = 10_000
-_FOLLOW_KEEP_ALIVE = 10.0
+_RECENT = 1000
+_EVENT_STREAM = b"text/event-stream"
+
+B = TypeVar("B")
 
 
 class Control:
-    """`/v1/status`, `/v1/logs/SERVER`, `/v1/stop`."""
+    """`/v1/status`, `/v1/servers/…`, `/v1/events`, `/v1/logs/SERVER`, `/v1/stop`."""
 
-    def __init__(
-        self,
-        fleet: Fleet,
-        catalog: Catalog,
-        about: Callable[[], dict[str, object]],
-        stop: Callable[[], None],
-        now: Callable[[], float],
-    ) -> None:
-        """`about` gives what there is to say of the gateway itself; `now` gives Unix seconds."""
+    def __init__(self, fleet: Fleet, parts: Parts, actor: Actor, stop: Callable[[], None]) -> None:
+        """`actor` is whoever asks here."""
         self._fleet = fleet
-        self._catalog = catalog
-        self._about = about
+        self._parts = parts
+        self._actor = actor
         self._stop = stop
-        self._now = now
-        self._clock = asyncio.get_running_loop().time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         method, path = scope["method"], scope["path"]
-        if (method, path) == ("GET", "/v1/status"):
-            await send_json(send, 200, self.status())
-        elif method == "GET" and path.startswith("/v1/logs/"):
-            await self._logs(
-                path.removeprefix("/v1/logs/"), parse_qs(scope["query_string"].decode()), receive, send
-            )
-        elif (method, path) == ("POST", "/v1/stop"):
-            self._stop()
-            await send_json(send, 202, {"stopping": True})
-        else:
-            await send_json(send, 404, {"error": f"no {method} {path} here"})
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        try:
+            if (method, path) == ("GET", "/v1/status"):
+                await send_json(send, 200, self.status())
+            elif (method, path) == ("GET", "/v1/events"):
+                await self._events(query, receive, send)
+            elif method == "GET" and path.startswith("/v1/logs/"):
+                await self._logs(path.removeprefix("/v1/logs/"), query, receive, send)
+            elif (method, path) == ("POST", "/v1/stop"):
+                self._stop()
+                await send_json(send, 202, {"stopping": True})
+            elif method == "GET" and path.startswith("/v1/servers/"):
+                pool = self._parts.operations.pool(path.removeprefix("/v1/servers/"))
+                await send_json(send, 200, self._parts.views.detail(pool))
+            elif method == "POST" and (done := await self._do(path, receive)) is not None:
+                await send_json(send, 200, done)
+            else:
+                await send_json(send, 404, {"error": f"no {method} {path} here"})
+        except TidegateError as error:
+            await send_json(send, as_problem(error).status, {"error": str(error)})
 
-    def status(self) -> dict[str, object]:
+    def status(self) -> StatusShape:
         """Give everything there is to say about the gateway and its servers."""
-        endpoints = [
-            {
-                "path": e.path,
-                "servers": list(e.spec.servers),
-                "names": e.spec.names.value,
-                "left_out": list(e.view.dropped),
-                "tools": len(e.view.entries),
-            }
-            for e in self._catalog.endpoints.values()
-        ]
-        servers = [self._server(pool) for pool in self._fleet.pools.values()]
-        return {**self._about(), "endpoints": endpoints, "servers": servers}
+        views = self._parts.views
+        return {**self._parts.about(), "endpoints": views.endpoints(), "servers": views.servers()}
 
-    def _server(self, pool: Pool) -> dict[str, object]:
-        spec = pool.spec
-        state, reason = pool.state()
-        definitions = self._catalog.definitions.get(spec.name)
-        retries = [w.retry_at - self._clock() for w in pool.workloads.values() if w.retry_at is not None]
-        return {
-            "name": spec.name,
-            "state": state,
-            "reason": reason,
-            "runtime": spec.runtime,
-            "transport": spec.transport.value,
-            "launch": spec.describe(),
-            "sharing": spec.sharing.value,
-            "tools": len(definitions.tools) if definitions else 0,
-            "retry_in": round(min(retries), 1) if retries else None,
-            "workloads": [self._workload(w) for w in pool.workloads.values()],
-        }
+    async def _do(self, path: str, receive: Receive) -> Mapping[str, object] | None:
+        """Do what is asked for; None where there is no such thing."""
+        body: bytes = (await receive()).get("body", b"")
+        if len(body) > MAX_BODY:
+            raise Problem(413, "too_large", f"the body is larger than {MAX_BODY} bytes")
+        from tidegate.edge.admin.actions import ask  # with models that nobody needs who only looks
 
-    def _workload(self, workload: Workload) -> dict[str, object]:
-        ready = workload.ready_since
-        return {
-            "id": workload.identity.id,
-            "state": workload.state.value,
-            "reason": workload.reason,
-            "in_flight": workload.in_flight,
-            "calls": workload.calls,
-            "restarts": workload.restarts,
-            "started": None if ready is None else round(self._now() - (self._clock() - ready)),
-            "era": None if workload.channel is None else workload.channel.upstream.era,
-            "facts": dict(workload.facts),
-        }
+        return await ask(self._parts, path.removeprefix("/v1/"), body, self._actor)
 
     async def _logs(self, server: str, query: dict[str, list[str]], receive: Receive, send: Send) -> None:
-        pool = self._fleet.pools.get(server)
-        if pool is None:
-            known = ", ".join(self._fleet.pools) or "none"
-            await send_json(send, 404, {"error": f"no server {server[:64]!r} (known: {known})"})
-            return
-        wanted = query.get("lines", ["200"])[0]
-        lines = min(int(wanted), _LINES) if wanted.isdecimal() else 200
-        text = "".join(f"{line}\n" for line in pool.log.tail(lines)).encode()
+        pool = self._parts.operations.pool(server)
+        text = "".join(f"{line}\n" for line in pool.log.tail(_number(query, "lines", 200, _LINES))).encode()
         if query.get("follow", ["0"])[0] != "1":
             await send_bytes(send, 200, b"text/plain; charset=utf-8", text)
             return
-        await send(
-            {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
-        )
-        await send({"type": "http.response.body", "body": text, "more_body": True})
-        follow = asyncio.create_task(self._follow(pool, send), name="control follow")
-        try:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-        finally:
-            follow.cancel()
-            await asyncio.wait([follow])
+        await _stream(b"text/plain", _lines(pool, text), receive, send)
 
-    async def _follow(self, pool: Pool, send: Send) -> None:
-        async for line in pool.log.follow():
-            await send({"type": "http.response.body", "body": line.encode() + b"\n", "more_body": True})
+    async def _events(self, query: dict[str, list[str]], receive: Receive, send: Send) -> None:
+        follower = self._parts.feed.follow(
+            query.get("after", [None])[0],
+            recent=_number(query, "recent", 0, _RECENT),
+            server=query.get("server", [None])[0],
+        )
+        if query.get("follow", ["1"])[0] != "1":
+            await send_bytes(send, 200, _EVENT_STREAM, follower.so_far())
+            return
+        try:
+            await _stream(_EVENT_STREAM, follower.pieces(), receive, send)
+        finally:
+            follower.leave()
+
+
+async def _lines(pool: Pool, first: bytes) -> AsyncGenerator[bytes, None]:
+    yield first
+    async for line in pool.log.follow():
+        yield line.encode() + b"\n"
+
+
+def _number(query: dict[str, list[str]], name: str, default: int, most: int) -> int:
+    given = query.get(name, [""])[0]
+    return min(int(given), most) if given.isascii() and given.isdecimal() and len(given) < 10 else default
+
+
+async def _stream(kind: bytes, pieces: AsyncGenerator[bytes, None], receive: Receive, send: Send) -> None:
+    """Send pieces until there are no more, or the client goes away."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
+
+    async def flow() -> None:
+        try:
+            async for piece in pieces:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        finally:
+            await pieces.aclose()
+
+    await _either(flow(), _gone(receive))
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _either(one: Awaitable[None], other: Awaitable[None]) -> None:
+    """Wait for either to end, and end both."""
+    tasks = [asyncio.ensure_future(one), asyncio.ensure_future(other)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

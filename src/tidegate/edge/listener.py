@@ -90,6 +90,19 @@ class Listener:
             os.umask(before)
         self._sweeper = asyncio.create_task(self._sweep(), name="listener sweeper")
 
+    def become(self, bounds: HttpBounds, tls: Tls | None) -> None:
+        """Have other bounds, and another certificate for new connections, where there was one.
+
+        Raises:
+            SettingsError: the certificate cannot be used; nothing has changed.
+        """
+        if tls is not None and tls != self._tls and self._context is not None:
+            server_context(tls)
+            self._context.load_cert_chain(tls.certificate, tls.key)
+            self._tls, self._stamp = tls, None
+            self._stamp = self._stamps()
+        self._http.bound(bounds)
+
     def _protocol(self) -> Callable[[], Connection]:
         http = self._http
         return lambda: Connection(http)

@@ -78,6 +78,11 @@ class McpEdge:
         self._clock = asyncio.get_running_loop().time
         self._checked: set[tuple[bytes | None, ...]] = set()
 
+    def guard_by(self, guard: Guard) -> None:
+        """Have another guard from now on; what the one before found right is looked at anew."""
+        self._guard = guard
+        self._checked.clear()
+
     async def serve(self, exchange: Exchange, endpoint: Endpoint) -> None:
         """Serve one request to an endpoint."""
         call_id, request, request_id = self._new_id(), exchange.request, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from tidegate.domain.server import Sharing
 from tidegate.edge.app import send_bytes, send_json
 from tidegate.edge.asgi import Receive, Scope, Send
 from tidegate.fleet.fleet import Fleet
@@ -100,7 +101,9 @@ class Probes:
         yield counter("tidegate_requests_total", ["method"], _single(counts.requests))
         yield counter("tidegate_refusals_total", ["reason"], _single(counts.refusals))
         yield counter("tidegate_questions_total", ["server", "method", "event"], counts.questions.items())
+        yield counter("tidegate_egress_total", ["server", "event"], counts.egress.items())
         yield counter("tidegate_workload_restarts_total", ["server"], _single(counts.restarts))
+        yield counter("tidegate_reloads_total", ["outcome"], _single(counts.reloads))
         yield counter("tidegate_rollouts_total", ["server", "outcome"], counts.rollouts.items())
         seconds = HistogramMetricFamily(
             "tidegate_call_seconds", METRICS["tidegate_call_seconds"], labels=["server"]
@@ -116,8 +119,44 @@ class Probes:
             for state in sorted(set(states)):
                 workloads.add_metric([name, state], states.count(state))
         yield workloads
+        yield from self._sizes(counts)
         for name, value in self._gauges().items():
             yield GaugeMetricFamily(name, METRICS[name], value=value)
+
+    def _sizes(self, counts: Metrics) -> Iterator[Metric]:
+        """Give how many replicas there are to be, and what workloads use."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        scalings = CounterMetricFamily(
+            "tidegate_scalings_total", METRICS["tidegate_scalings_total"], labels=["server", "direction"]
+        )
+        for labels, count in counts.scalings.items():
+            scalings.add_metric(labels, count)
+        refused = CounterMetricFamily(
+            "tidegate_starts_refused_total", METRICS["tidegate_starts_refused_total"], labels=["server"]
+        )
+        for server, count in counts.starts_refused.items():
+            refused.add_metric([server], count)
+        fleet = self._fleet
+        looks = {
+            name: [look for w in pool.workloads.values() if (look := fleet.usages.of(w.identity.id))]
+            for name, pool in fleet.pools.items()
+        }
+        gauges = {
+            "tidegate_replicas_wanted": {name: float(pool.wanted) for name, pool in fleet.pools.items()
+                                         if pool.spec.sharing is Sharing.SHARED},
+            "tidegate_workload_memory_bytes": {name: float(sum(each.usage.memory for each in seen))
+                                               for name, seen in looks.items() if seen},
+            "tidegate_workload_cpus": {name: sum(each.cpus or 0.0 for each in seen)
+                                       for name, seen in looks.items() if seen},
+        }  # fmt: skip
+        yield scalings
+        yield refused
+        for name, rows in gauges.items():
+            family = GaugeMetricFamily(name, METRICS[name], labels=["server"])
+            for server, value in rows.items():
+                family.add_metric([server], value)
+            yield family
 
 
 def _single(counts: dict[str, int]) -> list[tuple[tuple[str, ...], float]]:

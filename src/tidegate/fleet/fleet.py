@@ -1,29 +1,36 @@
-"""Fleet: every pool, what runs already, and what is left over.
+"""Fleet: every pool, and what is left over.
 
-Desired state comes in whole (`begin`); what runs and is still wanted is adopted, the rest is removed.
+Desired state comes in whole (`declare` before `begin`, `apply` ever after); `reconcile` tells the difference,
+`adoption` finds what runs already.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
-import msgspec
-
 from tidegate.channels.channel import Asked
-from tidegate.domain.errors import JournalUnavailable, RuntimeFailure, ServerUnavailable, StateError
-from tidegate.domain.record import RecordKind
-from tidegate.domain.server import Remote, ServerSpec, Sharing
-from tidegate.domain.workload import NO_OFFER, UNCLAIMED, Observed, Upstream, WorkloadIdentity, WorkloadState
+from tidegate.domain.errors import RuntimeFailure
+from tidegate.domain.server import ServerSpec, Sharing
+from tidegate.domain.workload import NO_OFFER, UNCLAIMED, WorkloadIdentity, WorkloadState
+from tidegate.fleet.adoption import Adoption
+from tidegate.fleet.advice import Adviser
 from tidegate.fleet.balance import base
 from tidegate.fleet.gate import Gate
 from tidegate.fleet.health import Prober
+from tidegate.fleet.history import Happening
+from tidegate.fleet.host import Host
+from tidegate.fleet.kept import Memory
 from tidegate.fleet.launcher import Launcher
 from tidegate.fleet.losses import Asker
 from tidegate.fleet.pool import Lease, Pool, check_cap
+from tidegate.fleet.reconcile import Diff, LauncherFor, Pools, Reconciler
+from tidegate.fleet.rollout import Rollouts
+from tidegate.fleet.scaling import Scaling
+from tidegate.fleet.usage import Usages
 from tidegate.fleet.workload import Workload
 from tidegate.ports.recorder import Recorder
 from tidegate.ports.runtime import Runtime
@@ -34,36 +41,16 @@ from tidegate.telemetry import Metrics, log
 
 _SWEEP = 5.0
 """Seconds between looks at what is idle or still to be removed."""
-_RUNTIME_RETRY = 5.0
-"""Seconds between attempts to list what a runtime has."""
+_DRAIN_LOOK = 0.1
+"""Seconds between looks at whether a server that is let go of has calls under way."""
 _CLOSE, _CLOSE_EACH = 15.0, 0.25
 """Seconds that ending everything may take, and further ones for each workload. What an engine that hangs has
 not ended by then is found by the next start, and by `tidegate clean`."""
 _ABANDONED = 60.0
 """Seconds of idleness after which a session's workload may be ended for another session of its principal."""
-_REMEMBERED, _LEARNED = "workload/", "pool/"
 
-
-class Kept(msgspec.Struct, frozen=True):
-    """What is kept of a workload for the next gateway process."""
-
-    server: str
-    sharing: str
-    used: bool
-    upstream: Upstream
-    spec: str = ""
-    """Digest of the ServerSpec. A session of a remote server goes on only with the very one it was opened by."""
-    offer: str = NO_OFFER
-    """Label of what its handshake offered."""
-
-
-class Learned(msgspec.Struct, frozen=True):
-    """What is kept of a server for the next gateway process."""
-
-    spec: str
-    """Digest of the ServerSpec it was learned of."""
-    era: str | None = None
-    exclusive: bool = False
+_THERE = frozenset({WorkloadState.READY, WorkloadState.PAUSED, WorkloadState.DRAINING})
+"""States in which a server answers, if need be after it was woken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +97,17 @@ class Fleet:
         caps: Caps,
         new_id: Callable[[], str],
         now: Callable[[], float],
+        key: bytes,
+        reserve: int = 0,
     ) -> None:
-        """`now` gives Unix seconds."""
-        self.pools: dict[str, Pool] = {}
+        """`now` gives Unix seconds; `key` seals what the next process has to know; `reserve`: memory to leave free."""
+        self.pools = Pools()
         self.events: FleetEvents | None = None
         self.wanted: Callable[[str, str], bool] = lambda server, sharing: False
         """Tells of a workload that nobody calls (server, sharing key) whether somebody waits to hear from it."""
+        self.happened: Callable[[str, Happening], None] = lambda server, happening: None
+        """Told of all that happens to a server and its workloads."""
         self._runtimes = runtimes
-        self._state = state
         self._recorder = recorder
         self._metrics = metrics
         self._instance = instance
@@ -125,7 +115,28 @@ class Fleet:
         self._caps = caps
         self._new_id = new_id
         self._now = now
-        self._to_keep: asyncio.Queue[tuple[str, bytes | None]] = asyncio.Queue()
+        self._memory = Memory(state)
+        self._adoption = Adoption(self.pools, self._memory, recorder, self._end)
+        self._adoption.changed = self._tell_changed
+        self._adoption.adopted = self._adopted
+        self.rollouts = Rollouts(
+            self.pools, state, recorder, metrics, key=key, now=now, changed=self._tell_changed
+        )
+        self.scaling = Scaling(
+            self.pools,
+            runtimes,
+            state,
+            metrics,
+            now=now,
+            listened=lambda server, sharing: self.wanted(server, sharing),
+        )
+        self.usages = Usages(self.pools, runtimes)
+        self.host = Host(self.pools, runtimes, self.usages, metrics, reserve)
+        self.adviser = Adviser(self.pools, runtimes, self.usages)
+        self._adoption.everything = self._everything
+        self._reconciler = Reconciler(self.pools, self)
+        self._leaving: dict[asyncio.Task[None], Pool] = {}
+        """Pools of servers that are declared no more, until what was under way there has ended."""
         self._to_end: dict[str, tuple[Runtime, WorkloadIdentity]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._ready: set[str] = set()
@@ -133,43 +144,74 @@ class Fleet:
     # -- life ---------------------------------------------------------------------------------
 
     def declare(self, spec: ServerSpec, launcher: Launcher) -> None:
-        """Add a server to what should run."""
-        self.pools[spec.name] = Pool(
-            spec, launcher, self._gate, self, self._recorder,
-            new_id=self._new_id, instance=self._instance, metrics=self._metrics, now=self._now,
-        )  # fmt: skip
+        """Add a server to what should run, before `begin`."""
+        self._reconciler.declare(spec, launcher)
+
+    async def apply(
+        self,
+        specs: Sequence[ServerSpec],
+        launcher_for: LauncherFor,
+        between: Callable[[], None] = lambda: None,
+    ) -> Diff:
+        """Have exactly these servers, converging by difference. Give the difference.
+
+        Returns when it is under way: rollouts and draining go on. Idempotent. `between` is called in the one step
+        in which new servers come to be known and old ones cease to be; what it or `launcher_for` raises is raised,
+        and then nothing has changed.
+        """
+        return await self._reconciler.apply(specs, launcher_for, between)
+
+    def add_runtime(self, name: str, runtime: Runtime) -> None:
+        """Have one more runtime: what it has of ours is looked for before anything is started there."""
+        self._spawn(self._adoption.keep(name, runtime), f"fleet {name}")
+
+    def bound(self, starts: int, caps: Caps) -> None:
+        """Have other bounds. What runs beyond them goes on."""
+        self._gate.resize(starts)
+        self._caps = caps
 
     def begin(self) -> None:
         """Start making it so. Returns at once; nothing that is slow is waited for."""
-        self._spawn(self._keep(), "fleet keeper")
+        self._spawn(self._memory.run(), "fleet keeper")
         self._spawn(self._sweep(), "fleet sweeper")
+        self._spawn(self._begin(), "fleet begin")
         self._spawn(Prober(self.pools).run(), "fleet prober")
+        self._spawn(self.scaling.run(), "fleet scaling")
+        self._spawn(self.usages.run(), "fleet usages")
+
+    async def _begin(self) -> None:
+        await self.rollouts.recall()  # what runs may be of a version that the settings do not name
         for name, runtime in self._runtimes.items():
-            self._spawn(self._begin_runtime(name, runtime), f"fleet {name}")
-        self._spawn(self._begin_remotes(), "fleet remotes")
+            self._spawn(self._adoption.keep(name, runtime), f"fleet {name}")
+        self._spawn(self._adoption.begin_remotes(), "fleet remotes")
+        await self.host.look()
 
     async def close(self) -> None:
         """End every workload, bounded in time. Nothing of ours is left running."""
+        await self.rollouts.close()
         for task in self._tasks:
             if task.get_name() != "fleet keeper":
                 task.cancel()
         await self._end_everything()
         with suppress(TimeoutError):
             async with asyncio.timeout(2.0):
-                await self._to_keep.join()
+                await self._memory.written()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
     async def _end_everything(self) -> None:
-        count = sum(len(pool.workloads) for pool in self.pools.values())
+        pools = list(self._everything())
+        for task in self._leaving:
+            task.cancel()
+        count = sum(len(pool.workloads) for pool in pools)
         try:
             async with asyncio.timeout(_CLOSE + _CLOSE_EACH * count):
-                await asyncio.gather(*(pool.close() for pool in self.pools.values()))
+                await asyncio.gather(*(pool.close() for pool in pools))
                 await self._end_leftovers()
         except TimeoutError:
-            left = [w.identity.id for pool in self.pools.values() for w in pool.workloads.values()]
+            left = [w.identity.id for pool in pools for w in pool.workloads.values()]
             names = [*left, *self._to_end]
             for name in names:
                 log().error("workload.stop_failed", workload=name, reason="no time is left to wait for it")
@@ -177,6 +219,51 @@ class Fleet:
     def end_later(self, runtime: Runtime, identity: WorkloadIdentity) -> None:
         """Try again to end what could not be ended now."""
         self._to_end[identity.id] = (runtime, identity)
+
+    # -- Changes ------------------------------------------------------------------------------
+
+    def make(self, spec: ServerSpec, launcher: Launcher) -> Pool:
+        """Make the pool of a server."""
+        pool = Pool(
+            spec, launcher, self._gate, self, self._recorder,
+            new_id=self._new_id, instance=self._instance, metrics=self._metrics, now=self._now,
+        )  # fmt: skip
+        pool.history.subscribe(lambda happening: self.happened(spec.name, happening))
+        return pool
+
+    async def bring_up(self, pools: Sequence[Pool]) -> None:
+        """Have new servers start, where it is known what their runtimes have; else that is waited for first."""
+        await self._memory.recall_learned(pools)
+        for pool in pools:
+            if self._adoption.is_known(pool.spec.runtime):
+                pool.ensure_warm()
+                await asyncio.sleep(0)
+
+    async def roll(self, pool: Pool, spec: ServerSpec, launcher: Launcher) -> None:
+        """Bring in another version of a server."""
+        self.rollouts.begin(pool, spec, launcher)
+
+    def let_go(self, pool: Pool) -> None:
+        """End a pool once its calls have ended, at the latest after its time to drain."""
+        task = asyncio.create_task(self._drain(pool), name=f"fleet drain {pool.spec.name}")
+        self._leaving[task] = pool
+        task.add_done_callback(self._leaving.pop)
+
+    async def _drain(self, pool: Pool) -> None:
+        await self.rollouts.leave(pool)
+        ends = pool.clock() + pool.spec.rollout.drain
+        while any(workload.in_flight for workload in pool.workloads.values()):
+            if pool.clock() > ends:
+                log().warning("server.degraded", server=pool.spec.name, reason="removed with calls under way")
+                break
+            await asyncio.sleep(_DRAIN_LOOK)
+        await pool.close()
+        if pool.spec.name not in self.pools:
+            self._ready.discard(pool.spec.name)
+            self._memory.forget_server(pool.spec.name)
+
+    def _everything(self) -> Iterable[Pool]:
+        return [*self.pools.values(), *self._leaving.values()]
 
     # -- for the pipeline ---------------------------------------------------------------------
 
@@ -212,10 +299,7 @@ class Fleet:
         return pool.era or await pool.wait_era(timeout)
 
     def _pool(self, server: str) -> Pool:
-        pool = self.pools.get(server)
-        if pool is None:
-            raise ServerUnavailable(f"server {server} is not declared any more")
-        return pool
+        return self.pools[server]
 
     def end_session(self, sharing: str) -> None:
         """End the workloads that were one session's alone, now that it has ended, whatever it offered."""
@@ -232,7 +316,8 @@ class Fleet:
         """
         pool = self.pools.get(server)
         everything = () if pool is None else pool.workloads.values()
-        ready = [w for w in everything if w.channel is not None and w.offer == offer]
+        current = None if pool is None else pool.current  # another version's word is not this one's
+        ready = [w for w in everything if w.channel is not None and w.offer == offer and w.track is current]
         shared = pool is not None and pool.spec.sharing is Sharing.SHARED
         common = next((w for w in ready if shared or w.sharing == UNCLAIMED), None)
         if common is None and private:
@@ -243,13 +328,14 @@ class Fleet:
 
     def pool_changed(self, pool: Pool, workload: Workload) -> None:
         """Tell the catalog where it matters to it."""
-        if self.events is None:
-            return
         name = pool.spec.name
+        if self.events is None or self.pools.get(name) is not pool:
+            return
         if workload.state is WorkloadState.READY:
-            self.events.server_ready(name)
+            if not workload.woken:
+                self.events.server_ready(name)
             self.events.workload_ready(workload)
-        ready = any(w.state is WorkloadState.READY for w in pool.workloads.values())
+        ready = any(w.state in _THERE for w in pool.workloads.values())
         if ready != (name in self._ready):
             (self._ready.add if ready else self._ready.discard)(name)
             self.events.server_changed(name)
@@ -258,34 +344,25 @@ class Fleet:
 
     def pool_notified(self, pool: Pool, workload: Workload, method: str, params: Object) -> None:
         """Pass on."""
-        if self.events is not None:
+        if self.events is not None and self.pools.get(pool.spec.name) is pool:
             self.events.server_notified(pool.spec.name, workload, method, params)
 
     def remember_pool(self, pool: Pool) -> None:
         """Keep what was learned of a server."""
-        learned = Learned(pool.spec.digest(), pool.era, pool.exclusive)
-        self._to_keep.put_nowait((_LEARNED + pool.spec.name, msgspec.json.encode(learned)))
+        self._memory.learned(pool)
 
     def remember(self, workload: Workload) -> None:
-        """Keep what it is, once it is somebody's.
-
-        One that is kept as nobody's could be claimed and called, and the gateway end before that is
-        written; the next gateway would give what it was told to somebody else.
-        """
-        if workload.channel is None or workload.sharing == UNCLAIMED:
-            return
-        spec = workload.spec
-        upstream = workload.channel.upstream
-        kept = Kept(spec.name, workload.sharing, True, upstream, spec.digest(), workload.offer)
-        self._to_keep.put_nowait((_REMEMBERED + workload.identity.id, msgspec.json.encode(kept)))
+        """Keep what it is, once it is somebody's."""
+        self._memory.remember(workload)
 
     def forget(self, workload_id: str) -> None:
         """Keep it no more."""
-        self._to_keep.put_nowait((_REMEMBERED + workload_id, None))
+        self._memory.forget(workload_id)
 
     def admit(self, pool: Pool, sharing: str) -> None:
         """Hold the caps on workloads."""
-        everything = [w for each in self.pools.values() for w in each.workloads.values()]
+        everything = [w for each in self._everything() for w in each.workloads.values()]
+        self.host.admit(pool)
         check_cap("on this gateway", len(everything), self._caps.workloads)
         check_cap(f"of server {pool.spec.name}", len(pool.workloads), self._caps.per_server)
         if pool.spec.sharing is not Sharing.SHARED and sharing != UNCLAIMED:
@@ -308,130 +385,24 @@ class Fleet:
         self.pools[oldest.spec.name].retire(oldest, "ended for another session of the same principal")
         return True
 
-    # -- what runs already --------------------------------------------------------------------
-
-    async def _begin_runtime(self, name: str, runtime: Runtime) -> None:
-        """Adopt and remove before anything is started, so that nothing runs twice."""
-        said = False
-        while True:
-            try:
-                observed = await runtime.observe()
-                break
-            except RuntimeFailure as error:
-                if not said:
-                    log().warning("runtime.unavailable", runtime=name, reason=str(error))
-                    said = True
-                for pool in self._pools_of(name):
-                    pool.outage = str(error)
-                    if self.events is not None:
-                        self.events.server_changed(pool.spec.name)
-                await asyncio.sleep(_RUNTIME_RETRY)
-        await self._recall_learned(self._pools_of(name))
-        await self._adopt(runtime, observed)
-        for pool in self._pools_of(name):
-            pool.outage = None
-            pool.ensure_warm()
-
-    def _pools_of(self, runtime: str) -> Sequence[Pool]:
-        return [pool for pool in self.pools.values() if pool.spec.runtime == runtime]
-
-    async def _adopt(self, runtime: Runtime, observed: Sequence[Observed]) -> None:
-        kept = await self._recall()
-        for found in observed:
-            identity, known = found.identity, kept.pop(found.identity.id, None)
-            pool = self.pools.get(identity.key.server)
-            wanted = found.running and pool is not None and pool.spec.digest() == identity.key.spec
-            if wanted and pool is not None and known is not None and _free(pool, known):
-                log().info("workload.adopted", workload=identity.id)
-                pool.adopt(identity, known.sharing, known.upstream)
-                continue
-            if pool is not None and known is not None:
-                self._note_loss(pool, known)
-            log().info("workload.removed", workload=identity.id)
-            self._record_removed(identity)
-            await self._end(runtime, identity)
-            self.forget(identity.id)
-        for workload_id, known in kept.items():
-            pool = self.pools.get(known.server)
-            if pool is None or self._runtimes.get(pool.spec.runtime) is runtime:
-                self.forget(workload_id)
-                if pool is not None:
-                    self._note_loss(pool, known)
-
-    async def _begin_remotes(self) -> None:
-        """Go on with the sessions that a gateway before us had with remote servers."""
-        pools = [pool for pool in self.pools.values() if isinstance(pool.spec.launch, Remote)]
-        await self._recall_learned(pools)
-        kept = await self._recall() if pools else {}
-        for pool in pools:
-            digest = pool.spec.digest()
-            for workload_id, known in kept.items():
-                if known.server != pool.spec.name:
-                    continue
-                if known.spec != digest or not _free(pool, known):
-                    self.forget(workload_id)  # its id is for the server that gave it, and for no other URL
-                    self._note_loss(pool, known)
-                else:
-                    identity = pool.identity_for(known.sharing, known.offer)
-                    pool.adopt(replace(identity, id=workload_id), known.sharing, known.upstream)
-            pool.ensure_warm()
-
-    def _note_loss(self, pool: Pool, known: Kept) -> None:
-        if known.used and pool.spec.remembers:
-            pool.losses.note(known.sharing)
-
-    async def _recall_learned(self, pools: Sequence[Pool]) -> None:
-        rows = dict(await self._scan(_LEARNED)) if pools else {}
-        for pool in pools:
-            value = rows.get(_LEARNED + pool.spec.name)
-            with suppress(msgspec.DecodeError, msgspec.ValidationError):
-                learned = None if value is None else msgspec.json.decode(value, type=Learned)
-                if learned is not None and learned.spec == pool.spec.digest():
-                    pool.era = pool.era or learned.era
-                    if learned.exclusive:
-                        pool.make_exclusive()
-
-    async def _scan(self, prefix: str) -> Sequence[tuple[str, bytes]]:
-        try:
-            return await self._state.scan(prefix)
-        except StateError as error:
-            log().error("state.failed", reason=str(error))
-            return ()
-
-    async def _recall(self) -> dict[str, Kept]:
-        found: dict[str, Kept] = {}
-        for key, value in await self._scan(_REMEMBERED):
-            with suppress(msgspec.DecodeError, msgspec.ValidationError):
-                found[key.removeprefix(_REMEMBERED)] = msgspec.json.decode(value, type=Kept)
-        return found
-
-    def _record_removed(self, identity: WorkloadIdentity) -> None:
-        fields = {"event": "removed", "server": identity.key.server, "workload": identity.id}
-        try:
-            self._recorder.event(RecordKind.WORKLOAD, fields)
-        except JournalUnavailable as error:
-            log().error("journal.unavailable", reason=str(error))
-
     # -- supervisors --------------------------------------------------------------------------
+
+    def _adopted(self, pool: Pool) -> None:
+        pool.outage = None
+        self.rollouts.resume(pool)
+        pool.ensure_warm()
+
+    def _tell_changed(self, server: str) -> None:
+        if self.events is not None:
+            self.events.server_changed(server)
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
 
-    async def _keep(self) -> None:
-        """Write what is to be remembered, in order, off the callbacks that say so."""
-        while True:
-            key, value = await self._to_keep.get()
-            try:
-                await self._state.put(key, value)
-            except StateError as error:
-                log().error("state.failed", reason=str(error))
-            finally:
-                self._to_keep.task_done()
-
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP)
-            for pool in self.pools.values():
+            for pool in list(self.pools.values()):
                 pool.stop_idle(self.wanted)
             await self._end_leftovers()
 
@@ -446,8 +417,3 @@ class Fleet:
         except RuntimeFailure as error:
             log().warning("workload.stop_failed", workload=identity.id, reason=str(error))
             self.end_later(runtime, identity)
-
-
-def _free(pool: Pool, known: Kept) -> bool:
-    """Tell whether a workload can be adopted for whom it is kept: for somebody, who has no other."""
-    return known.sharing != UNCLAIMED and known.sharing not in pool.workloads

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tidegate.access.authenticate import Authenticator
@@ -14,6 +14,7 @@ from tidegate.fleet.workload import Workload
 from tidegate.gateway.cache import ReadCache
 from tidegate.gateway.catalog import Catalog
 from tidegate.gateway.elsewhere import Elsewhere
+from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.event_ids import EventIds
 from tidegate.gateway.exchange import Exchange
 from tidegate.gateway.forward import Forward
@@ -90,6 +91,12 @@ class Path:
         self.pipeline.draining = True
         self.streams.drain()
         self.subscriptions.drain()
+
+    def leave(self, endpoints: Iterable[Endpoint]) -> None:
+        """End what clients hold open at endpoints that are served no more. Calls under way there end by themselves."""
+        for endpoint in endpoints:
+            self.streams.leave(endpoint.path)
+            self.subscriptions.listeners.leave(endpoint.path)
 
     async def close(self) -> None:
         """End what waits for clients."""

@@ -137,6 +137,11 @@ class Listeners:
         """Give those of an endpoint."""
         return [listener for listener in self._open if listener.endpoint.path == endpoint]
 
+    def leave(self, endpoint: str) -> None:
+        """End those of an endpoint in order."""
+        for listener in self.at(endpoint):
+            listener.wake(end=True)
+
     def drain(self) -> None:
         """End all in order, and take no more."""
         self._draining = True

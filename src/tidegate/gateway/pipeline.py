@@ -11,6 +11,7 @@ from tidegate.domain.errors import (
     JournalRefused,
     JournalUnavailable,
     Refusal,
+    ServerUnavailable,
     SessionMissing,
     StateError,
     StateRefused,
@@ -112,6 +113,8 @@ class Pipeline:
         await self._identify(call)
         if self.draining:
             raise Draining("the gateway is stopping")
+        if call.endpoint.gone:
+            raise ServerUnavailable("this endpoint is served no more")
 
     def refuse(self, call: Call, refusal: Refusal) -> Answer:
         """Give the answer that a refusal is, and record it: the end of a call. Strangers are counted and sampled only."""

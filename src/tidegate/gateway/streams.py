@@ -179,6 +179,12 @@ class Streams:
             else:
                 self._end(stream)
 
+    def leave(self, endpoint: str) -> None:
+        """End the GET streams at an endpoint."""
+        for stream in list(self._flowing):
+            if stream.request is None and stream.endpoint == endpoint:
+                self._end(stream)
+
     def drain(self) -> None:
         """End the GET streams, and open no more. What calls still answer goes out."""
         self._draining = True

@@ -11,6 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.unit.gateway.setting import GatewaySetting
+from tidegate.edge.admin import open_api
+from tidegate.edge.admin.door import Actor, Door
+from tidegate.edge.admin.feed import Feed
+from tidegate.edge.admin.operations import Operations
+from tidegate.edge.admin.parts import Parts
+from tidegate.edge.admin.shapes import AboutShape
+from tidegate.edge.admin.views import Views
 from tidegate.edge.app import App
 from tidegate.edge.connection import HttpBounds
 from tidegate.edge.control import Control
@@ -20,9 +27,17 @@ from tidegate.edge.mcp import McpEdge
 from tidegate.edge.probes import Probes
 from tidegate.extensions.identity.local import local_principal
 from tidegate.ports.identity import Vouched
+from tidegate.ports.runtime import Usage
 from tidegate.protocol import revisions
 
 PATIENCE = 5.0
+ABOUT: AboutShape = {
+    "version": "test", "instance": "", "pid": 0, "url": "", "ready": True, "draining": False, "started": 0,
+    "in_flight": 0,
+    "settings": {
+        "version": 1, "since": 0, "by": "start", "file": "", "in_place_of_the_file": False, "problems": [],
+    },
+}  # fmt: skip
 CRLF = b"\r\n"
 
 
@@ -35,6 +50,7 @@ class EdgeSetting:
         self.socket = place / "control.sock"
         self.stopped = 0
         self.refusing: str | None = None
+        self.usages: dict[str, Usage] = {}
         self.listener: Listener
         self.private: Listener
         self._ids = (f"id-{number}" for number in itertools.count(1))
@@ -46,16 +62,28 @@ class EdgeSetting:
         fleet = made.fleet.fleet
         probes = Probes(fleet, made.metrics, lambda: {"tidegate_connections": 1}, lambda: self.refusing)
         pages = {"/healthz": probes.healthz, "/readyz": probes.readyz, "/metrics": probes.metrics}
-        self.listener = Listener(App(edge, pages), bounds=HttpBounds(body), tls=tls)
+        self.parts = self._parts()
+        guard = Guard(listen_host="127.0.0.1")
+        self.door = Door(made.pipeline, lambda: guard, lambda: open_api(self.parts))
+        app = App(edge, pages, {"/api/": self.door})
+        self.listener = Listener(app, bounds=HttpBounds(body), tls=tls)
         await self.listener.open_tcp("127.0.0.1", 0)
         self.port = self.listener.port
-        control = Control(fleet, made.catalog, lambda: {"version": "test"}, self._stop, made.fleet.now)
+        control = Control(fleet, self.parts, Actor(local_principal(), "control"), self._stop)
         self.private = Listener(
             App(self._edge(body, Vouched(local_principal())), pages, {"/v1/": control}),
             bounds=HttpBounds(body),
         )
         await self.private.open_unix(self.socket)
         return self
+
+    def _parts(self) -> Parts:
+        made = self.gateway
+        fleet, now = made.fleet.fleet, made.fleet.now
+        feed = Feed("boot", now)
+        feed.hear(fleet, made.journal)
+        views = Views(fleet, made.catalog, made.metrics, now, lambda: self.usages)
+        return Parts(lambda: ABOUT, views, Operations(fleet, made.journal, feed), feed)
 
     def _stop(self) -> None:
         self.stopped += 1
@@ -70,8 +98,10 @@ class EdgeSetting:
 
     async def close(self) -> None:
         """Stop listening."""
+        self.parts.feed.close()
         await self.listener.close(1.0)
         await self.private.close(1.0)
+        await self.parts.operations.close()
 
     async def connect(self, context: ssl.SSLContext | None = None) -> Wire:
         """Open a connection."""

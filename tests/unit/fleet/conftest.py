@@ -35,7 +35,7 @@ async def fleet(time: LoopTime) -> AsyncIterator[Open]:
         return await setting.begin() if begin else setting
 
     yield opening
-    for each in opened:
+    for each in reversed(opened):  # one that was abandoned shares its world with those after it
         each.runtime.unavailable, each.runtime.stops_to_fail = None, 0
         if each.runtime.hold is not None:
             each.runtime.hold.set()

@@ -82,13 +82,32 @@ class Setting:
         self.fleet = Fleet(
             {"fake": self.runtime}, self.state, self.records, self.metrics,
             instance=INSTANCE, starts=self.starts, caps=self.caps,
-            new_id=lambda: f"{prefix}{next(numbers):07x}", now=self.now,
+            new_id=lambda: f"{prefix}{next(numbers):07x}", now=self.now, key=bytes(32),
         )  # fmt: skip
         self.fleet.events = self.heard
         epochs = itertools.count(1)
-        wiring = Wiring(introduce("test"), lambda: f"e{prefix}x{next(epochs)}", TLS)
+        self.wiring = Wiring(introduce("test"), lambda: f"e{prefix}x{next(epochs)}", TLS)
+        self.fleet.rollouts.launcher_for = self.launcher
         for each in self.specs:
-            self.fleet.declare(each, RuntimeLauncher(each, self.runtime, wiring, self.fleet.end_later))
+            self.fleet.declare(each, self.launcher(each))
+
+    def launcher(self, spec: ServerSpec) -> RuntimeLauncher:
+        """Give what launches a server."""
+        return RuntimeLauncher(spec, self.runtime, self.wiring, self.fleet.end_later)
+
+    async def apply(self, *specs: ServerSpec) -> None:
+        """Have exactly these servers, and let what comes of it at once happen."""
+        await self.fleet.apply(specs, self.launcher)
+        await self.time.settle()
+
+    async def abandon(self) -> None:
+        """End this gateway as a kill does: what runs goes on, and the state is as it was."""
+        rows = await self.state.scan("")
+        self.runtime.unavailable = "the gateway was killed"
+        await self.fleet.close()
+        self.state = MemoryState()
+        for key, value in rows:
+            await self.state.put(key, value)
 
     def now(self) -> float:
         """Give Unix seconds."""

@@ -13,7 +13,7 @@ from tidegate.channels.channel import ChannelEvents
 from tidegate.domain.errors import ChannelClosed, MemoryLost, ServerUnavailable
 from tidegate.domain.server import Remote, ServerSpec, Sharing
 from tidegate.domain.workload import SHARED, UNCLAIMED, Upstream, WorkloadIdentity
-from tidegate.fleet.fleet import Kept
+from tidegate.fleet.kept import Kept
 from tidegate.fleet.workload import Opened
 from tidegate.testing.loop_time import LoopTime
 

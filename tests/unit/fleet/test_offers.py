@@ -14,7 +14,7 @@ from tests.unit.fleet.setting import KNOWN, Setting, said, spec
 from tidegate.channels.channel import Outbound, Reply
 from tidegate.domain.errors import Overloaded, ServerUnavailable
 from tidegate.domain.server import Sharing
-from tidegate.fleet.fleet import Kept
+from tidegate.fleet.kept import Kept
 from tidegate.fleet.pool import Lease
 from tidegate.fleet.turns import TURN
 from tidegate.protocol.capabilities import Offer

@@ -68,11 +68,11 @@ class Door:
     def __init__(
         self,
         keeper: Gatekeeper,
-        guard: Guard,
+        guard: Callable[[], Guard],
         open_api: Callable[[], Application],
         operator: Vouched | None = None,
     ) -> None:
-        """`open_api` imports and makes the API, in a thread; `operator` is everyone who asks here, if anyone is."""
+        """`guard` gives the listener's, as it is now; `open_api` imports and makes the API, in a thread; `operator` is everyone who asks here, if anyone is."""
         self._keeper = keeper
         self._guard = guard
         self._open_api = open_api
@@ -84,11 +84,16 @@ class Door:
         """By principal: what was left to it, and when."""
         self._under_way = 0
 
+    @property
+    def opened(self) -> bool:
+        """Whether the API was asked for, and is imported."""
+        return self._api is not None
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or say why not."""
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         client = scope.get("client")
-        peer = "control" if self._operator else self._guard.peer(client[0] if client else "", headers)
+        peer = "control" if self._operator else self._guard().peer(client[0] if client else "", headers)
         vouched = None
         try:
             self._check_origin(headers)
@@ -136,7 +141,7 @@ class Door:
         return self._api
 
     def _check_origin(self, headers: Mapping[bytes, bytes]) -> None:
-        self._guard.check(headers)
+        self._guard().check(headers)
         site = headers.get(b"sec-fetch-site")
         if site is not None and site.lower() not in _OWN:
             raise Forbidden("a page of another site asks for this")

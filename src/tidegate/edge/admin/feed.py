@@ -12,7 +12,11 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 
 from msgspec import Struct
 
+from tidegate.audit.journal import Journal
 from tidegate.domain.errors import StreamsFull
+from tidegate.domain.record import RecordKind
+from tidegate.fleet.fleet import Fleet
+from tidegate.fleet.history import Happening
 from tidegate.protocol.codec import encode
 
 KEPT = 1000
@@ -23,8 +27,14 @@ FOLLOWERS = 32
 """Who may follow at one time."""
 QUIET = 15.0
 """Seconds of silence after which a comment keeps the connection alive."""
+_HELLO = b"retry: 2000\n\n"
+"""Said at once, so that a client knows that it follows; how long it is to wait before it comes back."""
 COUNT = 5.0
 """Seconds over which refusals are counted together."""
+
+
+_RECORDED = frozenset({RecordKind.GATEWAY, RecordKind.ROLLOUT, RecordKind.KEY})
+"""What of the journal is told as it is. Of workloads their history says more; calls are not told of one by one."""
 
 
 class Event(Struct, frozen=True):
@@ -84,6 +94,7 @@ class Follower:
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Give what is to be sent, until it is over."""
         try:
+            yield _HELLO
             while True:
                 if self._waiting:
                     piece = b"".join(self._waiting)
@@ -116,6 +127,11 @@ class Feed:
         self._followers: set[Follower] = set()
         self._closed = False
 
+    @property
+    def followers(self) -> int:
+        """How many follow."""
+        return len(self._followers)
+
     def tell(self, kind: str, data: Mapping[str, object], server: str | None = None) -> None:
         """Say that something happened; `server` where it is one server's."""
         self._number += 1
@@ -124,6 +140,21 @@ class Feed:
         self._kept.append(event)
         for follower in list(self._followers):
             follower.put(event)
+
+    def hear(self, fleet: Fleet, journal: Journal) -> None:
+        """Tell from now on what happens to servers, and what else is recorded of the gateway."""
+
+        def happened(server: str, it: Happening) -> None:
+            kind = "workload" if it.workload else "server"
+            named = {"workload": it.workload, "state": it.state, "reason": it.reason}
+            self.tell(kind, {name: value for name, value in named.items() if value}, server)
+
+        def recorded(kind: RecordKind, fields: Mapping[str, object]) -> None:
+            if kind in _RECORDED:
+                server = fields.get("server")
+                self.tell(kind.value, fields, server if isinstance(server, str) else None)
+
+        fleet.happened, journal.heard = happened, recorded
 
     def follow(self, last: str | None = None, *, recent: int = 0, server: str | None = None) -> Follower:
         """Begin to follow: after the event of the id `last`, else with so many `recent` ones first.
