@@ -79,6 +79,7 @@ COMMON = frozenset(
 MORE = (
     ("mounts", "MountModel"),
     ("limits", "LimitsModel"),
+    ("network", "NetworkModel"),
     ("volumes.*", "VolumeModel"),
     ("companions.*", "CompanionModel"),
     ("companions.*.limits", "ContainerLimits"),
@@ -201,8 +202,9 @@ def _resolve(whole: Schema, about: Schema) -> Schema:
 def _kind(whole: Schema, about: Schema) -> str:
     if about.get("format") in ("size", "duration"):
         return str(about["format"])
-    if "anyOf" in about:
-        return " or ".join(_kind(whole, each) for each in about["anyOf"] if each.get("type") != "null")
+    choices = about.get("anyOf") or ("type" not in about and about.get("oneOf"))
+    if choices:
+        return " or ".join(_kind(whole, each) for each in choices if each.get("type") != "null")
     if "$ref" in about:
         return _kind(whole, _resolve(whole, about))
     if "enum" in about:

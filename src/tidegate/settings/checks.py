@@ -13,6 +13,7 @@ from typing import cast
 
 from tidegate.settings.data import mistakes as data_mistakes
 from tidegate.settings.fleet import mistakes as fleet_mistakes
+from tidegate.settings.network import mistakes as network_mistakes
 from tidegate.settings.problems import Path, Problem, choose
 from tidegate.settings.servers import LAUNCH_KEYS, SERVER_NAME
 from tidegate.settings.values import is_loopback, listen_at, split_url
@@ -51,6 +52,8 @@ def check(data: _Data, names: Callable[[str], Sequence[str]]) -> Iterator[Proble
     servers = _mapping(data.get("servers"))
     runtimes = names("runtimes")
     yield from _check_listener(data)
+    for place, message in network_mistakes(servers):
+        yield Problem(place, message)
     for name, server in servers.items():
         yield from _check_server(name, _mapping(server), runtimes)
     yield from _check_endpoints(_mapping(data.get("endpoints")), servers)

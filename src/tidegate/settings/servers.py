@@ -10,11 +10,12 @@ from typing import Annotated, Literal, cast
 
 from pydantic import AfterValidator, Discriminator, Field, StrictBool, Tag
 
-from tidegate.domain.server import Limits, Network, Secret, Sharing, Timeouts
+from tidegate.domain.server import Limits, Secret, Sharing, Timeouts
 from tidegate.settings.base import Model
 from tidegate.settings.container import ContainerLimits, Environment, ImageName, Port, Target, User, matching
 from tidegate.settings.data import Companions, Volumes
 from tidegate.settings.fleet import HealthModel, QueueModel, ReplicasModel, ScalingModel
+from tidegate.settings.network import NetworkChoice
 from tidegate.settings.rollouts import RolloutModel
 from tidegate.settings.secrets import SecretFiles
 from tidegate.settings.shape import keys_of
@@ -144,8 +145,8 @@ class _LocalServer(_Server):
     """What it is given of this machine's files; read-only unless said."""
     limits: LimitsModel = LimitsModel()
     """What each workload may use."""
-    network: Network = Network.NONE
-    """`none`, or `open` for a server that must reach others."""
+    network: NetworkChoice = "none"
+    """`none`; a list of what it may reach, and nothing else; or `open` for a server that may reach everything."""
     user: User | None = None
     """`uid:gid` it runs as; a user without rights where absent."""
 

@@ -19,9 +19,10 @@ from tidegate.domain.server import (
     Timeouts,
     Transport,
 )
-from tidegate.settings import data
+from tidegate.settings import data, network
 from tidegate.settings.checks import endpoint_path
 from tidegate.settings.models import EndpointModel, FileModel, RuleModel
+from tidegate.settings.network import NetworkModel
 from tidegate.settings.servers import (
     CommandServer,
     ImageServer,
@@ -35,7 +36,8 @@ AnyServer = ImageServer | CommandServer | PackageServer | RemoteServer
 
 def server_specs(file: FileModel, base: Path) -> tuple[ServerSpec, ...]:
     """Give the declared servers, in the file's order."""
-    return tuple(_server(name, model, file.runtime, base) for name, model in file.servers.items())
+    specs = (_server(name, model, file.runtime, base) for name, model in file.servers.items())
+    return tuple(replace(spec, peers=_peers(spec.name, file.servers)) for spec in specs)
 
 
 def endpoint_specs(file: FileModel) -> tuple[EndpointSpec, ...]:
@@ -61,7 +63,8 @@ def _server(name: str, model: AnyServer, runtime: str, base: Path) -> ServerSpec
         mounts=tuple(Mount(str(each.source), each.target, each.writable) for each in model.mounts),
         limits=replace(data.limits(given), message=given.message),
         timeouts=timeouts,
-        network=model.network,
+        network=network.noun(model.network),
+        egress=tuple(dict.fromkeys(model.network.egress)) if isinstance(model.network, NetworkModel) else (),
         sharing=model.sharing,
         stateless=model.stateless,
         user=model.user,
@@ -73,6 +76,18 @@ def _server(name: str, model: AnyServer, runtime: str, base: Path) -> ServerSpec
         queue=model.queue.noun(),
         health=model.health.noun(),
         rollout=model.rollout.noun(),
+    )
+
+
+def _peers(name: str, servers: Mapping[str, AnyServer]) -> tuple[str, ...]:
+    """Give a server's peers, those that listen with their port."""
+    model = servers[name]
+    if isinstance(model, RemoteServer) or not isinstance(model.network, NetworkModel):
+        return ()
+    others = {each: servers[each] for each in dict.fromkeys(model.network.peers)}
+    return tuple(
+        f"{each}:{other.port}" if isinstance(other, ImageServer) and other.transport == "http" else each
+        for each, other in others.items()
     )
 
 
