@@ -56,6 +56,7 @@ class Change:
         self._attempts: set[tuple[str, float]] = set()
         self._before = seen(old)
         self._bad = _bad(new)
+        self._ran = ready(pool, old) > 0
 
     @property
     def replicated(self) -> bool:
@@ -98,7 +99,7 @@ class Change:
             self._check()
             self._grow(self.new, count)
             workloads = of(self.pool, self.new)
-            if not any(w.state in _PREPARING for w in workloads):
+            if not self._is_elsewhere() and not any(w.state in _PREPARING for w in workloads):
                 spent += _LOOK
             if spent > limit and not self.paused:
                 raise TakenBack(f"its workloads are not ready after {limit:g} s{_why(workloads)}")
@@ -150,6 +151,10 @@ class Change:
         """Have the new version be the server's: whatever is made from now on is made of it."""
         self.promoted, self.share = True, 1.0
         self.pool.promote(self.new)
+        if self.old.spec.sharing is not self.new.spec.sharing:
+            for workload in of(self.pool, self.new):  # made for a key that means nothing from now on
+                self.pool.discard(workload)
+            self.pool.ensure_warm()
         self.told("promoted")
 
     async def take_back(self) -> None:
@@ -163,7 +168,10 @@ class Change:
             await asyncio.sleep(_LOOK)
         self.pool.promote(self.old)
         self.promoted, self.share = False, 0.0
-        await self.pool.drain(self.new, self.how.drain)
+        if self.old.spec.sharing is self.new.spec.sharing:
+            await self.pool.drain(self.new, self.how.drain)
+        else:
+            await leave(self.pool, self.new, self.how.drain)
         self.pool.drop_track(self.new)
 
     # -- what ends it -------------------------------------------------------------------------
@@ -181,7 +189,7 @@ class Change:
         for each in workloads:
             if each.state is WorkloadState.QUARANTINED:
                 raise TakenBack(f"{each.identity.id} is in quarantine: {each.reason}")
-            if each.retry_at is not None:
+            if each.retry_at is not None and not self._is_elsewhere():
                 self._attempts.add((each.sharing, each.retry_at))
         failed = len(self._attempts) + sum(each.restarts for each in workloads)
         if failed >= ATTEMPTS:
@@ -193,6 +201,10 @@ class Change:
             if found.verdict is Verdict.TAKE_BACK:
                 self.judged = found
                 raise TakenBack(found.reason)
+
+    def _is_elsewhere(self) -> bool:
+        """Tell whether the old version, which ran, does not either: then it is not the new one that is to blame."""
+        return self._ran and not self.promoted and not ready(self.pool, self.old)
 
     def _of_old(self) -> Seen:
         """Give how the old version does: of late, where that is enough to tell."""
@@ -214,9 +226,18 @@ def of(pool: Pool, track: Track) -> Sequence[Workload]:
 
 def ready(pool: Pool, track: Track) -> int:
     """Count the workloads of a version that take calls; of a shared server, those for clients that offer nothing."""
-    shared = track.spec.sharing is Sharing.SHARED
+    shared = pool.spec.sharing is Sharing.SHARED
     there = [w for w in of(pool, track) if not shared or base(w.sharing) == SHARED]
     return sum(w.state in (WorkloadState.READY, WorkloadState.PAUSED) for w in there)
+
+
+async def leave(pool: Pool, track: Track, seconds: float) -> None:
+    """End the workloads of a version whose keys nobody asks for any more, each as its calls end."""
+    track.draining = True
+    for workload in of(pool, track):
+        pool.renewal.leave(workload, "another version follows it", seconds)
+    while any(w.track is track for w in pool.workloads.values()):  # noqa: ASYNC110 - nobody tells of it
+        await asyncio.sleep(_LOOK)
 
 
 def seen(track: Track) -> Seen:

@@ -15,7 +15,7 @@ import msgspec
 from tidegate.domain.errors import JournalUnavailable, StateError
 from tidegate.domain.record import RecordKind
 from tidegate.domain.server import ServerSpec
-from tidegate.fleet.change import Change, TakenBack, ready
+from tidegate.fleet.change import Change, TakenBack, leave, ready
 from tidegate.fleet.launcher import Launcher
 from tidegate.fleet.pool import Pool
 from tidegate.fleet.specs import SpecKeeper
@@ -259,12 +259,15 @@ class Course:
         elif self._superseded:
             await self._end(kept, Phase.SUPERSEDED, reason)
         else:
-            self.refused = target
+            self.refused, self.before = target, None
             await self._end(kept, Phase.ROLLED_BACK, reason)
         self._tell("superseded" if self._superseded else "rolled_back", change, reason)
 
     async def _drain(self, track: Track, seconds: float) -> None:
-        await self.pool.drain(track, seconds)
+        if track.spec.sharing is self.pool.spec.sharing:
+            await self.pool.drain(track, seconds)
+        else:
+            await leave(self.pool, track, seconds)
         self.pool.drop_track(track)
 
     # -- what is kept -------------------------------------------------------------------------

@@ -107,6 +107,7 @@ class Gateway:
     asked: list[web.Request] = field(default_factory=list[web.Request])
     bodies: list[Any] = field(default_factory=list[Any])
     """Of what was to be done."""
+    rollouts: list[Any] = field(default_factory=list[Any])
     done: bool = True
     looks: int | None = None
     """How many more statuses it gives before it is gone."""
@@ -123,6 +124,13 @@ class Gateway:
             return web.Response(body=EVENTS, content_type="text/event-stream")
         if request.path.startswith("/v1/servers/"):
             return await self._server(request)
+        if request.path == "/v1/rollouts":
+            asked = request.query.get("server")
+            found = [each for each in self.rollouts if asked in (None, each["server"])]
+            return web.json_response({"rollouts": found})
+        if request.path.startswith("/v1/rollouts/"):
+            self.bodies.append((request.path.removeprefix("/v1/rollouts/"), await request.json()))
+            return web.json_response({})
         if request.path.startswith("/v1/logs/"):
             return await self._logs(request)
         if request.method == "POST" and self.mcp is not None:

@@ -1,0 +1,399 @@
+"""A change of a server comes in without a failed call, by each strategy; what shows to be bad is taken back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.fleet.conftest import Open
+from tests.unit.fleet.rolling import NAME, Callers, ready, standing, steps, version
+from tests.unit.fleet.setting import Setting
+from tidegate.domain.errors import MemoryLost, TidegateError
+from tidegate.domain.server import ServerSpec, Sharing, Strategy
+from tidegate.testing.loop_time import LoopTime
+from tidegate.testing.memory_server import MemoryServer
+
+ALL = list(Strategy)
+A, B, C = "a" * 32, "b" * 32, "c" * 32
+
+
+async def opened(fleet: Open, time: LoopTime, spec: ServerSpec, **servers: Any) -> Setting:
+    """Open a fleet in which a first version runs, and programs for others are there."""
+    programs = {"one": MemoryServer(), "two": MemoryServer(), "three": MemoryServer(), **servers}
+    setting = await fleet(spec, servers=programs)
+    want = spec.replicas.min if spec.sharing is Sharing.SHARED else 1
+    await time.until(lambda: ready(setting.fleet.pools[NAME]) == want)
+    return setting
+
+
+def state(setting: Setting) -> object:
+    return standing(setting)["state"]
+
+
+@pytest.mark.parametrize("strategy", ALL)
+async def test_a_change_comes_in_without_a_failed_call_and_never_with_fewer_workloads(
+    fleet: Open, time: LoopTime, strategy: Strategy
+) -> None:
+    old, new = version("one", strategy), version("two", strategy)
+    setting = await opened(fleet, time, old)
+    callers = Callers(setting)
+    await time.advance(1)
+    await setting.apply(new)
+    await time.until(lambda: state(setting) == "done")
+    await time.advance(1)
+    await callers.end()
+    assert callers.failed == []
+    assert callers.fewest >= 3
+    assert callers.answers[old.digest()] > 0
+    assert callers.answers[new.digest()] > 0
+    pool = setting.fleet.pools[NAME]
+    assert [track.digest for track in pool.tracks] == [new.digest()]
+    assert pool.spec == new
+    assert len(setting.world.running) == 3
+    assert (steps(setting)[0], steps(setting)[-1]) == ("began", "done")
+    assert setting.metrics.rollouts[NAME, "done"] == 1
+
+
+async def test_rolling_takes_one_workload_after_the_other(fleet: Open, time: LoopTime) -> None:
+    setting = await opened(fleet, time, version("one"))
+    await setting.apply(version("two"))
+    await time.until(lambda: state(setting) == "done")
+    assert [each for each in steps(setting) if each in ("ready", "replaced")] == [
+        "ready", "replaced", "ready", "replaced", "ready",
+    ]  # fmt: skip
+    assert setting.servers["two"].runs == 3
+
+
+async def test_blue_green_gives_no_call_to_the_new_before_all_of_it_is_ready_and_keeps_the_old_for_a_while(
+    fleet: Open, time: LoopTime
+) -> None:
+    old, new = version("one", Strategy.BLUE_GREEN), version("two", Strategy.BLUE_GREEN)
+    setting = await opened(fleet, time, old)
+    callers = Callers(setting)
+    pool = setting.fleet.pools[NAME]
+    await setting.apply(new)
+    await time.until(lambda: pool.current.digest == new.digest())
+    assert callers.answers[new.digest()] == 0
+    before = callers.answers[old.digest()]
+    await time.advance(4)
+    assert ready(pool) == 6
+    assert callers.answers[old.digest()] - before <= 4  # those under way
+    await time.until(lambda: state(setting) == "done")
+    await callers.end()
+    assert ready(pool) == 3
+
+
+async def test_a_canary_gets_its_share_of_the_calls_to_within_one(fleet: Open, time: LoopTime) -> None:
+    how = {"share": 0.2, "watch": 10.0, "calls": 10_000}
+    old = version("one", Strategy.CANARY, rollout=how)
+    new = version("two", Strategy.CANARY, rollout=how)
+    setting = await opened(fleet, time, old)
+    callers = Callers(setting)
+    await setting.apply(new)
+    await time.until(lambda: standing(setting)["share"] == 0.2)
+    callers.answers.clear()
+    await time.advance(9, 0.05)
+    await callers.end()
+    total = callers.answers.total()
+    assert total > 50
+    assert abs(callers.answers[new.digest()] - total * 0.2) <= 2
+    assert state(setting) == "under_way"
+
+
+@pytest.mark.parametrize("strategy", ALL)
+async def test_a_version_that_does_not_start_is_taken_back_and_no_call_notices(
+    fleet: Open, time: LoopTime, strategy: Strategy
+) -> None:
+    old, bad = version("one", strategy), version("two", strategy)
+    broken = MemoryServer()
+    broken.exits = 3
+    setting = await opened(fleet, time, old, two=broken)
+    callers = Callers(setting)
+    await setting.apply(bad)
+    await time.until(lambda: state(setting) == "rolled_back")
+    await time.advance(1)
+    await callers.end()
+    assert callers.failed == []
+    assert set(callers.answers) == {old.digest()}
+    assert "failed" in standing(setting)["reason"]
+    assert setting.fleet.pools[NAME].spec == old
+    assert len(setting.world.running) == 3
+    assert steps(setting)[-1] == "rolled_back"
+
+
+async def test_a_version_that_never_answers_its_handshake_is_taken_back_after_its_time(
+    fleet: Open, time: LoopTime
+) -> None:
+    silent = MemoryServer()
+    silent.silent = True
+    setting = await opened(fleet, time, version("one", replicas=1), two=silent)
+    await setting.apply(version("two", replicas=1))
+    assert await time.until(lambda: state(setting) == "rolled_back") < 40
+    assert await setting.text(NAME, "who", "shared")
+
+
+@pytest.mark.parametrize("strategy", [Strategy.CANARY, Strategy.BLUE_GREEN])
+async def test_a_version_whose_calls_fail_is_taken_back_at_once(
+    fleet: Open, time: LoopTime, strategy: Strategy
+) -> None:
+    old, bad = (version(each, strategy, rollout={"watch": 60.0}) for each in ("one", "two"))
+    setting = await opened(fleet, time, old)
+    callers = Callers(setting, bad={bad.digest()})
+    await setting.apply(bad)
+    assert await time.until(lambda: state(setting) == "rolled_back") < 30
+    before = callers.answers[bad.digest()]
+    await time.advance(1)
+    await callers.end()
+    assert callers.answers[bad.digest()] == before
+    assert "calls failed" in standing(setting)["reason"]
+    assert len(setting.world.running) == 3
+
+
+async def test_a_version_that_is_slow_is_taken_back_after_it_was_watched(fleet: Open, time: LoopTime) -> None:
+    old, slow = (version(each, Strategy.CANARY, rollout={"share": 0.5}) for each in ("one", "two"))
+    setting = await opened(fleet, time, old)
+    callers = Callers(setting, slow={slow.digest(): 0.3, old.digest(): 0.05})
+    await time.advance(10, 0.05)
+    await setting.apply(slow)
+    await time.until(lambda: state(setting) == "rolled_back")
+    await callers.end()
+    assert "p95" in standing(setting)["reason"]
+
+
+async def test_what_was_taken_back_is_tried_again_only_when_asked_for_or_changed(
+    fleet: Open, time: LoopTime
+) -> None:
+    old, bad = version("one"), version("two")
+    broken = MemoryServer()
+    broken.exits = 1
+    setting = await opened(fleet, time, old, two=broken)
+    await setting.apply(bad)
+    await time.until(lambda: state(setting) == "rolled_back")
+    runs = broken.runs
+    pool = setting.fleet.pools[NAME]
+    setting.fleet.rollouts.begin(pool, bad, setting.launcher(bad))
+    await time.advance(5)
+    assert broken.runs == runs
+    broken.exits = None
+    await setting.fleet.rollouts.promote(NAME)
+    await time.until(lambda: state(setting) == "done")
+    assert pool.spec == bad
+    await setting.apply(version("three"))
+    await time.until(lambda: pool.spec.launch == version("three").launch and state(setting) == "done")
+
+
+async def test_a_newer_change_supersedes_the_one_under_way(fleet: Open, time: LoopTime) -> None:
+    how = {"watch": 60.0}
+    old, middle, new = (version(each, Strategy.CANARY, rollout=how) for each in ("one", "two", "three"))
+    setting = await opened(fleet, time, old)
+    callers = Callers(setting)
+    await setting.apply(middle)
+    await time.until(lambda: standing(setting)["step"] == "watching")
+    await setting.apply(new)
+    pool = setting.fleet.pools[NAME]
+    await time.until(lambda: pool.spec == new and state(setting) == "done")
+    await callers.end()
+    assert callers.failed == []
+    assert callers.fewest >= 3
+    assert [track.digest for track in pool.tracks] == [new.digest()]
+    assert "superseded" in steps(setting)
+    assert "rolled_back" not in steps(setting)
+
+
+async def test_a_newer_change_replaces_a_version_that_has_all_calls_without_going_back(
+    fleet: Open, time: LoopTime
+) -> None:
+    how = {"watch": 600.0}
+    old, middle, new = (version(each, Strategy.BLUE_GREEN, rollout=how) for each in ("one", "two", "three"))
+    new = version("three", Strategy.ROLLING)
+    setting = await opened(fleet, time, old)
+    callers = Callers(setting)
+    await setting.apply(middle)
+    pool = setting.fleet.pools[NAME]
+    await time.until(lambda: pool.spec == middle)
+    callers.answers.clear()
+    await setting.apply(new)
+    await time.until(lambda: pool.spec == new and state(setting) == "done")
+    await callers.end()
+    assert callers.failed == []
+    assert callers.answers[old.digest()] <= 2  # those under way
+    await time.until(lambda: len(setting.world.running) == 3)
+
+
+async def test_a_change_back_to_what_runs_takes_back_what_is_under_way(fleet: Open, time: LoopTime) -> None:
+    how = {"watch": 60.0}
+    old, new = (version(each, Strategy.CANARY, rollout=how) for each in ("one", "two"))
+    setting = await opened(fleet, time, old)
+    await setting.apply(new)
+    await time.until(lambda: standing(setting)["step"] == "watching")
+    await setting.apply(old)
+    await time.until(lambda: state(setting) == "superseded")
+    assert setting.fleet.pools[NAME].spec == old
+    await time.until(lambda: len(setting.world.running) == 3)
+
+
+async def test_a_paused_rollout_stays_and_goes_on_when_promoted(fleet: Open, time: LoopTime) -> None:
+    setting = await opened(fleet, time, version("one", Strategy.CANARY))
+    rollouts = setting.fleet.rollouts
+    await setting.apply(version("two", Strategy.CANARY))
+    await time.until(lambda: standing(setting)["step"] == "watching")
+    await rollouts.pause(NAME)
+    await time.advance(120)
+    assert (state(setting), standing(setting)["paused"]) == ("under_way", True)
+    assert ready(setting.fleet.pools[NAME]) == 4
+    await rollouts.promote(NAME)
+    await time.until(lambda: state(setting) == "done")
+    assert {"paused", "resumed"} <= set(steps(setting))
+
+
+async def test_an_undo_takes_back_what_is_under_way(fleet: Open, time: LoopTime) -> None:
+    old = version("one", Strategy.CANARY)
+    setting = await opened(fleet, time, old)
+    await setting.apply(version("two", Strategy.CANARY))
+    await time.until(lambda: standing(setting)["step"] == "watching")
+    await setting.fleet.rollouts.undo(NAME)
+    await time.until(lambda: state(setting) == "rolled_back")
+    assert standing(setting)["reason"] == "undone by hand"
+    assert setting.fleet.pools[NAME].spec == old
+
+
+async def test_an_undo_after_the_end_brings_the_version_before_in_again_without_a_failed_call(
+    fleet: Open, time: LoopTime
+) -> None:
+    old, new = version("one"), version("two")
+    setting = await opened(fleet, time, old)
+    callers = Callers(setting)
+    await setting.apply(new)
+    await time.until(lambda: state(setting) == "done")
+    await setting.fleet.rollouts.undo(NAME)
+    await time.until(lambda: state(setting) == "rolled_back")
+    await callers.end()
+    pool = setting.fleet.pools[NAME]
+    assert pool.spec == old
+    assert callers.failed == []
+    with pytest.raises(TidegateError):
+        await setting.fleet.rollouts.undo(NAME)
+    await setting.fleet.rollouts.promote(NAME)
+    await time.until(lambda: pool.spec == new and state(setting) == "done")
+
+
+async def test_what_is_not_under_way_cannot_be_steered(fleet: Open, time: LoopTime) -> None:
+    setting = await opened(fleet, time, version("one"))
+    rollouts = setting.fleet.rollouts
+    assert rollouts.status() == []
+    for steer in (rollouts.pause, rollouts.promote, rollouts.undo):
+        with pytest.raises(TidegateError, match="no rollout of server one"):
+            await steer(NAME)
+        with pytest.raises(TidegateError, match="no rollout of server other"):
+            await steer("other")
+
+
+# -- keyed ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", ALL)
+async def test_who_is_new_gets_the_new_version_and_who_remembers_is_told_once_that_it_is_gone(
+    fleet: Open, time: LoopTime, strategy: Strategy
+) -> None:
+    keyed: dict[str, Any] = {"sharing": Sharing.PRINCIPAL, "stateless": False, "replicas": 1}
+    old, new = version("one", strategy, **keyed), version("two", strategy, **keyed)
+    setting = await opened(fleet, time, old)
+    session = setting.asker("s")
+    assert await setting.text(NAME, "count", A, session) == "1"
+    await time.advance(1)
+    await setting.apply(new)
+    pool = setting.fleet.pools[NAME]
+    await time.until(lambda: pool.spec == new)
+    with await setting.lease(NAME, B) as lease:
+        assert lease.workload.spec == new
+    await time.until(lambda: state(setting) == "done")
+    with pytest.raises(MemoryLost):
+        await setting.text(NAME, "count", A, session)
+    assert await setting.text(NAME, "count", A, session) == "1"
+    assert [track.digest for track in pool.tracks] == [new.digest()]
+
+
+@pytest.mark.parametrize("strategy", [Strategy.ROLLING, Strategy.BLUE_GREEN])
+async def test_keyed_servers_that_remember_nothing_change_without_anybody_noticing(
+    fleet: Open, time: LoopTime, strategy: Strategy
+) -> None:
+    keyed: dict[str, Any] = {"sharing": Sharing.PRINCIPAL, "replicas": 1}
+    old, new = version("one", strategy, **keyed), version("two", strategy, **keyed)
+    setting = await opened(fleet, time, old)
+    callers = Callers(setting, sharings=(A, B, C))
+    await time.advance(1)
+    await setting.apply(new)
+    await time.until(lambda: state(setting) == "done")
+    await time.advance(1)
+    await callers.end()
+    assert callers.failed == []
+    assert callers.lost == 0
+    assert callers.answers[new.digest()] > 0
+
+
+async def test_a_keyed_version_that_does_not_start_leaves_everybody_where_they_were(
+    fleet: Open, time: LoopTime
+) -> None:
+    keyed: dict[str, Any] = {"sharing": Sharing.PRINCIPAL, "stateless": False, "replicas": 1}
+    old, bad = version("one", **keyed), version("two", **keyed)
+    broken = MemoryServer()
+    broken.exits = 1
+    setting = await opened(fleet, time, old, two=broken)
+    session = setting.asker("s")
+    assert await setting.text(NAME, "count", A, session) == "1"
+    await setting.apply(bad)
+    await time.until(lambda: state(setting) == "rolled_back")
+    assert await setting.text(NAME, "count", A, session) == "2"
+    assert await setting.text(NAME, "count", B) == "1"
+    assert setting.fleet.pools[NAME].spec == old
+
+
+async def test_each_call_of_a_server_with_a_workload_for_each_goes_on_through_a_change(
+    fleet: Open, time: LoopTime
+) -> None:
+    keyed: dict[str, Any] = {"sharing": Sharing.CALL, "replicas": 1}
+    old, new = version("one", **keyed), version("two", **keyed)
+    setting = await opened(fleet, time, old)
+    await setting.apply(new)
+    for number in range(5):
+        await setting.text(NAME, "who", f"call{number}".ljust(32, "0"))
+        await time.advance(0.5)
+    await time.until(lambda: state(setting) == "done")
+    with await setting.lease(NAME, "last".ljust(32, "0")) as lease:
+        assert lease.workload.spec == new
+
+
+async def test_a_server_that_is_shared_otherwise_from_now_on_changes_without_a_failed_call(
+    fleet: Open, time: LoopTime
+) -> None:
+    own = version("one", sharing=Sharing.PRINCIPAL, replicas=1)
+    everybodys = version("two", replicas=1)
+    setting = await opened(fleet, time, own)
+    callers = Callers(setting, sharings=(A, B), follows=True)
+    await time.advance(1)
+    for changed in (everybodys, own):
+        callers.answers.clear()
+        await setting.apply(changed)
+        await time.until(lambda: state(setting) == "done")
+        await time.advance(1)
+        assert callers.answers[changed.digest()] > 0
+    await callers.end()
+    assert callers.failed == []
+    assert {w.track.digest for w in setting.fleet.pools[NAME].workloads.values()} == {own.digest()}
+
+
+async def test_while_nothing_of_the_old_version_runs_either_the_new_one_is_not_to_blame(
+    fleet: Open, time: LoopTime
+) -> None:
+    setting = await opened(fleet, time, version("one", Strategy.CANARY, replicas=1))
+    await setting.apply(version("two", Strategy.CANARY, replicas=1))
+    await time.until(lambda: standing(setting)["step"] == "watching")
+    setting.runtime.unavailable = "the engine does not answer"
+    for each in setting.world.running:
+        setting.world.kill(each)
+    await time.advance(30)
+    assert state(setting) == "under_way"
+    setting.runtime.unavailable = None
+    await time.until(lambda: ready(setting.fleet.pools[NAME]) == 2)
+    await time.until(lambda: state(setting) == "done")
