@@ -139,15 +139,17 @@ class Reload:
             gateway.show(like, settings)
             limits = settings.limits
             plant.limits.change(in_all=limits.calls_in_flight, each=limits.calls_per_principal)
-            plant.fleet.bound(limits.starts, caps(settings))
+            plant.fleet.bound(limits.starts, caps(settings), limits.memory_reserve)
             plant.fleet.host.reserve = limits.memory_reserve
             if settings.logs != self.settings.logs:
                 configure_logs(settings.logs.format, settings.logs.level)
             gone.extend(gateway.catalog.adopt(renewal))
+            plant.fleet.rollouts.launcher_for = launchers.launcher_for
             self.settings, self.version, plant.servers = settings, version, servers
 
+        launchers = Launchers(plant, settings)
         try:
-            await plant.fleet.apply(servers, Launchers(plant, settings).launcher_for, step)
+            await plant.fleet.apply(servers, launchers.launcher_for, step)
         except TidegateError:
             if self.version is not version:
                 await asyncio.to_thread(self._versions.drop, version.number)

@@ -165,8 +165,9 @@ class Fleet:
         """Have one more runtime: what it has of ours is looked for before anything is started there."""
         self._spawn(self._adoption.keep(name, runtime), f"fleet {name}")
 
-    def bound(self, starts: int, caps: Caps) -> None:
-        """Have other bounds. What runs beyond them goes on."""
+    def bound(self, starts: int, caps: Caps, reserve: int) -> None:
+        """Have other bounds, and another reserve of memory. What runs beyond them goes on."""
+        self.host.keep_free(reserve)
         self._gate.resize(starts)
         self._caps = caps
 

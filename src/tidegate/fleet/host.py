@@ -96,6 +96,10 @@ class Host:
         self._said = -_SAY_AGAIN
         self._clock = asyncio.get_running_loop().time
 
+    def keep_free(self, reserve: int) -> None:
+        """Have so many bytes stay free from now on."""
+        self._reserve = reserve
+
     async def look(self) -> None:
         """Learn on which machines workloads run."""
         for name, runtime in self._runtimes.items():
