@@ -1,15 +1,18 @@
-"""HTTP servers in containers: reached at their own address, on a network of their own."""
+"""HTTP servers in containers: reached on this machine's loopback, and without a network they reach nobody."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
-from tests.integration.docker.base import engine, eventually, python_base
+from tests.integration.docker.base import SETTINGS, docker_bench, engine, eventually, python_base
 from tidegate.domain.server import Image, Network, ServerSpec, Transport
-from tidegate.testing.runtime_contract import Bench, Heard
+from tidegate.extensions.runtimes.docker.egress.parts import outlet_name
+from tidegate.testing.runtime_contract import Bench, Heard, nothing_said
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
@@ -63,13 +66,17 @@ async def networks(instance: str) -> list[str]:
 
 async def test_a_server_without_a_network_is_reached_and_reaches_nobody(bench: Bench) -> None:
     spec = await http_spec(Network.NONE)
+    await bench.runtime.prepare(spec, nothing_said)
     one = await bench.runtime.start(spec, bench.identity(spec), Heard())
     two = await bench.runtime.start(spec, bench.identity(spec), Heard())
     assert one.address != two.address
-    neighbour = str(two.address).removeprefix("http://").partition(":")[0]
+    assert str(one.address).startswith("http://127.0.0.1:")
     assert await answer(two.address, "127.0.0.1") == "reached"
-    assert await answer(one.address, neighbour) in ("TimeoutError", "ConnectionRefusedError", "OSError")
-    assert await answer(one.address, "192.0.2.1") in ("TimeoutError", "OSError")
+    async with engine() as opened:
+        seen = await opened.inspect(outlet_name(two.identity.id))
+    joined = seen["NetworkSettings"]["Networks"].popitem()[1]
+    for nobody in (joined["IPAddress"], joined["Gateway"], "192.0.2.1"):
+        assert await answer(one.address, nobody) == "OSError"
     [seen] = [found for found in await bench.runtime.observe() if found.identity == one.identity]
     assert seen.address == one.address
     await bench.runtime.stop(one.identity, 0)
@@ -87,3 +94,14 @@ async def test_a_server_with_an_open_network_is_published_on_loopback_only(bench
     assert seen.address == running.address
     await bench.runtime.stop(running.identity, 0)
     assert await networks(bench.instance) == []
+
+
+async def test_a_server_can_be_reached_over_a_bridge_where_that_is_set(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"private_http": "bridge"})
+    spec = await http_spec(Network.NONE)
+    async with docker_bench(tmp_path, secrets.token_hex(8), settings) as bench:
+        running = await bench.runtime.start(spec, bench.identity(spec), Heard())
+        assert ":8000" in str(running.address)
+        assert await answer(running.address, "127.0.0.1") == "reached"
+        assert await answer(running.address, "192.0.2.1") in ("TimeoutError", "OSError")
+        assert not [name for name in await networks(bench.instance) if "outlets" in name]

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, TypeVar
 
 from tidegate.domain.errors import EngineUnavailable, RuntimeFailure
-from tidegate.domain.server import Limits, ServerSpec
+from tidegate.domain.server import Limits, Network, ServerSpec
 from tidegate.domain.workload import Observed, WorkloadIdentity
-from tidegate.extensions.runtimes.docker import facts, harden
+from tidegate.extensions.runtimes.docker import facts, handover, harden
 from tidegate.extensions.runtimes.docker.attach import Attachment, open_attachment
 from tidegate.extensions.runtimes.docker.data import Data
+from tidegate.extensions.runtimes.docker.egress.parts import reached
 from tidegate.extensions.runtimes.docker.engine import Engine, EngineRefused
 from tidegate.extensions.runtimes.docker.host import Abilities, demand, read_abilities
 from tidegate.extensions.runtimes.docker.mounts import allowed_mounts
@@ -25,7 +26,7 @@ from tidegate.extensions.runtimes.docker.networks import Networks
 from tidegate.extensions.runtimes.docker.settings import Need
 from tidegate.extensions.runtimes.docker.supply import Supplied, Supply
 from tidegate.extensions.runtimes.docker.usage import Live
-from tidegate.ports.runtime import KeptVolume, Progress, Running, Usage
+from tidegate.ports.runtime import Connection, KeptVolume, Progress, Running, Usage
 from tidegate.ports.stream import StreamEvents
 
 T = TypeVar("T")
@@ -57,6 +58,7 @@ class DockerRuntime:
         self._networks = networks
         self._data = data
         data.tell(self._lose)
+        networks.tell(self._lose)
         self._place = place
         self._live = Live(engine)
         self._abilities: Abilities | None = None
@@ -65,6 +67,7 @@ class DockerRuntime:
         """Who hears the streams that are open."""
         self._telling: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._handover = handover.Handover(engine, self._own)
 
     async def prepare(self, spec: ServerSpec, say: Callable[[Progress], None]) -> None:
         """Pull or build the image, and see that the spec may be run at all."""
@@ -73,6 +76,7 @@ class DockerRuntime:
         allowed_mounts(spec, self._place.forbidden)
         await self._supply.prepare(spec, say)
         await self._data.prepare(spec, say)
+        await self._networks.prepare(spec, say)
 
     async def start(self, spec: ServerSpec, identity: WorkloadIdentity, events: StreamEvents) -> Running:
         """Create, attach and start a container."""
@@ -80,6 +84,7 @@ class DockerRuntime:
         supplied = await self._supply.find(spec)
         made = self._made(spec, supplied, abilities)
         harden.user(spec, self._place.user)
+        made = replace(made, data=(*made.data, *handover.mounts(spec, identity)))
         made = harden.on_network(made, await self._networks.ensure(spec, identity))
 
         def log(line: str) -> None:
@@ -95,10 +100,12 @@ class DockerRuntime:
         creating = self._own(self._engine.create(identity.id, harden.container(spec, identity, made)))
         try:
             await asyncio.shield(creating)
-        except EngineRefused:
+        except EngineRefused as error:
             # Among them: a container of that name is there already, and is not this start's to remove.
             await self._networks.release(identity)
             await self._data.release(identity)
+            if error.status != 409:
+                await self._handover.forget(identity)
             raise
         except BaseException:
             await self._take_back(identity, creating)
@@ -106,7 +113,9 @@ class DockerRuntime:
         try:
             await self._data.created(spec, identity, made)
             attachment = await self._attach(spec, identity, events)
-            await self._engine.start(identity.id)
+            user = harden.user(spec, self._place.user)
+            async with self._handover.filled(spec, identity, made, user):
+                await self._engine.start(identity.id)
             await self._data.started(spec, identity)
             return await self._running(identity, attachment)
         except BaseException:
@@ -122,6 +131,8 @@ class DockerRuntime:
             await self._live.resume(identity.id)
         await self._drop(identity.id)
         await self._data.again(spec, identity)
+        await self._networks.again(spec, identity)
+        self._handover.know(spec, identity)
         attachment = await self._attach(spec, identity, events)
         try:
             return await self._running(identity, attachment)
@@ -145,7 +156,12 @@ class DockerRuntime:
         """List this gateway's containers."""
         found = await self._engine.containers(f"dev.tidegate.instance={self._place.instance}")
         workloads = [one for one in map(facts.observed, found) if one is not None]
+        workloads = self._networks.observed(found, workloads)
         return [*workloads, *await self._data.leftovers(found)]
+
+    def tell_connections(self, take: Callable[[WorkloadIdentity, Connection], bool]) -> None:
+        """Say who is told what workloads open (`TellsConnections`)."""
+        self._networks.tell_connections(take)
 
     async def pause(self, identity: WorkloadIdentity) -> None:
         """Freeze a container (`Pauses`)."""
@@ -194,6 +210,7 @@ class DockerRuntime:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._data.close()
+        await self._networks.close()
 
     # --- parts of a start
 
@@ -211,6 +228,8 @@ class DockerRuntime:
             facts.DIGEST_LABEL: image.digest,
             facts.SANDBOX_LABEL: abilities.sandbox,
         }
+        if spec.network is not Network.OPEN:
+            labels[facts.NETWORK_LABEL] = reached(spec)
         port = harden.listens_on(spec)
         if port is not None:
             labels[facts.PORT_LABEL] = str(port)
@@ -251,7 +270,8 @@ class DockerRuntime:
 
     async def _running(self, identity: WorkloadIdentity, attachment: Attachment) -> Running:
         seen = await self._engine.inspect(identity.id)
-        return Running(identity, attachment, facts.address_of(seen), facts.facts_of(seen))
+        address = await self._networks.address(identity, seen)
+        return Running(identity, attachment, address, facts.facts_of(seen))
 
     async def _tell_ending(self, name: str, events: StreamEvents) -> None:
         """Learn why a stream ended, where the engine tells soon, and hand it on."""
@@ -300,6 +320,7 @@ class DockerRuntime:
                 await self._until_removed(identity.id)
             elif error.status != 404:
                 raise RuntimeFailure(f"workload {identity.id} may still be there: {error}") from error
+        await self._handover.forget(identity)
         await self._networks.release(identity)
         await self._data.release(identity)
 
