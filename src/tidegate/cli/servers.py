@@ -30,10 +30,30 @@ def servers(
     facts: Annotated[
         bool, typer.Option("--facts", help="Show every workload too, and all that holds for it.")
     ] = False,
+    advice: Annotated[
+        bool,
+        typer.Option(
+            "--advice", help="Show instead what each server should be given, by what it was seen to use."
+        ),
+    ] = False,
+    apply: Annotated[
+        str | None,
+        typer.Option(
+            "--apply", metavar="SERVER", help="Give the workloads of this server what is advised, now."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show the servers of the running gateway: state, replicas, calls, what they use, how long they have run."""
     place = state_of(config, state)
+    if advice or apply is not None:
+        from tidegate.cli.advice import apply_advice, show_advice
+
+        if apply is not None:
+            apply_advice(place, apply, json=json)
+        else:
+            show_advice(place, json=json)
+        return
     if watch:
         asyncio.run(_watch(place, every, facts=facts, json=json))
         return
