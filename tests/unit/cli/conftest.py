@@ -49,6 +49,16 @@ STATUS: dict[str, Any] = {
 }  # fmt: skip
 
 
+ADVICE: list[dict[str, Any]] = [
+    {
+        "server": "time", "looks": 40, "killed": 1, "memory": 268435456, "memory_p95": 41943040,
+        "memory_highest": 62914560, "memory_advised": 402653184, "cpus": 1.0, "cpus_p95": 0.2, "cpus_advised": 0.25,
+        "reason": "memory because 1 were killed for want of it; processors by what was used", "changes": True,
+    },
+    {"server": "vessels", "looks": 3, "memory": 268435456, "cpus": 1.0, "reason": "looked at 3 times, 20 are needed"},
+]  # fmt: skip
+
+
 DETAIL: dict[str, Any] = {
     **STATUS["servers"][0],
     "demand": {"calls": 40, "failures": 2, "errors": 1, "wait": 0.5},
@@ -131,6 +141,8 @@ class Gateway:
         if request.path.startswith("/v1/rollouts/"):
             self.bodies.append((request.path.removeprefix("/v1/rollouts/"), await request.json()))
             return web.json_response({})
+        if request.path.startswith("/v1/advice"):
+            return self._advice(request)
         if request.path.startswith("/v1/logs/"):
             return await self._logs(request)
         if request.method == "POST" and self.mcp is not None:
@@ -145,6 +157,22 @@ class Gateway:
             return web.json_response(DETAIL)
         self.bodies.append((what, await request.json()))
         return web.json_response({"server": STATUS["servers"][0], "done": self.done})
+
+    def _advice(self, request: web.Request) -> web.StreamResponse:
+        name = request.path.removeprefix("/v1/advice").removeprefix("/")
+        if not name:
+            return web.json_response({"advice": ADVICE})
+        if name != "time":
+            return web.json_response({"error": f"nothing else is recommended for server {name}"}, status=409)
+        applied = [
+            {"workload": "tg-time-1", "live": True, "reason": None},
+            {
+                "workload": "tg-time-2",
+                "live": False,
+                "reason": "runtime process cannot change it: by rollout",
+            },
+        ]
+        return web.json_response({"advice": ADVICE[0], "applied": applied})
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         name = request.path.rpartition("/")[2]

@@ -1,0 +1,64 @@
+"""The advice pages say of every server what was seen and what follows, and apply it when asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import MutableMapping
+from typing import Any
+
+import pytest
+
+from tests.unit.fleet.conftest import Open, fleet, time
+from tests.unit.fleet.setting import spec
+from tidegate.domain.server import Limits
+from tidegate.edge.advice import AdvicePages
+from tidegate.fleet.usage import EVERY
+from tidegate.ports.runtime import Usage
+from tidegate.testing.loop_time import LoopTime
+
+__all__ = ["fleet", "time"]
+Json = dict[str, Any]
+MIB = 1024 * 1024
+
+
+async def asked(pages: AdvicePages, method: str, path: str) -> tuple[int, Json]:
+    """Ask for a page."""
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    await pages({"type": "http", "method": method, "path": path, "headers": []}, receive, send)
+    told: Json = json.loads(b"".join(each.get("body", b"") for each in sent[1:]))
+    return sent[0]["status"], told
+
+
+async def test_advice_is_given_for_every_server_and_applied_to_what_runs(fleet: Open, time: LoopTime) -> None:
+    setting = await fleet(spec("a", limits=Limits(memory=512 * MIB)), spec("b"))
+    setting.runtime.uses = Usage(1.0, 40 * MIB)
+    pages = AdvicePages(setting.fleet)
+    assert (await asked(pages, "POST", "/v1/advice/a"))[0] == 409
+    await time.advance(EVERY * 25, 1.0)
+    status, told = await asked(pages, "GET", "/v1/advice")
+    assert status == 200
+    rows = {str(each["server"]): each for each in told["advice"]}
+    assert rows["a"]["memory_advised"] == 64 * MIB
+    assert rows["a"]["changes"] is True
+    assert set(rows) == {"a", "b"}
+    status, done = await asked(pages, "POST", "/v1/advice/a")
+    assert status == 200
+    assert [each["live"] for each in done["applied"]] == [True]
+    assert [limits.memory for limits in setting.runtime.limits.values()] == [64 * MIB]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/v1/advice/nobody"), ("DELETE", "/v1/advice"), ("GET", "/v1/advice/a")]
+)
+async def test_what_is_not_there_is_404(fleet: Open, method: str, path: str) -> None:
+    setting = await fleet(spec("a"))
+    status, told = await asked(AdvicePages(setting.fleet), method, path)
+    assert status == 404
+    assert "error" in told
