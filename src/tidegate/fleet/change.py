@@ -191,7 +191,8 @@ class Change:
                 raise TakenBack(f"{each.identity.id} is in quarantine: {each.reason}")
             if each.retry_at is not None and not self._is_elsewhere():
                 self._attempts.add((each.sharing, each.retry_at))
-        failed = len(self._attempts) + sum(each.restarts for each in workloads)
+        # An end is often followed by an attempt that fails: the same trouble, not to be counted twice.
+        failed = max(len(self._attempts), sum(each.restarts for each in workloads))
         if failed >= ATTEMPTS:
             raise TakenBack(f"its workloads failed {failed} times{_why(workloads)}")
         bad = _bad(self.new)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from tests.unit.fleet.conftest import Open
 from tests.unit.fleet.rolling import NAME, ready, standing, version
 from tests.unit.fleet.setting import Setting
-from tidegate.domain.server import Secret, ServerSpec, Strategy
+from tidegate.domain.server import Secret, ServerSpec, Sharing, Strategy
+from tidegate.fleet.course import Kept
 from tidegate.testing.loop_time import LoopTime
 from tidegate.testing.memory_server import MemoryServer
 
-HOW = {"watch": 60.0}
+HOW = {"watch": 6.0}
 
 
 async def opened(fleet: Open, time: LoopTime, old: ServerSpec) -> Setting:
@@ -108,3 +111,56 @@ async def test_an_undo_can_be_asked_of_the_next_gateway(fleet: Open, time: LoopT
     await following.fleet.rollouts.undo(NAME)
     await time.until(lambda: standing(following)["state"] == "rolled_back")
     assert following.fleet.pools[NAME].spec == old
+
+
+async def test_what_was_paused_stays_so_and_what_was_replaced_is_not_begun_again(
+    fleet: Open, time: LoopTime
+) -> None:
+    old, new = version("one"), version("two")
+    setting = await opened(fleet, time, old)
+    pool = setting.fleet.pools[NAME]
+    await setting.apply(new)
+    await time.until(lambda: any(w.spec == new and w.channel for w in pool.workloads.values()))
+    await setting.fleet.rollouts.pause(NAME)
+    await time.advance(2)
+    before = set(setting.world.running)
+    following = await again(fleet, setting, new)
+    pool = following.fleet.pools[NAME]
+    await time.advance(10)
+    assert (standing(following)["state"], standing(following)["paused"]) == ("under_way", True)
+    assert following.world.running >= before
+    assert ready(pool) >= 3
+    await following.fleet.rollouts.promote(NAME)
+    await time.until(lambda: standing(following)["state"] == "done")
+    assert len(following.world.running) == 3
+
+
+async def test_what_was_drained_by_then_is_gone_and_the_rollout_done(fleet: Open, time: LoopTime) -> None:
+    keyed = {"sharing": Sharing.PRINCIPAL, "stateless": False, "replicas": 1}
+    old, new = (version(each, rollout={"drain": 30.0}, **keyed) for each in ("one", "two"))
+    setting = await opened(fleet, time, old)
+    held = await setting.lease(NAME, "a" * 32)
+    await setting.apply(new)
+    await time.until(lambda: standing(setting)["state"] == "draining")
+    await time.settle()
+    following = await again(fleet, setting, new)
+    held.release()
+    await time.until(lambda: standing(following)["state"] == "done")
+    assert all(w.spec == new for w in following.fleet.pools[NAME].workloads.values())
+
+
+async def test_what_is_kept_by_another_key_is_left_alone_and_the_settings_count(
+    fleet: Open, time: LoopTime
+) -> None:
+    old, new = (version(each, Strategy.CANARY, rollout=HOW) for each in ("one", "two"))
+    setting = await opened(fleet, time, old)
+    await setting.apply(new)
+    await time.until(lambda: standing(setting)["step"] == "watching")
+    await time.settle()
+    row = msgspec.json.decode(await setting.state.get(f"rollout/{NAME}") or b"", type=Kept)
+    await setting.state.put(f"rollout/{NAME}", msgspec.json.encode(msgspec.structs.replace(row, spec=b"x")))
+    await setting.state.put("rollout/gone", b"{")
+    following = await again(fleet, setting, new)
+    await time.until(lambda: ready(following.fleet.pools[NAME]) == 3)
+    assert following.fleet.pools[NAME].spec == new
+    assert following.fleet.rollouts.status() == []

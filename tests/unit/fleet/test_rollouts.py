@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from tests.unit.fleet.conftest import Open
 from tests.unit.fleet.rolling import NAME, Callers, ready, standing, steps, version
 from tests.unit.fleet.setting import Setting
 from tidegate.domain.errors import MemoryLost, TidegateError
-from tidegate.domain.server import ServerSpec, Sharing, Strategy
+from tidegate.domain.server import Health, Replicas, ServerSpec, Sharing, Strategy, Timeouts
+from tidegate.fleet.fleet import Caps
 from tidegate.testing.loop_time import LoopTime
 from tidegate.testing.memory_server import MemoryServer
 
@@ -287,6 +289,79 @@ async def test_what_is_not_under_way_cannot_be_steered(fleet: Open, time: LoopTi
             await steer(NAME)
         with pytest.raises(TidegateError, match="no rollout of server other"):
             await steer("other")
+
+
+async def test_a_version_that_falls_into_quarantine_is_taken_back(fleet: Open, time: LoopTime) -> None:
+    broken = MemoryServer()
+    broken.exits = 1
+    setting = await opened(fleet, time, version("one"), two=broken)
+    await setting.apply(version("two", health=Health(restarts=1)))
+    await time.until(lambda: state(setting) == "rolled_back")
+    assert "quarantine" in standing(setting)["reason"]
+    assert setting.state_of(NAME) == "ready"
+
+
+async def test_a_version_whose_workloads_end_again_and_again_is_taken_back(
+    fleet: Open, time: LoopTime
+) -> None:
+    old = version("one", Strategy.CANARY, rollout={"watch": 600.0})
+    bad = version("two", Strategy.CANARY, rollout={"watch": 600.0})
+    setting = await opened(fleet, time, old)
+    await setting.apply(bad)
+    pool = setting.fleet.pools[NAME]
+    for _ in range(3):
+        await time.until(lambda: ready(pool) == 4)
+        (new,) = [w for w in pool.workloads.values() if w.spec == bad]
+        setting.world.kill(new.identity.id)
+        await time.settle()
+    await time.until(lambda: state(setting) == "rolled_back")
+    assert "failed 3 times" in standing(setting)["reason"]
+    assert len(setting.world.running) == 3
+
+
+async def test_where_there_is_no_room_for_one_more_it_is_said_and_the_old_version_stays(
+    fleet: Open, time: LoopTime
+) -> None:
+    old = version("one")
+    programs = {"one": MemoryServer(), "two": MemoryServer()}
+    setting = await fleet(old, servers=programs, caps=Caps(workloads=3))
+    await time.until(lambda: ready(setting.fleet.pools[NAME]) == 3)
+    await setting.apply(version("two"))
+    await time.until(lambda: state(setting) == "rolled_back")
+    assert "not ready after" in standing(setting)["reason"]
+    assert ready(setting.fleet.pools[NAME]) == 3
+
+
+async def test_a_server_that_nobody_calls_and_that_has_gone_to_none_changes_too(
+    fleet: Open, time: LoopTime
+) -> None:
+    old, new = (version(each, replicas=1, timeouts=Timeouts(start=5.0, idle=10.0)) for each in ("one", "two"))
+    old, new = (replace(each, replicas=Replicas(0, 2)) for each in (old, new))
+    setting = await fleet(old, servers={"one": MemoryServer(), "two": MemoryServer()})
+    await time.until(lambda: not setting.world.running)
+    await setting.apply(new)
+    await time.until(lambda: state(setting) == "done")
+    with await setting.lease(NAME, "shared") as lease:
+        assert lease.workload.spec == new
+
+
+async def test_a_server_that_goes_away_in_the_midst_of_its_rollout_leaves_nothing(
+    fleet: Open, time: LoopTime
+) -> None:
+    setting = await opened(fleet, time, version("one", Strategy.CANARY))
+    await setting.apply(version("two", Strategy.CANARY))
+    await time.until(lambda: standing(setting)["step"] == "watching")
+    await setting.apply()
+    await time.until(lambda: not setting.world.running)
+    assert setting.fleet.rollouts.status() == []
+    assert await setting.state.scan("rollout/") == []
+
+
+async def test_what_cannot_be_recorded_or_kept_does_not_stop_a_rollout(fleet: Open, time: LoopTime) -> None:
+    setting = await opened(fleet, time, version("one"))
+    setting.records.failing = True
+    await setting.apply(version("two"))
+    await time.until(lambda: state(setting) == "done")
 
 
 # -- keyed ------------------------------------------------------------------------------------
