@@ -93,8 +93,13 @@ class SecretWatch:
         while True:
             every = self._kept().refresh
             await asyncio.sleep(max(every, _LEAST) if every else 60.0)
-            if self._kept().refresh:
+            if not self._kept().refresh:
+                continue
+            try:
                 await self.look()
+            except Exception as error:
+                # The supervisor: a fault in one look must not end all later ones. What it says may hold a value.
+                log().error("supervisor.failed", task="secret watch", reason=type(error).__name__)
 
     async def look(self) -> Sequence[str]:
         """Look once. Give the names of what has changed, after `on_change` was told."""

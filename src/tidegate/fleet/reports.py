@@ -17,6 +17,9 @@ from tidegate.telemetry import log
 if TYPE_CHECKING:
     from tidegate.fleet.pool import Pool
 
+_GIVEN = frozenset({"started", "failed"})
+"""Records of a workload that name the secrets it was given."""
+
 
 class Reports:
     """The owner of a pool's workloads."""
@@ -133,6 +136,8 @@ class Reports:
                 "spec": workload.track.digest,
                 "image": workload.facts.get("digest") or workload.facts.get("image"),
                 "reason": reason or workload.reason,
+                # By name, whether it came to answer or not: it was given them either way.
+                "secrets": list(workload.track.spec.secret_origins) or None if what in _GIVEN else None,
             }
         )
 

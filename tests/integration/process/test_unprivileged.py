@@ -18,7 +18,7 @@ import pytest
 NOBODY = 65534
 HERE = "tests/integration/process"
 RUN = (f"{HERE}/test_confinement.py", f"{HERE}/test_limits.py", f"{HERE}/test_endings.py",
-       f"{HERE}/test_ladder.py",
+       f"{HERE}/test_ladder.py", f"{HERE}/test_secrets.py",
        "tests/contracts/test_process_runtime.py::TestLandlock")  # fmt: skip
 
 

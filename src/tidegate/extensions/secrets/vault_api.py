@@ -80,7 +80,7 @@ class Api:
                 f"vault: {self._address} did not answer within {self._settings.timeout:g} s"
             ) from None
         except ssl.SSLError as error:
-            raise SecretUnavailable(f"vault: {self._address}: TLS failed: {error.reason}") from None
+            raise SecretUnavailable(f"vault: {self._address}: TLS failed ({type(error).__name__})") from None
         except (ClientError, OSError, ValueError) as error:
             # `ValueError`: a header that cannot be sent, whose text would be the token.
             raise SecretUnavailable(
@@ -119,7 +119,7 @@ def _meaning(status: int, text: bytes) -> str:
     except (ValueError, AttributeError, RecursionError):
         pass
     known = _MEANINGS.get(status, "")
-    told = "; ".join(each for each in (known, words) if each and each != known)
+    told = "; ".join(each for each in dict.fromkeys((known, words)) if each)
     return f"status {status}" + (f" ({told})" if told else "")
 
 

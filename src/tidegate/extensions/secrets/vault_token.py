@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,9 +21,12 @@ _SHARE = 0.5
 class Tokens:
     """The one token of an open source."""
 
-    def __init__(self, api: Api, settings: VaultSettings) -> None:
+    def __init__(
+        self, api: Api, settings: VaultSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._api = api
         self._settings = settings
+        self._clock = clock
         self._token: str | None = None
         self._renew_at: float | None = None
         self._one = asyncio.Lock()
@@ -39,16 +43,19 @@ class Tokens:
             SecretUnavailable: there is none.
         """
         async with self._one:
-            if self._token is None or (fresh and self.renewable):
+            if self._token is None:
                 await self._obtain()
-            elif self._renew_at is not None and time.monotonic() >= self._renew_at:
+            elif fresh and self.renewable:
+                await self.give_back()
+                await self._obtain()
+            elif self._renew_at is not None and self._clock() >= self._renew_at:
                 await self._renew()
             if self._token is None:
                 raise SecretUnavailable("vault: there is no token")
             return self._token
 
     async def give_back(self) -> None:
-        """Revoke a token that came of a login of ours; it ends by itself where that fails."""
+        """Let go of the token; one that came of a login of ours is revoked, or ends by itself where that fails."""
         if self._settings.approle is None or self._token is None:
             return
         token, self._token = self._token, None
@@ -84,6 +91,7 @@ class Tokens:
         try:
             answer = await self._api.call("POST", "auth/token/renew-self", token=self._token, body={})
         except VaultRefused:
+            await self.give_back()
             await self._obtain()
             return
         self._granted(answer)
@@ -100,7 +108,7 @@ class Tokens:
     def _leased(self, seconds: object, renewable: object) -> None:
         self._renew_at = None
         if isinstance(seconds, int) and seconds > 0 and (renewable is True or self.renewable):
-            self._renew_at = time.monotonic() + seconds * _SHARE
+            self._renew_at = self._clock() + seconds * _SHARE
 
 
 def _read(path: Path | None, variable: str, what: str) -> str:
