@@ -125,6 +125,13 @@ def schema() -> str:
     return json.dumps(json_schema(table), indent=2, ensure_ascii=False) + "\n"
 
 
+def openapi() -> str:
+    """Give the OpenAPI document of the admin API."""
+    from tidegate.edge.admin.api import document
+
+    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+
+
 def configuration() -> str:
     """Give the configuration reference."""
     whole = json_schema(table)
@@ -140,7 +147,11 @@ def configuration() -> str:
     for name, found in whole["properties"]["runtimes"]["properties"].items():
         parts += [f"### `runtimes.{name}`\n", *_nested(whole, found, f"runtimes.{name}")]
     secrets = whole["properties"]["secrets"]
-    parts += ["## `secrets`\n", secrets["description"] + " See [secrets](secrets.md).\n", _table(whole, secrets)]
+    parts += [
+        "## `secrets`\n",
+        secrets["description"] + " See [secrets](secrets.md).\n",
+        _table(whole, secrets),
+    ]
     for name, found in secrets["properties"].items():
         if found.get("properties"):
             parts += [f"### `secrets.{name}`\n", *_nested(whole, found, f"secrets.{name}")]

@@ -5,34 +5,28 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from tidegate import __version__
 from tidegate.access.authenticate import Authenticator
 from tidegate.access.authorize import Authorizer
+from tidegate.assemble.administration import control_pages, open_parts, public_pages
 from tidegate.assemble.background import follow_keys, tick, watch
 from tidegate.assemble.launchers import Launchers
 from tidegate.assemble.plant import Plant
 from tidegate.audit.journal import Journal
-from tidegate.edge.admin.door import Actor
-from tidegate.edge.admin.feed import Feed
-from tidegate.edge.admin.operations import Operations
 from tidegate.edge.admin.parts import Parts
 from tidegate.edge.admin.shapes import AboutShape
-from tidegate.edge.admin.views import Views
-from tidegate.edge.advice import AdvicePages
 from tidegate.edge.app import App
 from tidegate.edge.asgi import Application
 from tidegate.edge.connection import HttpBounds
-from tidegate.edge.control import Control
 from tidegate.edge.guard import Guard
 from tidegate.edge.listener import Listener, Tls, server_context
 from tidegate.edge.mcp import McpEdge
 from tidegate.edge.probes import Probes
-from tidegate.edge.reloads import ReloadPages, Reloads
-from tidegate.edge.rollouts import RolloutPages
+from tidegate.edge.reloads import Reloads
 from tidegate.edge.stalls import watch_loop
 from tidegate.extensions.identity.keys import KeyIdentity, KeyStore
 from tidegate.extensions.identity.local import LocalIdentity, local_principal
@@ -66,8 +60,14 @@ class Gateway:
     path: Path
     catalog: Catalog
     probes: Probes
+    parts: Parts
     public: Listener
     private: Listener
+
+    def drain(self) -> None:
+        """Take no more calls, and end what would not end by itself."""
+        self.path.drain()
+        self.parts.feed.close()
 
     @property
     def listeners(self) -> Sequence[Listener]:
@@ -113,23 +113,12 @@ async def start(
     listeners: list[Listener] = []
     gauges = _gauges(plant, path, listeners, reloads)
     probes = Probes(plant.fleet, plant.metrics, gauges, lambda: _refusing(pipeline, plant.journal))
-    public = await _open_public(settings, plant, path, catalog, probes)
     about = _about(plant, pipeline, lambda: gateway.url(), reloads)
-    feed = Feed(plant.boot, time.time)
-    parts = Parts(
-        about, Views(plant.fleet, catalog, plant.metrics, time.time, plant.fleet.usages.now),
-        Operations(plant.fleet, plant.journal, feed), feed,
-    )  # fmt: skip
-    told, operator = ReloadPages(reloads), Actor(local_principal(), "control")
-    prefixes: dict[str, Application] = {
-        "/v1/reload": told,
-        "/v1/config": told,
-        "/v1/advice": AdvicePages(plant.fleet),
-        "/v1/rollouts": RolloutPages(plant.fleet.rollouts, parts.operations, operator),
-        "/v1/": Control(plant.fleet, parts, operator, stop),
-    }
+    parts = open_parts(plant, catalog, about, reloads, stack)
+    public = await _open_public(settings, plant, path, catalog, probes, parts)
+    prefixes = control_pages(plant, parts, reloads, stop)
     private = await _open_control(settings, plant, path, catalog, _all_pages(probes), prefixes)
-    gateway = Gateway(settings, path, catalog, probes, public, private)
+    gateway = Gateway(settings, path, catalog, probes, parts, public, private)
     stack.callback(plant.directory.control_socket.unlink, missing_ok=True)
     listeners += gateway.listeners
     plant.fleet.begin()
@@ -157,7 +146,7 @@ async def _open_control(
     path: Path,
     catalog: Catalog,
     pages: dict[str, Application],
-    prefixes: dict[str, Application],
+    prefixes: Mapping[str, Application],
 ) -> Listener:
     operator = Vouched(local_principal(), credential="control")
     guard = Guard(listen_host="localhost")
@@ -230,7 +219,7 @@ def _pages(front: Front, probes: Probes, pipeline: Pipeline) -> dict[str, Applic
 
 
 async def _open_public(
-    settings: Settings, plant: Plant, path: Path, catalog: Catalog, probes: Probes
+    settings: Settings, plant: Plant, path: Path, catalog: Catalog, probes: Probes, parts: Parts
 ) -> Listener:
     like, pipeline = front(settings), path.pipeline
     edge = McpEdge(
@@ -238,7 +227,8 @@ async def _open_public(
         streams=path.streams, open_stream=pipeline.open_stream,
     )  # fmt: skip
     guard = like.guard if like.local else None
-    app = App(edge, _pages(like, probes, pipeline), malformed=pipeline.count_malformed, guard=guard)
+    api = public_pages(settings, parts, pipeline, lambda: edge.guard)
+    app = App(edge, _pages(like, probes, pipeline), api, pipeline.count_malformed, guard=guard)
     listener = Listener(app, bounds=like.bounds, tls=like.tls)
     await listener.open_tcp(settings.listen.host, settings.listen.port)
     return listener

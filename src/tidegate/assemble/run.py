@@ -65,7 +65,7 @@ async def serve(file: SettingsFile) -> None:
         gc.set_threshold(_COLLECT)
         await stop.wait()
         log().info("gateway.draining", in_flight=plant.limits.in_flight)
-        gateway.path.drain()
+        gateway.drain()
         await asyncio.gather(*(listener.close(DRAIN) for listener in gateway.listeners))
     log().info("gateway.stopped")
 

@@ -83,6 +83,8 @@ class Journal:
         self._late: deque[tuple[int, str, int]] = deque()
         self._unrecorded = 0
         self._closed = False
+        self.heard: Callable[[RecordKind, Mapping[str, object]], None] | None = None
+        """Told of each event that was recorded."""
 
     @classmethod
     def open(
@@ -235,6 +237,8 @@ class Journal:
             JournalUnavailable: it cannot be kept.
         """
         self._write(f',"tenant":"","kind":"{kind.value}","data":{form.data(fields)}')
+        if self.heard is not None:
+            self.heard(kind, fields)
 
     def request(self, principal: Principal, fields: Mapping[str, object]) -> None:
         """Record a request that the gateway answered itself, for a principal.

@@ -78,6 +78,11 @@ class McpEdge:
         self._clock = asyncio.get_running_loop().time
         self._checked: set[tuple[bytes | None, ...]] = set()
 
+    @property
+    def guard(self) -> Guard:
+        """What Host and Origin are checked by now."""
+        return self._guard
+
     def guard_by(self, guard: Guard) -> None:
         """Have another guard from now on; what the one before found right is looked at anew."""
         self._guard = guard

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.unit.gateway.setting import GatewaySetting
+from tidegate.domain.errors import SettingsError
 from tidegate.edge.admin import open_api
 from tidegate.edge.admin.door import Actor, Door
 from tidegate.edge.admin.feed import Feed
@@ -25,6 +26,7 @@ from tidegate.edge.guard import Guard
 from tidegate.edge.listener import Listener, Tls
 from tidegate.edge.mcp import McpEdge
 from tidegate.edge.probes import Probes
+from tidegate.edge.reloads import SettingsShape
 from tidegate.extensions.identity.local import local_principal
 from tidegate.ports.identity import Vouched
 from tidegate.ports.runtime import Usage
@@ -50,6 +52,7 @@ class EdgeSetting:
         self.socket = place / "control.sock"
         self.stopped = 0
         self.refusing: str | None = None
+        self.reloads = Settled()
         self.usages: dict[str, Usage] = {}
         self.listener: Listener
         self.private: Listener
@@ -83,7 +86,7 @@ class EdgeSetting:
         feed = Feed("boot", now)
         feed.hear(fleet, made.journal)
         views = Views(fleet, made.catalog, made.metrics, now, lambda: self.usages)
-        return Parts(lambda: ABOUT, views, Operations(fleet, made.journal, feed), feed)
+        return Parts(lambda: ABOUT, views, Operations(fleet, made.journal, feed, self.reloads), feed)
 
     def _stop(self) -> None:
         self.stopped += 1
@@ -119,6 +122,35 @@ class EdgeSetting:
             return await wire.post(body, **headers)
         finally:
             await wire.close()
+
+
+class Settled:
+    """Settings that are as they are: told, and asked for by those whose names are kept."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.asked: list[str] = []
+        self.number = 1
+
+    def about(self) -> SettingsShape:
+        return ABOUT["settings"]
+
+    async def reload(self, who: str) -> dict[str, object]:
+        self.asked.append(who)
+        if self.problems:
+            raise SettingsError(self.problems)
+        return {**self.about(), "changes": {"added": ["three"]}}
+
+    async def rollback(self, number: int, who: str) -> dict[str, object]:
+        self.asked.append(f"{who} to {number}")
+        return {**self.about(), "changes": {}}
+
+    async def versions(self) -> list[dict[str, object]]:
+        about = self.about()
+        return [
+            {"version": 1, "time": 1.0, "by": about["by"], "file": about["file"], "settings": "feed", "changes": {},
+             "in_place_of_the_file": False}
+        ]  # fmt: skip
 
 
 @dataclass

@@ -6,11 +6,12 @@ It decides nothing: who asks was decided at the door, and what may be done is in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
@@ -18,13 +19,32 @@ from starlette.types import Receive, Scope, Send
 from tidegate import __version__
 from tidegate.domain.errors import TidegateError
 from tidegate.edge.admin import actions, problem
-from tidegate.edge.admin.bodies import QuarantineBody, ReasonBody, RestartBody, ScaleBody, SignalBody
+from tidegate.edge.admin.bodies import (
+    Body,
+    QuarantineBody,
+    ReasonBody,
+    RestartBody,
+    RollbackBody,
+    ScaleBody,
+    SignalBody,
+)
 from tidegate.edge.admin.door import Actor
 from tidegate.edge.admin.feed import KEPT, Follower
 from tidegate.edge.admin.parts import Parts
-from tidegate.edge.admin.shapes import DetailShape, DoneShape, GatewayShape, ServerShape, SignalShape
+from tidegate.edge.admin.shapes import (
+    DetailShape,
+    DoneShape,
+    GatewayShape,
+    ReloadedShape,
+    RolloutShape,
+    ServerShape,
+    SettingsVersionShape,
+    SignalShape,
+)
+from tidegate.edge.reloads import SettingsShape
 
 PREFIX = "/api/v1"
+_KEY = HTTPBearer(auto_error=False, description="An API key with the role `admin`; looked at before this is.")
 
 
 class ProblemAnswer(BaseModel):
@@ -42,6 +62,18 @@ class ServersAnswer(BaseModel):
     """The servers."""
 
     servers: list[ServerShape]
+
+
+class RolloutsAnswer(BaseModel):
+    """The rollouts."""
+
+    rollouts: list[RolloutShape]
+
+
+class VersionsAnswer(BaseModel):
+    """Versions of the settings; the one in force last."""
+
+    versions: list[SettingsVersionShape]
 
 
 router = APIRouter(prefix=PREFIX)
@@ -114,6 +146,48 @@ async def signal(
     return await actions.signal(parts, name, body, by)
 
 
+@router.get("/rollouts", response_model=RolloutsAnswer)
+async def rollouts(
+    parts: With,
+    server: Annotated[str | None, Query(max_length=64, description="That of this server only.")] = None,
+) -> Mapping[str, object]:
+    """Tell where changes of servers are, and how the last one of each ended."""
+    return {"rollouts": parts.operations.rollouts(server)}
+
+
+@router.post("/rollouts/{name}/{action}", response_model=RolloutsAnswer)
+async def rollout(
+    name: Name, action: Literal["pause", "promote", "undo"], body: Body, parts: With, by: By
+) -> Mapping[str, object]:
+    """Have a rollout stay where it is, go on without waiting and judging, or be taken back."""
+    await parts.operations.steer(name, action, by)
+    return {"rollouts": parts.operations.rollouts(name)}
+
+
+@router.post("/reload", response_model=ReloadedShape)
+async def reload(body: Body, parts: With, by: By) -> Mapping[str, object]:
+    """Take the settings file as it stands. Where it cannot be taken whole, nothing changes."""
+    return await parts.operations.reload(by)
+
+
+@router.get("/config", response_model=SettingsShape)
+async def config(parts: With) -> SettingsShape:
+    """Tell which version of the settings is in force, and what is wrong with the file."""
+    return parts.operations.reloads.about()
+
+
+@router.get("/config/versions", response_model=VersionsAnswer)
+async def versions(parts: With) -> Mapping[str, object]:
+    """List the versions of the settings that are kept, without their texts."""
+    return {"versions": await parts.operations.reloads.versions()}
+
+
+@router.post("/config/rollback", response_model=ReloadedShape)
+async def rollback(body: RollbackBody, parts: With, by: By) -> Mapping[str, object]:
+    """Put an earlier version of the settings in force, in place of the file until that changes."""
+    return await parts.operations.roll_back(body.to, by)
+
+
 @router.get(
     "/events",
     response_class=StreamingResponse,
@@ -149,23 +223,33 @@ class _Events(StreamingResponse):
 
 def make(parts: Parts) -> FastAPI:
     """Make the application."""
+    api = _bare()
+    api.state.parts = parts
+    api.openapi()  # made once, off the loop
+    return api
+
+
+def document() -> dict[str, Any]:
+    """Give the OpenAPI document."""
+    return _bare().openapi()
+
+
+def _bare() -> FastAPI:
     api = FastAPI(
         title="tidegate admin API",
         version=__version__,
         summary="What a tidegate gateway runs, how it does, and what may be done about it.",
-        description="Only for administrators: API keys with the role `admin`, or the local user over loopback.",
+        description="Only for administrators: API keys with the role `admin`.",
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
     )
-    api.state.parts = parts
-    api.include_router(router)
+    api.include_router(router, dependencies=[Depends(_KEY)])
     api.add_exception_handler(TidegateError, _told)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _no_such)
-    api.openapi()  # made once, off the loop
     return api
 
 

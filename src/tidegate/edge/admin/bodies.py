@@ -58,3 +58,10 @@ class SignalBody(ReasonBody):
     """Whether it holds."""
     seconds: Annotated[float | None, Field(gt=0, le=30 * 86400, allow_inf_nan=False)] = None
     """For which it holds; until it is taken back where absent."""
+
+
+class RollbackBody(Body):
+    """Which version of the settings is to be in force again."""
+
+    to: Annotated[int, Field(ge=1, lt=10**9, strict=True)]
+    """Its number."""

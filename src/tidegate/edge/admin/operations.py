@@ -6,7 +6,7 @@ What takes long (a restart that waits for calls to end) goes on by itself; event
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 
 from tidegate.audit.journal import Journal
@@ -16,6 +16,7 @@ from tidegate.edge.admin.door import Actor
 from tidegate.edge.admin.feed import Feed
 from tidegate.edge.admin.problem import Problem, unknown_server
 from tidegate.edge.admin.shapes import SignalShape
+from tidegate.edge.reloads import Reloads
 from tidegate.fleet.fleet import Fleet
 from tidegate.fleet.pool import Pool
 from tidegate.fleet.reconcile import adjust
@@ -28,7 +29,9 @@ _MOST = 64
 class Operations:
     """What may be done."""
 
-    def __init__(self, fleet: Fleet, journal: Journal, feed: Feed) -> None:
+    def __init__(self, fleet: Fleet, journal: Journal, feed: Feed, reloads: Reloads) -> None:
+        self.reloads = reloads
+        """The settings in force, and those before them."""
         self._fleet = fleet
         self._journal = journal
         self._feed = feed
@@ -135,6 +138,26 @@ class Operations:
         except TidegateError as error:
             raise Problem(409, "no_rollout", str(error)) from None
 
+    def rollouts(self, name: str | None = None) -> Sequence[Mapping[str, object]]:
+        """Say where the rollouts are, or the one of a server.
+
+        Raises:
+            Problem: there is no such server.
+        """
+        if name is not None:
+            self.pool(name)
+        return self._fleet.rollouts.status(name)
+
+    async def reload(self, actor: Actor) -> Mapping[str, object]:
+        """Take the settings file as it stands. Raises as `Reloads.reload` does."""
+        self._record(actor, "reload")
+        return await self.reloads.reload(_who(actor))
+
+    async def roll_back(self, number: int, actor: Actor) -> Mapping[str, object]:
+        """Put an earlier version of the settings in force. Raises as `Reloads.rollback` does."""
+        self._record(actor, "rollback", to=number)
+        return await self.reloads.rollback(number, _who(actor))
+
     async def close(self) -> None:
         """End what is under way."""
         for task in self._under_way.values():
@@ -172,3 +195,7 @@ class Operations:
         server = what.get("server")
         told.pop("server", None)
         self._feed.tell("admin", {**told, **who}, server if isinstance(server, str) else None)
+
+
+def _who(actor: Actor) -> str:
+    return f"{actor.principal.subject[:64]} ({actor.via})"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from tidegate.domain.errors import Overloaded, Refusal, StateError, TidegateError
+from tidegate.domain.errors import Overloaded, Refusal, SettingsError, StateError, TidegateError
 from tidegate.protocol.codec import encode
 
 KIND = "application/problem+json"
@@ -38,6 +38,8 @@ def as_problem(error: TidegateError) -> Problem:
             return Problem(429, error.reason, str(error))
         case Refusal():
             return Problem(error.status if error.status >= 400 else 409, error.reason, str(error))
+        case SettingsError():
+            return Problem(422, "settings_refused", str(error)[:8000])
         case StateError():
             return Problem(503, "state_unavailable", str(error))
         case _:

@@ -5,11 +5,15 @@ They are the schema of the API; what is not named here is in no answer. No secre
 
 from __future__ import annotations
 
+from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict  # pydantic reads those of `typing` from Python 3.12 on only
 
 from tidegate.edge.reloads import SettingsShape
 
+_TOLD = ConfigDict(use_attribute_docstrings=True)
 
+
+@with_config(_TOLD)
 class UsageShape(TypedDict):
     """What a workload uses. Sizes in bytes; what the runtime cannot tell is 0."""
 
@@ -23,6 +27,7 @@ class UsageShape(TypedDict):
     written: int
 
 
+@with_config(_TOLD)
 class WorkloadShape(TypedDict):
     """One running realisation of a server."""
 
@@ -48,6 +53,7 @@ class WorkloadShape(TypedDict):
     usage: UsageShape | None
 
 
+@with_config(_TOLD)
 class ReplicasShape(TypedDict):
     """How many workloads there are."""
 
@@ -58,6 +64,7 @@ class ReplicasShape(TypedDict):
     max: int
 
 
+@with_config(_TOLD)
 class ServerShape(TypedDict):
     """A server, as the table of servers shows it."""
 
@@ -96,6 +103,7 @@ class ServerShape(TypedDict):
     workloads: list[WorkloadShape]
 
 
+@with_config(_TOLD)
 class HappeningShape(TypedDict):
     """A change of a workload's state."""
 
@@ -105,6 +113,7 @@ class HappeningShape(TypedDict):
     reason: str | None
 
 
+@with_config(_TOLD)
 class VersionShape(TypedDict):
     """One version of a server's declaration, of which there are workloads."""
 
@@ -121,6 +130,7 @@ class VersionShape(TypedDict):
     p95: float | None
 
 
+@with_config(_TOLD)
 class DemandShape(TypedDict):
     """What is asked of a server."""
 
@@ -139,6 +149,7 @@ class DemandShape(TypedDict):
     paused: int
 
 
+@with_config(_TOLD)
 class DetailShape(ServerShape):
     """A server, with all there is to tell of it."""
 
@@ -148,6 +159,7 @@ class DetailShape(ServerShape):
     """The latest last."""
 
 
+@with_config(_TOLD)
 class DoneShape(TypedDict):
     """What was begun."""
 
@@ -156,6 +168,7 @@ class DoneShape(TypedDict):
     """False where it goes on; events tell how."""
 
 
+@with_config(_TOLD)
 class SignalShape(TypedDict):
     """A signal from outside."""
 
@@ -167,6 +180,64 @@ class SignalShape(TypedDict):
     """That have replicas by it."""
 
 
+@with_config(_TOLD)
+class RolloutVersionShape(TypedDict):
+    """One of the two versions of a rollout."""
+
+    digest: str
+    launch: str
+    ready: int
+    of: int
+    """How many there are to be."""
+    calls: int
+    failures: int
+    p95: float | None
+
+
+@with_config(_TOLD)
+class RolloutShape(TypedDict):
+    """Where a rollout is, or how it ended."""
+
+    server: str
+    state: str
+    strategy: str
+    step: str | None
+    reason: str | None
+    paused: bool
+    share: float | None
+    """Of the calls, that the new version gets."""
+    began: float
+    changed: float
+    old: str
+    new: str
+    undo: bool
+    """Whether it can be undone."""
+    versions: list[RolloutVersionShape]
+
+
+@with_config(_TOLD)
+class ReloadedShape(SettingsShape):
+    """The version in force, and what became of the one before."""
+
+    changes: dict[str, list[str]]
+    """Names of servers, endpoints and keys, by what became of them."""
+
+
+@with_config(_TOLD)
+class SettingsVersionShape(TypedDict):
+    """A version of the settings that is kept."""
+
+    version: int
+    time: float
+    by: str
+    file: str
+    settings: str
+    """Digest of the file's text."""
+    changes: dict[str, list[str]]
+    in_place_of_the_file: bool
+
+
+@with_config(_TOLD)
 class EndpointShape(TypedDict):
     """An endpoint and what it shows."""
 
@@ -177,6 +248,7 @@ class EndpointShape(TypedDict):
     tools: int
 
 
+@with_config(_TOLD)
 class AboutShape(TypedDict):
     """What the process tells of itself."""
 
@@ -192,12 +264,14 @@ class AboutShape(TypedDict):
     """The version in force."""
 
 
+@with_config(_TOLD)
 class GatewayShape(AboutShape):
     """The gateway itself."""
 
     endpoints: list[EndpointShape]
 
 
+@with_config(_TOLD)
 class StatusShape(GatewayShape):
     """The gateway with its servers: what the control socket gives at once."""
 

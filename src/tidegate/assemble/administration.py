@@ -1,0 +1,63 @@
+"""Administration: what is seen of the gateway and may be done to it, put on the plant, and the two ways to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+
+from tidegate.assemble.background import watch
+from tidegate.assemble.plant import Plant
+from tidegate.edge.admin import open_api
+from tidegate.edge.admin.door import Actor, Door
+from tidegate.edge.admin.feed import Feed
+from tidegate.edge.admin.operations import Operations
+from tidegate.edge.admin.parts import Parts
+from tidegate.edge.admin.shapes import AboutShape
+from tidegate.edge.admin.views import Views
+from tidegate.edge.advice import AdvicePages
+from tidegate.edge.asgi import Application
+from tidegate.edge.control import Control
+from tidegate.edge.guard import Guard
+from tidegate.edge.reloads import ReloadPages, Reloads
+from tidegate.edge.rollouts import RolloutPages
+from tidegate.extensions.identity.local import local_principal
+from tidegate.gateway.catalog import Catalog
+from tidegate.gateway.pipeline import Pipeline
+from tidegate.settings import Settings
+
+
+def open_parts(
+    plant: Plant, catalog: Catalog, about: Callable[[], AboutShape], reloads: Reloads, stack: AsyncExitStack
+) -> Parts:
+    """Put together what the control socket and the admin API are in front of."""
+    feed = Feed(plant.boot, time.time)
+    feed.hear(plant.fleet, plant.journal)
+    watch(stack, feed.count(plant.metrics.refusals), "refusal count")
+    operations = Operations(plant.fleet, plant.journal, feed, reloads)
+    stack.push_async_callback(operations.close)
+    views = Views(plant.fleet, catalog, plant.metrics, time.time, plant.fleet.usages.now)
+    return Parts(about, views, operations, feed)
+
+
+def control_pages(
+    plant: Plant, parts: Parts, reloads: Reloads, stop: Callable[[], None]
+) -> Mapping[str, Application]:
+    """Give what the control socket has beside MCP, by prefix; the first that fits is taken."""
+    told, operator = ReloadPages(reloads), Actor(local_principal(), "control")
+    return {
+        "/v1/reload": told,
+        "/v1/config": told,
+        "/v1/advice": AdvicePages(plant.fleet),
+        "/v1/rollouts": RolloutPages(plant.fleet.rollouts, parts.operations, operator),
+        "/v1/": Control(plant.fleet, parts, operator, stop),
+    }
+
+
+def public_pages(
+    settings: Settings, parts: Parts, pipeline: Pipeline, guard: Callable[[], Guard]
+) -> Mapping[str, Application]:
+    """Give what the public listener has for administrators, by prefix."""
+    if not settings.admin_api:
+        return {}
+    return {"/api/": Door(pipeline, guard, lambda: open_api(parts))}
