@@ -13,9 +13,10 @@ from urllib.request import urlopen
 import pytest
 import pytest_asyncio
 
-from tests.integration.docker import outside
+from tests.integration.docker import connecting, outside
 from tests.integration.docker.base import SETTINGS, docker_bench, engine, eventually, python_base
 from tests.integration.docker.outside import NAMES, NEVER, OTHER, OTHER_PORT, PORT, Outside
+from tests.integration.gateway.gateway import Gateway, Json, Wire, until
 from tidegate.domain.server import Image, Network, ServerSpec, Transport
 from tidegate.domain.workload import WorkloadIdentity
 from tidegate.extensions.runtimes.docker import DOCKER
@@ -308,3 +309,53 @@ async def leftovers(instance: str) -> list[str]:
         label = f"dev.tidegate.instance={instance}"
         containers = [str(one["Names"]) for one in await opened.containers(label)]
         return [*containers, *(str(one["Name"]) for one in await opened.networks(label))]
+
+
+async def test_a_gateway_records_what_its_servers_connect_to_and_in_which_call(
+    probe: Probe, tmp_path: Path
+) -> None:
+    launch = {"image": await python_base(), "entrypoint": ["python3"], "sharing": "shared"}
+    program = Path(connecting.__file__).read_text(encoding="utf-8")
+    settings = {
+        "runtimes": {"docker": {"bootstrap": True, "resolvers": [NAMES]}},
+        "servers": {
+            "pipes": {
+                **launch,
+                "args": ["-u", "-c", program],
+                "network": {"egress": [f"api.example.test:{PORT}"]},
+            },
+            "web": {**launch, "args": ["-u", "-c", program, "http"], "transport": "http"},
+        },
+    }
+    gateway = Gateway(tmp_path, settings)
+    try:
+        await asyncio.to_thread(gateway.start)
+        await asyncio.to_thread(gateway.until_servers, pipes="ready", web="ready")
+        client = await Wire(gateway.url()).open()
+        target = {"host": "api.example.test", "port": PORT}
+        assert await client.text("pipes__connect", target) == "got hello"
+        assert await client.text("pipes__connect", {"host": OTHER, "port": PORT}) != "got hello"
+        assert await client.text("web__connect", target) == "gaierror"
+        told = await until(lambda: connections(gateway, 3), "the records of connections")
+        calls = [one["call"] for one in gateway.records() if one["kind"] == "call.intent"]
+        assert [(one["server"], one["event"], one.get("name")) for one in told] == [
+            ("pipes", "allowed", "api.example.test"),
+            ("pipes", "refused", None),
+            ("web", "refused", "api.example.test"),
+        ]
+        assert [one["calls"] for one in told] == [[call] for call in calls]
+        assert (told[0]["address"], told[0]["port"], told[1]["address"]) == (NAMES, PORT, OTHER)
+        with urlopen(f"{gateway.base}/metrics", timeout=5) as metrics:
+            assert 'tidegate_egress_total{event="refused",server="web"} 1.0' in metrics.read().decode()
+        gateway.kill()
+        cleaned = await asyncio.to_thread(gateway.command, "clean")
+        assert (cleaned.returncode, cleaned.stdout) == (0, "removed 2 things\n"), cleaned.stderr
+    finally:
+        await asyncio.to_thread(gateway.stop)
+    assert await leftovers((gateway.state / "instance").read_text().strip()) == []
+
+
+def connections(gateway: Gateway, count: int) -> list[Json] | None:
+    """Give what the journal says of connections, once that is so much."""
+    told = [one["data"] for one in gateway.records() if one["kind"] == "network"]
+    return told if len(told) >= count else None

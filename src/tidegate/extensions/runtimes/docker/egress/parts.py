@@ -69,6 +69,8 @@ def cell(made: Sidecars) -> dict[str, object]:
         "PidMode": f"container:{outlet_name(made.identity.id)}",
         "Dns": [cable.OUTLET],
         "DnsSearch": ["."],
+        # Many a server looks up its own name, which would be told as refused.
+        "ExtraHosts": [f"{made.spec.name}:127.0.0.1"],
         "Init": False,
     }
     body = _body(made, CELL, [], config)
