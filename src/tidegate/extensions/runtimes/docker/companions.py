@@ -20,7 +20,7 @@ from typing import Any, cast
 from tidegate.domain.errors import RuntimeFailure
 from tidegate.domain.server import Companion, Image, ServerSpec
 from tidegate.domain.workload import WorkloadIdentity, WorkloadKey
-from tidegate.extensions.runtimes.docker import bandwidth, harden, probe, volumes
+from tidegate.extensions.runtimes.docker import bandwidth, facts, harden, probe, volumes
 from tidegate.extensions.runtimes.docker.engine import Engine, EngineRefused
 from tidegate.extensions.runtimes.docker.images import Pulls, Resolved, Say
 from tidegate.extensions.runtimes.docker.sets import (
@@ -156,6 +156,17 @@ class Companions:
     def names(self, workload: str) -> tuple[str, ...]:
         """Give the containers that run beside a workload."""
         return self._containers.get(self.used_by(workload) or "", ())
+
+    async def why(self, workload: str) -> str | None:
+        """Say which companion of a workload has ended, and how."""
+        used = self.used_by(workload)
+        if used is None or used in self.broken:
+            return self.broken.get(used or "")
+        for name, one in (await self._there(used)).items():
+            if not runs(one) and name not in self.ending:
+                ending = facts.ending_of(await self._engine.inspect(name))
+                return f"companion {label_of(one, COMPANION)} {ending}"
+        return None
 
     async def leftovers(self, instance: str) -> list[Set]:
         """Find the sets of a gateway before this one that no workload uses."""

@@ -88,10 +88,13 @@ class Data:
                 what, f"networks/{network}/connect", "POST", body={"Container": identity.id}
             )
 
-    async def started(self, spec: ServerSpec, identity: WorkloadIdentity) -> None:
-        """Hold a container that runs to its bandwidth, and see that what it needs did not end meanwhile."""
+    async def started(self, spec: ServerSpec, identity: WorkloadIdentity, reaching: str) -> None:
+        """Hold a container that runs to its bandwidth, and see that what it needs did not end meanwhile.
+
+        `reaching` is the container whose interfaces it reaches others by.
+        """
         if spec.limits.bandwidth is not None:
-            await bandwidth.hold(self._engine, identity.id, spec.limits.bandwidth)
+            await bandwidth.hold(self._engine, reaching, spec.limits.bandwidth)
         broken = self._companions.broken.get(self._companions.used_by(identity.id) or "")
         reason = self.lost.get(identity.id) or broken
         if reason is not None:
@@ -110,6 +113,14 @@ class Data:
         if spec.volumes or spec.companions:
             self._watch.bound(identity.id, await self._bounded(spec, identity.key))
             self._begin()
+
+    async def why(self, workload: str) -> str | None:
+        """Say what ended beside a workload that ended too: it is the reason more often than not.
+
+        Raises:
+            RuntimeFailure: it cannot be told.
+        """
+        return self.lost.get(workload) or await self._companions.why(workload)
 
     async def release(self, identity: WorkloadIdentity) -> None:
         """End what is only a workload's, once it is gone itself. Its volumes stay. Idempotent."""

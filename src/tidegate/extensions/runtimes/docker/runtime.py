@@ -116,7 +116,7 @@ class DockerRuntime:
             user = harden.user(spec, self._place.user)
             async with self._handover.filled(spec, identity, made, user):
                 await self._engine.start(identity.id)
-            await self._data.started(spec, identity)
+            await self._data.started(spec, identity, self._networks.reaching(identity))
             return await self._running(identity, attachment)
         except BaseException:
             await self._take_back(identity, creating)
@@ -280,6 +280,7 @@ class DockerRuntime:
             async with asyncio.timeout(_ENDING):
                 await self._engine.wait(name, _ENDING)
                 reason = facts.ending_of(await self._engine.inspect(name))
+                reason = await self._data.why(name) or reason
         except (RuntimeFailure, TimeoutError):
             pass
         events.closed(reason)
