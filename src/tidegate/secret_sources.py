@@ -97,8 +97,8 @@ class SecretWatch:
                 continue
             try:
                 await self.look()
-            except Exception as error:
-                # The supervisor: a fault in one look must not end all later ones. What it says may hold a value.
+            except Exception as error:  # noqa: BLE001 - one look's fault must not end all later ones
+                # What it says may hold a value.
                 log().error("supervisor.failed", task="secret watch", reason=type(error).__name__)
 
     async def look(self) -> Sequence[str]:

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.fleet.conftest import Open
 from tests.unit.fleet.setting import QUICK, said, spec
 from tidegate.domain.errors import ChannelClosed, MemoryLost, ServerUnavailable
-from tidegate.domain.server import Health, Sharing
+from tidegate.domain.server import Health, Secret, Sharing
 from tidegate.domain.workload import UNCLAIMED
 from tidegate.testing.loop_time import LoopTime
 from tidegate.testing.memory_server import MemoryServer
@@ -248,3 +248,12 @@ async def test_a_record_that_cannot_be_kept_does_not_end_a_server(fleet: Open, t
     setting.records.failing = True
     await setting.begin()
     assert await setting.text("one", "echo", text="x") == "x"
+
+
+async def test_the_record_of_a_start_names_the_secrets_that_were_given_and_holds_none(fleet: Open) -> None:
+    given = {"token": Secret("hunter2", ("vault:secret/app#key",))}
+    variables = {"A": Secret("hunter2", ("env:A",)), "B": "plain"}
+    setting = await fleet(spec("one", secrets=given, env=variables), spec("two"))
+    started = {each["server"]: each.get("secrets") for _, each in setting.records.events}
+    assert started == {"one": ["env:A", "vault:secret/app#key"], "two": None}
+    assert "hunter2" not in repr(setting.records.events)
