@@ -99,7 +99,12 @@ def _namespace(pid: int) -> Generator[tuple[int, dict[str, int]]]:
 def _links(pid: int) -> dict[str, int]:
     place = Path(f"/proc/{pid}/root/sys/class/net")
     try:
-        names = [name for name in os.listdir(place) if name != "lo" and (place / name / "iflink").exists()]
+        # The engine's are named so. Another's far end has a number of a network that is not this machine's.
+        names = [
+            name
+            for name in os.listdir(place)
+            if name.startswith("eth") and (place / name / "iflink").exists()
+        ]
         return {name: int((place / name / "iflink").read_text()) for name in names}
     except (OSError, ValueError) as error:
         raise RuntimeFailure(f"limits.bandwidth cannot be held: {error}") from error

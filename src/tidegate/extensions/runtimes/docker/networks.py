@@ -102,6 +102,10 @@ class Networks:
         port = container.get("Config", {}).get("Labels", {}).get(facts.PORT_LABEL)
         return await self._outlets.address(identity.id, int(port)) if port else None
 
+    def reaching(self, identity: WorkloadIdentity) -> str:
+        """Give the container by whose interfaces a workload reaches others."""
+        return parts.outlet_name(identity.id) if identity.id in self._behind else identity.id
+
     async def release(self, identity: WorkloadIdentity) -> None:
         """Give a workload's place back, and remove what nobody uses any more. Idempotent.
 
