@@ -25,7 +25,6 @@ from tidegate.telemetry import Metrics, log
 LauncherFor = Callable[[ServerSpec], Launcher]
 
 _TAKEN_BACK = frozenset({Phase.ROLLED_BACK, Phase.TAKING_BACK})
-_ENDED = frozenset({Phase.DONE, Phase.ROLLED_BACK, Phase.SUPERSEDED})
 
 
 class Rollouts:
@@ -143,6 +142,18 @@ class Rollouts:
             for course in courses
             if course.kept is not None and server in (None, course.server)
         ]
+
+    def brief(self, server: str) -> str | None:
+        """Say in a few words where a server's rollout is; None where none is under way, nor was taken back."""
+        course = self._courses.get(server)
+        kept = None if course is None else course.kept
+        if course is None or kept is None or kept.phase in (Phase.DONE, Phase.SUPERSEDED):
+            return None
+        if kept.phase == Phase.ROLLED_BACK:
+            return f"rolled back: {kept.reason}"
+        step = "" if course.change is None or course.draining else f", {course.change.phase}"
+        paused = course.change is not None and course.change.paused
+        return f"{'paused' if paused else kept.phase.replace('_', ' ')} ({kept.strategy}{step})"
 
     def _known(self, server: str) -> Course:
         course = self._courses.get(server)

@@ -243,10 +243,12 @@ async def test_a_paused_rollout_stays_and_goes_on_when_promoted(fleet: Open, tim
     await rollouts.pause(NAME)
     await time.advance(120)
     assert (state(setting), standing(setting)["paused"]) == ("under_way", True)
+    assert rollouts.brief(NAME) == "paused (canary, watching)"
     assert ready(setting.fleet.pools[NAME]) == 4
     await rollouts.promote(NAME)
     await time.until(lambda: state(setting) == "done")
     assert {"paused", "resumed"} <= set(steps(setting))
+    assert rollouts.brief(NAME) is None
 
 
 async def test_an_undo_takes_back_what_is_under_way(fleet: Open, time: LoopTime) -> None:
@@ -257,6 +259,7 @@ async def test_an_undo_takes_back_what_is_under_way(fleet: Open, time: LoopTime)
     await setting.fleet.rollouts.undo(NAME)
     await time.until(lambda: state(setting) == "rolled_back")
     assert standing(setting)["reason"] == "undone by hand"
+    assert setting.fleet.rollouts.brief(NAME) == "rolled back: undone by hand"
     assert setting.fleet.pools[NAME].spec == old
 
 

@@ -120,7 +120,7 @@ class Views:
             "memory": sum(measured) if measured else None,
             "image": _image(workloads),
             "since": self._unix(min(ready)) if ready else None,
-            "rollout": None,
+            "rollout": self._fleet.rollouts.brief(spec.name),
             "workloads": [self._workload(each, spec, used) for each in workloads],
         }
 
