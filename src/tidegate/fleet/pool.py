@@ -153,6 +153,8 @@ class Pool:
         workload.last_used = self.clock()
         workload.begin(known)
         self.replicas.add(workload)
+        if base(sharing) == SHARED:  # it was wanted until now: whether it still is, scaling says
+            self.wanted = max(self.wanted, min(self.spec.replicas.max, len(self.replicas.of(sharing))))
 
     def revise(self, spec: ServerSpec, launcher: Launcher) -> None:
         """Go on with another declaration of the current version, of which only the gateway's part differs."""

@@ -252,7 +252,7 @@ def _rested(pool: Pool, demand: Demand, now: float) -> Demand:
     for workload in pool.workloads.values():
         if workload.state in _COMING:
             fresh = now
-        elif workload.ready_since is not None:
+        elif workload.ready_since is not None and not workload.calls:
             fresh = max(fresh, workload.ready_since + _FRESH - pool.spec.timeouts.idle)
     return replace(demand, last_used=fresh)
 

@@ -139,7 +139,7 @@ class Sizing:
         after = self._scaling.down_after
         if most is not None and most < wanted and now - self._changed >= after:
             fewer = max(most, wanted // 2)  # half at a time: what comes back at once finds some
-            return Verdict(fewer, f"{most} were enough for {after:g} s")
+            return Verdict(fewer, f"no more than {most} needed for {after:g} s")
         return Verdict(wanted, "as it is")
 
     def _unsettled(self, now: float) -> bool:

@@ -73,7 +73,7 @@ async def test_replicas_come_with_the_load_and_go_slowly_when_it_ends(fleet: Ope
     assert states(setting) == ["ready"]
     verdict = setting.fleet.scaling.verdict(NAME)
     assert verdict is not None
-    assert "were enough" in verdict.reason
+    assert "no more than 1 needed" in verdict.reason
     assert setting.metrics.scalings == {(NAME, "up"): 1, (NAME, "down"): 2}
 
 
@@ -117,6 +117,19 @@ async def test_what_came_up_to_be_looked_at_alone_goes_soon(fleet: Open, time: L
     await time.advance(20)
     assert states(setting) == ["ready"]
     await time.until(lambda: states(setting) == [], 30)
+
+
+async def test_what_a_gateway_before_ran_stays_until_it_is_idle(fleet: Open, time: LoopTime) -> None:
+    declared = shared(0, scaling=replace(QUICK, pause_after=5.0))
+    setting = await fleet(declared)
+    assert await setting.text(NAME, "count", SHARED) == "1"
+    await time.until(lambda: states(setting) == ["paused"], 10)
+    await setting.abandon()
+    again = await fleet(declared, world=setting.world, state=setting.state, servers=setting.servers)
+    await time.advance(3)
+    assert states(again) == ["ready"]
+    assert await again.text(NAME, "count", SHARED) == "2"
+    await time.until(lambda: states(again) == [], 90)
 
 
 async def test_a_signal_raises_the_floor_until_it_ends_and_over_a_restart(
