@@ -214,7 +214,7 @@ class Replicas:
 
     def _level(self, key: str, track: Track, count: int) -> None:
         mine = [w for w in self.of(key) if w.track is track and not w.draining and not w.held]
-        offer = mine[0].offer if mine else NO_OFFER
+        offer = next((w.offer for w in self.of(key)), NO_OFFER)  # part of the key: all have the same
         for _ in range(len(mine), count):
             first = key not in self._pool.workloads
             self.create(key if first else self.next_key(key), offer, track)

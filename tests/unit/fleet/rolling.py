@@ -12,6 +12,7 @@ from tests.unit.fleet.setting import Setting, said, spec
 from tidegate.domain.errors import MemoryLost, TidegateError
 from tidegate.domain.server import Replicas, Rollout, ServerSpec, Sharing, Strategy, Timeouts
 from tidegate.fleet.pool import Pool
+from tidegate.protocol.capabilities import Offer
 
 NAME = "one"
 SHORT = Timeouts(start=5.0, call=5.0, idle=0.0)
@@ -38,6 +39,8 @@ class Callers:
     sharings: Sequence[str] = ("shared",)
     follows: bool = False
     """Whether they call the shared workload where there is one, as the gateway does."""
+    offer: Offer = Offer.NONE
+    """What they offer servers."""
     failed: list[str] = field(default_factory=list[str])
     lost: int = 0
     answers: Counter[str] = field(default_factory=Counter[str])
@@ -58,7 +61,9 @@ class Callers:
         """Let them end."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
 
     async def _call(self, sharing: str) -> None:
         while True:
@@ -75,10 +80,12 @@ class Callers:
         pool = fleet.pools[NAME]
         if self.follows and pool.spec.sharing is Sharing.SHARED:
             sharing = "shared"
+        sharing += self.offer.suffix
         lease = fleet.lease_now(NAME, sharing, None, "holder")
         if lease is None:
-            lease = await fleet.lease(NAME, sharing, None, 5.0, "holder")
+            lease = await fleet.lease(NAME, sharing, None, 5.0, "holder", self.offer)
         began = loop.time()
+        assert lease.workload.offer == self.offer.label
         with lease:
             await said(lease, self.tool)
             digest = lease.workload.track.digest

@@ -13,6 +13,7 @@ from tests.unit.fleet.setting import Setting
 from tidegate.domain.errors import MemoryLost, TidegateError
 from tidegate.domain.server import Health, Replicas, ServerSpec, Sharing, Strategy, Timeouts
 from tidegate.fleet.fleet import Caps
+from tidegate.protocol.capabilities import Offer
 from tidegate.testing.loop_time import LoopTime
 from tidegate.testing.memory_server import MemoryServer
 
@@ -365,6 +366,27 @@ async def test_what_cannot_be_recorded_or_kept_does_not_stop_a_rollout(fleet: Op
     setting.records.failing = True
     await setting.apply(version("two"))
     await time.until(lambda: state(setting) == "done")
+
+
+@pytest.mark.parametrize("strategy", ALL)
+async def test_clients_that_offer_something_are_not_left_without_a_workload_that_was_offered_it(
+    fleet: Open, time: LoopTime, strategy: Strategy
+) -> None:
+    old, new = version("one", strategy, replicas=2), version("two", strategy, replicas=2)
+    setting = await opened(fleet, time, old)
+    callers = [Callers(setting), Callers(setting, offer=Offer.FORM)]
+    await time.advance(2)
+    starts = setting.servers["two"].runs
+    await setting.apply(new)
+    await time.until(lambda: state(setting) == "done")
+    await time.advance(1)
+    for each in callers:
+        await each.end()
+        assert each.failed == []
+        assert each.answers[new.digest()] > 0
+    assert setting.servers["two"].runs - starts <= 5
+    offered = {w.offer for w in setting.fleet.pools[NAME].workloads.values()}
+    assert offered == {"none", "form"}
 
 
 # -- keyed ------------------------------------------------------------------------------------
