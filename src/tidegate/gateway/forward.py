@@ -225,8 +225,8 @@ class Forward:
             seconds = self._clock() - call.started
             if placed:
                 if not call.held:
-                    if outcome is _OK:
-                        at.done(True, seconds)
+                    if outcome is _OK and at.workload.vitals.clear:
+                        at.workload.took(seconds)  # what `done` comes to for nearly all calls
                     elif outcome is not _CANCELLED:  # which says nothing about the server
                         at.done(not broke, seconds, outcome in _ERRORS, broke)
                     at.release()
