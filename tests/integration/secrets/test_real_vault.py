@@ -113,5 +113,7 @@ async def test_a_role_reads_both_versions_within_its_policy_and_its_token_is_gon
             await source.get("sys/raw#key")
         during = (await real.ask("LIST", "auth/token/accessors"))["data"]["keys"]
         mine = [each for each in set(during) - set(before) if await real.lives(each)]
-        assert len(mine) == 1  # a refusal may mean that the token has ended: that one was given back for another
+        assert (
+            len(mine) == 1
+        )  # a refusal may mean that the token has ended: that one was given back for another
     assert not await real.lives(mine[0])
