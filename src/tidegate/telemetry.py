@@ -18,10 +18,10 @@ import structlog
 LOG_EVENTS: Final = {
     "gateway.started": "The gateway listens.",
     "gateway.stopped": "The gateway has ended in order.",
+    "gateway.draining": "No new calls are taken; those in flight go on for a bounded time.",
     "settings.reloaded": "The settings in force are those of another version, or proved to be the same.",
     "settings.refused": "A mistake for which the settings were not taken; those in force stay.",
     "settings.overridden": "The settings in force are not the file's: an earlier version was put in their place.",
-    "gateway.draining": "No new calls are taken; those in flight go on for a bounded time.",
     "listener.certificate_reloaded": "A changed certificate is used for new connections.",
     "listener.certificate_refused": "A changed certificate could not be used; the old one stays.",
     "workload.started": "A workload answered its handshake.",
@@ -82,6 +82,11 @@ METRICS: Final = {
     "tidegate_workload_restarts_total": "Workloads that were ready and broke, by server.",
     "tidegate_rollouts_total": "Rollouts that came to an end, by server and outcome.",
     "tidegate_replicas_wanted": "Replicas that a shared server is to have, by server.",
+    "tidegate_replicas_ready": "Workloads that take calls now, by server.",
+    "tidegate_server_calls_in_flight": "Calls under way, by server.",
+    "tidegate_server_calls_waiting": "Calls that wait for a place, by server.",
+    "tidegate_server_quarantined": "1 while a server is in quarantine, by server.",
+    "tidegate_ejections_total": "Times that a workload got no calls for a while since they failed, by server.",
     "tidegate_scalings_total": "Changes of how many replicas there are to be, by server and direction.",
     "tidegate_starts_refused_total": "Workloads that were not started for want of memory, by server.",
     "tidegate_workload_memory_bytes": "Memory that the workloads of a server use together, as last measured.",
@@ -143,6 +148,7 @@ class Metrics:
         self.restarts: defaultdict[str, int] = defaultdict(int)
         self.scalings: defaultdict[tuple[str, str], int] = defaultdict(int)
         """(server, `up` or `down`)."""
+        self.ejections: defaultdict[str, int] = defaultdict(int)
         self.starts_refused: defaultdict[str, int] = defaultdict(int)
         """By server: for want of memory."""
         self.rollouts: defaultdict[tuple[str, str], int] = defaultdict(int)
