@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from tidegate.domain.server import Sharing
+from tidegate.domain.workload import WorkloadState
 from tidegate.edge.app import send_bytes, send_json
 from tidegate.edge.asgi import Receive, Scope, Send
 from tidegate.fleet.fleet import Fleet
@@ -103,6 +104,9 @@ class Probes:
         yield counter("tidegate_questions_total", ["server", "method", "event"], counts.questions.items())
         yield counter("tidegate_egress_total", ["server", "event"], counts.egress.items())
         yield counter("tidegate_workload_restarts_total", ["server"], _single(counts.restarts))
+        yield counter("tidegate_scalings_total", ["server", "direction"], counts.scalings.items())
+        yield counter("tidegate_starts_refused_total", ["server"], _single(counts.starts_refused))
+        yield counter("tidegate_ejections_total", ["server"], _single(counts.ejections))
         yield counter("tidegate_reloads_total", ["outcome"], _single(counts.reloads))
         yield counter("tidegate_rollouts_total", ["server", "outcome"], counts.rollouts.items())
         seconds = HistogramMetricFamily(
@@ -119,44 +123,47 @@ class Probes:
             for state in sorted(set(states)):
                 workloads.add_metric([name, state], states.count(state))
         yield workloads
-        yield from self._sizes(counts)
+        yield from self._state()
+        yield from self._sizes()
         for name, value in self._gauges().items():
             yield GaugeMetricFamily(name, METRICS[name], value=value)
 
-    def _sizes(self, counts: Metrics) -> Iterator[Metric]:
-        """Give how many replicas there are to be, and what workloads use."""
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
-        scalings = CounterMetricFamily(
-            "tidegate_scalings_total", METRICS["tidegate_scalings_total"], labels=["server", "direction"]
-        )
-        for labels, count in counts.scalings.items():
-            scalings.add_metric(labels, count)
-        refused = CounterMetricFamily(
-            "tidegate_starts_refused_total", METRICS["tidegate_starts_refused_total"], labels=["server"]
-        )
-        for server, count in counts.starts_refused.items():
-            refused.add_metric([server], count)
-        fleet = self._fleet
-        looks = {
-            name: [look for w in pool.workloads.values() if (look := fleet.usages.of(w.identity.id))]
-            for name, pool in fleet.pools.items()
+    def _state(self) -> Iterator[Metric]:
+        """Give how every server does now."""
+        pools = self._fleet.pools.items()
+        ready = {
+            name: sum(w.state is WorkloadState.READY for w in pool.workloads.values()) for name, pool in pools
         }
-        gauges = {
-            "tidegate_replicas_wanted": {name: float(pool.wanted) for name, pool in fleet.pools.items()
-                                         if pool.spec.sharing is Sharing.SHARED},
-            "tidegate_workload_memory_bytes": {name: float(sum(each.usage.memory for each in seen))
-                                               for name, seen in looks.items() if seen},
-            "tidegate_workload_cpus": {name: sum(each.cpus or 0.0 for each in seen)
-                                       for name, seen in looks.items() if seen},
-        }  # fmt: skip
-        yield scalings
-        yield refused
-        for name, rows in gauges.items():
-            family = GaugeMetricFamily(name, METRICS[name], labels=["server"])
-            for server, value in rows.items():
-                family.add_metric([server], value)
-            yield family
+        in_flight = {name: sum(w.in_flight for w in pool.workloads.values()) for name, pool in pools}
+        waiting = {name: pool.waiting for name, pool in pools}
+        quarantined = {name: int(pool.quarantined is not None) for name, pool in pools}
+        yield _gauge("tidegate_replicas_ready", ["server"], ready)
+        yield _gauge("tidegate_server_calls_in_flight", ["server"], in_flight)
+        yield _gauge("tidegate_server_calls_waiting", ["server"], waiting)
+        yield _gauge("tidegate_server_quarantined", ["server"], quarantined)
+
+    def _sizes(self) -> Iterator[Metric]:
+        """Give how many replicas there are to be, and what workloads use."""
+        pools, usages = self._fleet.pools.items(), self._fleet.usages
+        wanted = {name: pool.wanted for name, pool in pools if pool.spec.sharing is Sharing.SHARED}
+        looks = {
+            name: [look for w in pool.workloads.values() if (look := usages.of(w.identity.id))]
+            for name, pool in pools
+        }
+        memory = {name: sum(each.usage.memory for each in seen) for name, seen in looks.items() if seen}
+        cpus = {name: sum(each.cpus or 0.0 for each in seen) for name, seen in looks.items() if seen}
+        yield _gauge("tidegate_replicas_wanted", ["server"], wanted)
+        yield _gauge("tidegate_workload_memory_bytes", ["server"], memory)
+        yield _gauge("tidegate_workload_cpus", ["server"], cpus)
+
+
+def _gauge(name: str, labels: list[str], rows: Mapping[str, float]) -> Metric:
+    from prometheus_client.core import GaugeMetricFamily
+
+    family = GaugeMetricFamily(name, METRICS[name], labels=labels)
+    for value, count in rows.items():
+        family.add_metric([value], count)
+    return family
 
 
 def _single(counts: dict[str, int]) -> list[tuple[tuple[str, ...], float]]:

@@ -66,6 +66,7 @@ class Reports:
             return  # begun anew
         pool.history.add(workload.identity.id, health, workload.health_reason)
         if health == EJECTED:
+            pool.metrics.ejections[pool.spec.name] += 1
             log().warning("workload.ejected", workload=workload.identity.id, reason=workload.health_reason)
             self.record("ejected", workload, workload.health_reason)
         elif health == HEALTHY and base(workload.sharing) in pool.groups:

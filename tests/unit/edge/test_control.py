@@ -117,6 +117,9 @@ async def test_metrics_count_calls_refusals_and_workloads(listen: Listen) -> Non
     assert 'tidegate_calls_total{endpoint="/mcp",outcome="tool_error",server="one"} 1.0' in text
     assert 'tidegate_refusals_total{reason="invalid_params"} 1.0' in text
     assert 'tidegate_workloads{server="one",state="ready"} 1.0' in text
+    assert 'tidegate_replicas_ready{server="one"} 1.0' in text
+    assert 'tidegate_server_calls_in_flight{server="one"} 0.0' in text
+    assert 'tidegate_server_quarantined{server="one"} 0.0' in text
     assert 'tidegate_call_seconds_count{server="one"} 2.0' in text
     assert 'tidegate_call_seconds_bucket{le="+Inf",server="one"} 2.0' in text
     await wire.close()
