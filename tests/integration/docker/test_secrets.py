@@ -63,6 +63,7 @@ async def test_a_server_reads_its_secrets_from_memory_as_its_own_files_and_nobod
 
     async with engine() as opened:
         seen = await opened.inspect(identity.id)
+        root = Path((await opened.info())["DockerRootDir"])
         volumes = await opened.ask("inspecting", f"volumes/{volume_name(identity)}")
         with pytest.raises(EngineRefused, match="No such container"):
             await opened.inspect(box_name(identity))
@@ -70,6 +71,7 @@ async def test_a_server_reads_its_secrets_from_memory_as_its_own_files_and_nobod
     assert CANARY not in json.dumps([seen, volumes, dict(running.facts)])
     assert not any(CANARY in cmdline(pid) for pid in pids())
     assert not kept_on_disk(tmp_path)
+    assert not kept_on_disk(root / "containers" / str(seen["Id"]))
 
     await bench.runtime.stop(identity, 0)
     assert await left_of(identity.id) == []
