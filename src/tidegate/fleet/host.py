@@ -155,7 +155,7 @@ class Host:
 
     def _holds(self, workload: Workload) -> int:
         look = self._usages.of(workload.identity.id)
-        return self._need(workload.spec) if look is None else look.usage.memory
+        return self._need(workload.spec) if look is None else look.usage.memory + look.usage.companions
 
     def _workloads(self, runtime: str) -> list[Workload]:
         machine = self._elsewhere.get(runtime)

@@ -108,6 +108,8 @@ class Usage:
     read: int = 0
     """From disks since it was started."""
     written: int = 0
+    companions: int = 0
+    """Memory of what runs beside it. What several workloads use together is counted with one of them."""
 
 
 @runtime_checkable

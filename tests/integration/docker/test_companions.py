@@ -17,6 +17,7 @@ from tidegate.domain.server import Limits, Sharing, Timeouts, Volume
 from tidegate.extensions.runtimes.docker import DOCKER
 from tidegate.extensions.runtimes.docker.bandwidth import see_it_can_be_held
 from tidegate.ports.extension import Surroundings
+from tidegate.ports.runtime import Measures
 from tidegate.testing.runtime_contract import Bench, Heard, nothing_said
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
@@ -102,6 +103,10 @@ async def test_workloads_of_a_shared_server_have_one_set_that_ends_with_the_last
     second = await start(bench, replace(spec, env={"OTHER": "version"}), "shared~2")
     assert await first.ask("db count") == "1 quiet 65532"
     assert await second.ask("db count") == "2 quiet 65532"
+    runtime = bench.runtime
+    assert isinstance(runtime, Measures)
+    used = await runtime.usage([first.identity, second.identity])
+    assert sorted(usage.companions > 0 for usage in used.values()) == [False, True]
     await bench.runtime.stop(first.identity, 0)
     assert await second.ask("db count") == "3 quiet 65532"
     await bench.runtime.stop(second.identity, 0)

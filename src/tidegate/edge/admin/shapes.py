@@ -25,6 +25,7 @@ class UsageShape(TypedDict):
     tx: int
     read: int
     written: int
+    companions: int
 
 
 @with_config(_TOLD)

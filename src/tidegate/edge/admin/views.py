@@ -97,7 +97,8 @@ class Views:
         definitions = self._catalog.definitions.get(spec.name)
         workloads = list(pool.workloads.values())
         retries = [each.retry_at - self._clock() for each in workloads if each.retry_at is not None]
-        measured = [used[each.identity.id].memory for each in workloads if each.identity.id in used]
+        seen = [used[each.identity.id] for each in workloads if each.identity.id in used]
+        measured = [each.memory + each.companions for each in seen]
         ready = [each.ready_since for each in workloads if each.ready_since is not None]
         return {
             "name": spec.name,
@@ -217,4 +218,5 @@ def _usage(usage: Usage) -> UsageShape:
         "tx": usage.tx,
         "read": usage.read,
         "written": usage.written,
+        "companions": usage.companions,
     }

@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import re
 import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, cast
@@ -153,9 +153,16 @@ class Companions:
         """Give the set that a workload uses."""
         return next((name for name, users in self._users.items() if workload in users), None)
 
-    def names(self, workload: str) -> tuple[str, ...]:
-        """Give the containers that run beside a workload."""
-        return self._containers.get(self.used_by(workload) or "", ())
+    def names(self, workloads: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Give the containers that run beside workloads, those of each set once."""
+        found: dict[str, tuple[str, ...]] = {}
+        seen: set[str] = set()
+        for workload in sorted(workloads) if self._containers else ():
+            used = self.used_by(workload)
+            if used is not None and used not in seen:
+                seen.add(used)
+                found[workload] = self._containers.get(used, ())
+        return found
 
     async def why(self, workload: str) -> str | None:
         """Say which companion of a workload has ended, and how."""

@@ -7,7 +7,7 @@ nothing of it costs no call to the engine.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -128,9 +128,9 @@ class Data:
         self.lost.pop(identity.id, None)
         await self._companions.release(identity)
 
-    def beside(self, identity: WorkloadIdentity) -> tuple[str, ...]:
-        """Give the companions' containers of a workload."""
-        return self._companions.names(identity.id)
+    def beside(self, workloads: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Give the companions' containers of workloads; those of a set that several use with the first of them."""
+        return self._companions.names(workloads)
 
     async def leftovers(self, listed: Sequence[Mapping[str, Any]]) -> list[Observed]:
         """Find what a gateway before this one left, as workloads that do not run: ending them removes it."""

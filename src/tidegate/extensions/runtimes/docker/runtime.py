@@ -173,7 +173,17 @@ class DockerRuntime:
 
     async def usage(self, identities: Sequence[WorkloadIdentity]) -> Mapping[str, Usage]:
         """Measure containers (`Measures`)."""
-        return await self._live.usage(identities)
+        found = await self._live.usage(identities)
+        beside = self._data.beside(found)
+        if not beside:
+            return found
+        held = await self._live.by_name([name for names in beside.values() for name in names])
+        return {
+            workload: replace(
+                usage, companions=sum(held[n].memory for n in beside.get(workload, ()) if n in held)
+            )
+            for workload, usage in found.items()
+        }
 
     async def resize(self, identity: WorkloadIdentity, limits: Limits) -> None:
         """Set what a running container may use (`Resizes`)."""

@@ -55,6 +55,11 @@ class Live:
             if isinstance(usage, Usage)
         }
 
+    async def by_name(self, names: Sequence[str]) -> dict[str, Usage]:
+        """Measure containers that are no workloads; what cannot be measured now is left out."""
+        found = await asyncio.gather(*map(self._measure, names))
+        return {name: usage for name, usage in zip(names, found, strict=True) if isinstance(usage, Usage)}
+
     async def memory(self) -> int | None:
         """Give the memory of the engine's machine where it is not this one."""
         info = await self._engine.info()
