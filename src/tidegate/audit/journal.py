@@ -10,7 +10,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +35,9 @@ _MAX_PARTS = 4096
 """Prepared beginnings of intents that are kept: one for each principal, target and client in use."""
 _MAX_LATE = 65536
 _MAX_UNDER_WAY = 32
+_MOMENT_US = 500_000
+"""What a call did may be told of just after its outcome."""
+_MAX_ENDED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ class Journal:
         self._digest = hashlib.blake2b(key=key, digest_size=32, person=b"tidegate args")
         self._parts: dict[tuple[int | str, ...], _Part] = {}
         self._strangers = Strangers()
+        self._ended: deque[tuple[int, str, str]] = deque(maxlen=_MAX_ENDED)
+        """When calls had their outcome, their ids and workloads: the last few."""
         self._late: deque[tuple[int, str, int]] = deque()
         self._unrecorded = 0
         self._closed = False
@@ -175,9 +180,11 @@ class Journal:
         return self._commit is not None
 
     def under_way(self, workload: str) -> list[str]:
-        """Give the ids of the calls to a workload that have no outcome yet, oldest first, bounded."""
-        found = (call for call, _, at in self._tape.open.values() if at == workload)
-        return [call[1:-1] for call in islice(found, _MAX_UNDER_WAY)]
+        """Give the ids of the calls to a workload that have no outcome yet, or had none a moment ago, bounded."""
+        since = int(self._clock() * 1e6) - _MOMENT_US
+        ended = (call for time, call, at in self._ended if time >= since and at == workload)
+        going = (call for call, _, at in self._tape.open.values() if at == workload)
+        return [call[1:-1] for call in islice(chain(ended, going), _MAX_UNDER_WAY)]
 
     async def durable(self, intent: Intent) -> None:
         """Wait until an intent will outlive what the journal's durability promises.
@@ -217,11 +224,12 @@ class Journal:
         if waiting is None or waiting[0] is not call:
             return
         del tape.open[sequence]
+        now = int(self._clock() * 1e6)
+        self._ended.append((now, call, waiting[2]))
         coded = "" if code is None else f',"code":{form.whole(code)}'
         # By concatenation: formatting would go through the enumeration's Python.
         said = f'{intent.part.outcome}{sequence},"call":{call},"outcome":"' + outcome
         rest = f'{said}"{coded},"size":{size},"duration_us":{duration_us}'
-        now = int(self._clock() * 1e6)
         try:
             if self._late:
                 self._catch_up(now)

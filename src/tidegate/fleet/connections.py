@@ -18,7 +18,7 @@ class Connections:
     def __init__(
         self, recorder: Recorder, metrics: Metrics, under_way: Callable[[str], Sequence[str]]
     ) -> None:
-        """`under_way` gives the ids of the calls that a workload works on."""
+        """`under_way` gives the ids of the calls that a workload works on, or did a moment ago."""
         self._recorder = recorder
         self._metrics = metrics
         self._under_way = under_way

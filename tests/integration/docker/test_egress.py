@@ -260,7 +260,10 @@ async def test_a_gateway_that_comes_after_takes_it_up_with_what_was_not_recorded
             await opened.remove(found.identity.id)
         [left] = await after.observe()
         assert (left.identity, left.running) == (found.identity, False)
-        await after.stop(left.identity, 0)
+        async with engine() as opened:
+            for name in (cell_name(left.identity.id), outlet_name(left.identity.id)):
+                await opened.remove(name)
+        assert await leftovers(around.instance) != []
         assert await after.observe() == []
         assert await leftovers(around.instance) == []
 
@@ -343,7 +346,7 @@ async def test_a_gateway_records_what_its_servers_connect_to_and_in_which_call(
             ("pipes", "refused", None),
             ("web", "refused", "api.example.test"),
         ]
-        assert [one["calls"] for one in told] == [[call] for call in calls]
+        assert all(call in one["calls"] for call, one in zip(calls, told, strict=True))
         assert (told[0]["address"], told[0]["port"], told[1]["address"]) == (NAMES, PORT, OTHER)
         with urlopen(f"{gateway.base}/metrics", timeout=5) as metrics:
             assert 'tidegate_egress_total{event="refused",server="web"} 1.0' in metrics.read().decode()

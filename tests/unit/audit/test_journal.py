@@ -351,3 +351,19 @@ def test_all_that_was_kept_stays_ok_over_many_starts(tmp_path: Path) -> None:
     verdict = verify(tmp_path, KEY)
     assert verdict.ok, verdict.faults
     assert (verdict.intents, verdict.outcomes, verdict.unknown, verdict.open) == (55, 54, 4, 1)
+
+
+def test_the_calls_under_way_on_a_workload_are_those_without_outcome_or_with_one_a_moment_ago(
+    tmp_path: Path,
+) -> None:
+    clock = VirtualClock()
+    journal = open_journal(tmp_path, clock=clock)
+    call(journal, "long ago")
+    clock.advance(1.0)
+    call(journal, "just now")
+    begin(journal, "going")
+    begin(journal, "elsewhere", workload="tg-time-89abcdef")
+    clock.advance(0.25)
+    under_way = journal.under_way("tg-time-01234567")
+    journal.close()
+    assert under_way == ["just now", "going"]

@@ -124,6 +124,14 @@ class Networks:
                 if mine and name.startswith("tidegate-") and not self._users.get(name):
                     await self._remove(name)
 
+    async def sweep(self, instance: str) -> None:
+        """Remove networks that a gateway before this one left with nobody on them."""
+        async with self._changing:
+            for one in await self._engine.networks(f"{_INSTANCE}={instance}"):
+                name = str(one.get("Name"))
+                if name.startswith("tidegate-") and not self._users.get(name):
+                    await self._remove(name)
+
     def observed(self, listed: Sequence[Json], workloads: Sequence[Observed]) -> list[Observed]:
         """Add what is known of sidecars: whether they run, where they are reached, and which are left alone."""
         found: dict[str, dict[str, Json]] = {}

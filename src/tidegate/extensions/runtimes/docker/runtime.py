@@ -157,6 +157,7 @@ class DockerRuntime:
         found = await self._engine.containers(f"dev.tidegate.instance={self._place.instance}")
         workloads = [one for one in map(facts.observed, found) if one is not None]
         workloads = self._networks.observed(found, workloads)
+        await self._networks.sweep(self._place.instance)
         return [*workloads, *await self._data.leftovers(found)]
 
     def tell_connections(self, take: Callable[[WorkloadIdentity, Connection], bool]) -> None:
