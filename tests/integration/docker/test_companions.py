@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.docker.base import SETTINGS, docker_bench, engine
+from tests.integration.docker.base import SETTINGS, docker_bench, engine, eventually, python_base
 from tests.integration.docker.data import Talk, beside, database, left, named, start
+from tests.integration.docker.test_http import answer
 from tidegate.domain.errors import RuntimeFailure
-from tidegate.domain.server import Limits, Sharing, Timeouts, Volume
+from tidegate.domain.server import Image, Limits, Sharing, Timeouts, Transport, Volume
 from tidegate.extensions.runtimes.docker import DOCKER
 from tidegate.extensions.runtimes.docker.bandwidth import see_it_can_be_held
 from tidegate.ports.extension import Surroundings
@@ -73,6 +74,39 @@ async def test_one_that_cannot_be_used_in_time_fails_the_start_and_leaves_nothin
         await bench.runtime.start(spec, named(bench, spec), heard)
     assert heard.err == b"companion db: listening\n"
     assert await left(bench.instance) == []
+
+
+async def test_a_start_that_is_broken_off_ends_what_it_began(bench: Bench) -> None:
+    spec = await beside(await database(), await database("never", port=5001))
+    starting = asyncio.create_task(bench.runtime.start(spec, named(bench, spec), Heard()))
+
+    async def both_run() -> bool:
+        return sum(one.startswith("/") for one in await left(bench.instance)) == 2
+
+    await eventually(both_run)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert await left(bench.instance) == []
+
+
+async def test_a_server_that_listens_is_reached_beside_its_companions_too(bench: Bench) -> None:
+    spec = await beside(await database())
+    serve = (
+        "import http.server, socket\n"
+        "class Answer(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        with socket.create_connection(('db', 5000), 3) as there:\n"
+        "            there.sendall(b'count'); said = there.recv(100)\n"
+        "        self.send_response(200); self.end_headers(); self.wfile.write(said)\n"
+        "http.server.ThreadingHTTPServer(('0.0.0.0', 8000), Answer).serve_forever()\n"
+    )
+    image = await python_base()
+    launch = Image(image, ("-u", "-c", serve), ("python3",), transport=Transport.HTTP)
+    spec = replace(spec, launch=launch)
+    await bench.runtime.prepare(spec, nothing_said)
+    running = await bench.runtime.start(spec, named(bench, spec), Heard())
+    assert await answer(running.address, "") == "1 quiet 65532"
 
 
 async def test_one_that_ends_before_it_can_be_used_is_told_with_its_status(bench: Bench) -> None:
