@@ -33,6 +33,9 @@ class Made:
     call_id: str | None = None
     """The gateway's, where an error said it."""
     note: str = ""
+    began: float = 0.0
+    ended: float = 0.0
+    """On the loop's clock."""
 
 
 @dataclass
@@ -66,8 +69,16 @@ class Caller:
     async def call(self, server: str, tool: str, arguments: Json, expected: str | None) -> str | None:
         """Call a tool and keep what came. Give the text of a result."""
         trace = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
-        made = Made(trace, server, tool, BROKEN_OFF)
+        clock = asyncio.get_running_loop().time
+        made = Made(trace, server, tool, BROKEN_OFF, began=clock())
         self.made.append(made)
+        try:
+            return await self._made(made, arguments, expected)
+        finally:
+            made.ended = clock()
+
+    async def _made(self, made: Made, arguments: Json, expected: str | None) -> str | None:
+        server, tool, trace = made.server, made.tool, made.trace
         text = None
         try:
             await self._open()
