@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from tests.unit.edge.conftest import Listen
 from tests.unit.edge.setting import EdgeSetting, Got, Wire
 from tests.unit.fleet.setting import spec
-from tidegate.domain.server import Sharing
+from tidegate.domain.server import Rollout, Sharing, Strategy
 from tidegate.edge.admin.door import BURST, MAX_BODY
 from tidegate.edge.admin.feed import BEHIND, FOLLOWERS
 from tidegate.ports.runtime import Usage
@@ -337,6 +338,24 @@ async def test_rollouts_are_told_and_one_that_is_not_there_cannot_be_steered(edg
     assert (got.status, got.json["reason"]) == (409, "no_rollout")
     assert (await ask(edge, "/rollouts/one/explode", {})).status == 422
     assert (await ask(edge, "/rollouts?server=nine")).status == 404
+
+
+async def test_a_rollout_is_seen_and_can_be_taken_back(listen: Listen) -> None:
+    slow = Rollout(Strategy.CANARY, share=0.25, watch=1000.0)
+    edge = await listen(spec("one", rollout=slow, **SHARED), wait=["one__echo"])
+    fleet = edge.gateway.fleet.fleet
+    pool = fleet.pools["one"]
+    fleet.rollouts.begin(pool, replace(pool.spec, user="1000:1000"), pool.launcher)
+    await edge.time.until(lambda: pool.tracks[-1].share == 0.25)
+    shown = (await ask(edge, "/servers/one")).json
+    assert "canary" in shown["rollout"]
+    assert shown["p50"] is None
+    assert [each["share"] for each in shown["versions"]] == [0.75, 0.25]
+    undone = await ask(edge, "/rollouts/one/undo", {})
+    assert undone.status == 200, undone.body
+    await edge.time.until(lambda: fleet.rollouts.status("one")[0]["state"] == "rolled_back")
+    assert (await ask(edge, "/rollouts")).json["rollouts"][0]["reason"] == "undone by hand"
+    assert [each["data"]["action"] for each in edge.gateway.records("admin")] == ["undo"]
 
 
 async def test_the_control_socket_does_the_same_without_the_api(edge: EdgeSetting) -> None:
