@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tidegate.domain.server import Command, ServerSpec
+from tidegate.ports.runtime import Usage
 from tidegate.testing import runtime_contract as contract
 from tidegate.testing.fake_runtime import FakeRuntime, Pipes, Program
+from tidegate.testing.live_contract import BUSY, LiveContract
 from tidegate.testing.runtime_contract import Bench, RuntimeContract
 
 INSTANCE = "fa4efa4efa4efa4e"
@@ -57,18 +59,27 @@ async def sizes(pipes: Pipes) -> int:
         pipes.out(b"%d %b\n" % (len(line), b"y" * (len(line) - 1)))
 
 
+async def busy(pipes: Pipes) -> int:
+    pipes.out(b"up\n")
+    while True:
+        await pipes.line()
+        pipes.out(b"done\n")
+
+
 PROGRAMS: dict[str, Program] = {
     contract.ECHO: echo, contract.LEAVE: leave, contract.BOTH: both, contract.FLOOD: flood,
-    contract.DEAF: deaf, contract.SIZES: sizes,
+    contract.DEAF: deaf, contract.SIZES: sizes, BUSY: busy,
 }  # fmt: skip
 
 
-class TestFakeRuntime(RuntimeContract):
+class TestFakeRuntime(LiveContract, RuntimeContract):
     @pytest.fixture
     async def bench(self) -> AsyncIterator[Bench]:
         def spec_of(program: str) -> ServerSpec:
             return ServerSpec("program", Command((program,)), "fake")
 
-        bench = Bench(FakeRuntime(INSTANCE, PROGRAMS), INSTANCE, spec_of, reattaches=True)
+        runtime = FakeRuntime(INSTANCE, PROGRAMS)
+        runtime.uses = Usage(1.0, 40 << 20, 40 << 20, 1)
+        bench = Bench(runtime, INSTANCE, spec_of, reattaches=True)
         yield bench
         await bench.clean()

@@ -323,7 +323,7 @@ class Catalog:
         unread = {} if lister is None else dict(lister.unread)
         listens = lister is not None and lister.spec.transport is Transport.HTTP
         mirrored = listens and definitions is not None and definitions.modern
-        if state not in ("ready", "stopped"):  # a stopped one starts when called
+        if state not in ("ready", "paused", "stopped"):  # these go on, or start, when called
             return Part(server, definitions, reason or f"server is {state}", state, unread, mirrored)
         for kind in LISTED:
             if definitions is None or kind not in definitions.lists:

@@ -45,10 +45,12 @@ async def test_a_container_that_nobody_calls_is_paused_then_gone_and_back_with_t
     name = the_workload(made, "box")
     await until(lambda: inspect(name)["State"]["Paused"], "the container to be paused")
     assert made.server("box")["workloads"][0]["state"] == "paused"
+    await until(lambda: made.missing("/mcp") == {}, "the list to say nothing of it: it can be called")
     assert await wire.text("box__counter") == "2"  # the very same, which remembers
     assert the_workload(made, "box") == name
     await until(lambda: containers(made) == [], "the container to be gone")
     assert made.server("box")["workloads"] == []
+    await until(lambda: made.missing("/mcp") == {}, "the list to say nothing of it either")
     assert await wire.text("box__counter") == "1"
     assert the_workload(made, "box") != name
     told = await asyncio.to_thread(signal, made, "storm", on=True)
