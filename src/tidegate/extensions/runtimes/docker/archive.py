@@ -63,6 +63,7 @@ async def restore(volumes: Volumes, kept: Kept, source: BinaryIO) -> None:
         raise RuntimeFailure(
             f"volume {told_as(kept)} is used by {names_of(users)}; only one that is not can be restored"
         )
+    source.seek(0)
     held = await asyncio.to_thread(looked_through, source)
     if kept.size is not None and held > kept.size:
         raise RuntimeFailure(f"the file holds {held} bytes, more than the {kept.size} that the volume may")
