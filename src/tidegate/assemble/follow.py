@@ -13,17 +13,21 @@ from collections.abc import Awaitable, Callable
 from tidegate.assemble.source import SettingsFile, Stamp
 from tidegate.telemetry import log
 
-LOOK = 0.5
-"""Seconds between looks. Two that see the same are rest."""
+LOOK, REST = 1.0, 0.25
+"""Seconds between looks; and from one that sees a change to the next: two that see the same are rest."""
 
 
 async def follow(
-    file: SettingsFile, seen: Stamp | None, changed: Callable[[], Awaitable[object]], look: float = LOOK
+    file: SettingsFile,
+    seen: Stamp | None,
+    changed: Callable[[], Awaitable[object]],
+    look: float = LOOK,
+    rest: float = REST,
 ) -> None:
     """Call `changed` each time the file has become another one than `seen`, and rests. Never ends by itself."""
     before = seen
     while True:
-        await asyncio.sleep(look)
+        await asyncio.sleep(look if before == seen else rest)
         stamp = await asyncio.to_thread(file.stamp)  # it may be on a disk that does not answer
         if stamp is not None and stamp != seen and stamp == before:
             seen = stamp

@@ -43,13 +43,13 @@ async def serve(file: SettingsFile) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, _on_hang_up(stop.set, hang_up.set))
     async with AsyncExitStack() as stack:
         plant = await open_plant(settings, stack)
         version = kept or Versions(plant.directory.path).add(text, "start", file.path, {})
         reload = Reload(plant, file, settings, version)
         gateway = await start(settings, plant, reload, stop.set, stack)
         reload.begin(gateway)
-        loop.add_signal_handler(signal.SIGHUP, _on_hang_up(stop.set, hang_up.set))
         watch(stack, _when_told(hang_up, reload), "settings signal")
         watch(stack, follow(file, stamp, lambda: _follow(reload)), "settings watch")
         secrets = SecretWatch(

@@ -40,7 +40,7 @@ class Seen:
 async def following(path: Path) -> AsyncGenerator[Seen]:
     """Follow a file."""
     file, seen = SettingsFile(path), Seen()
-    task = asyncio.create_task(follow(file, file.stamp(), seen, LOOK))
+    task = asyncio.create_task(follow(file, file.stamp(), seen, LOOK, LOOK))
     try:
         yield seen
     finally:
