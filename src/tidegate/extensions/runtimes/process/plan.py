@@ -80,22 +80,9 @@ def plan(spec: ServerSpec, environment: Environment, ground: Ground, home: Path)
     Raises:
         RuntimeFailure: the spec asks for what is refused, or for what this rung cannot give.
     """
-    if spec.network is Network.ALLOWED:
-        raise RuntimeFailure(
-            f"server {spec.name}: a process cannot be held to a list of destinations; "
-            "run it in a container, or give it network: none or open"
-        )
-    if spec.volumes or spec.companions or spec.limits.disk is not None or spec.limits.bandwidth is not None:
-        raise RuntimeFailure(
-            f"server {spec.name}: a process has no volumes or companions, and is not held to a disk or bandwidth; "
-            "run it in a container"
-        )
+    _refuse(spec, ground.rung)
     rung, network = ground.rung, spec.network is Network.OPEN
     declared = [] if rung is Rung.NONE else mounts.binds(spec.mounts, ground.state)
-    if rung is Rung.NONE and spec.mounts:
-        raise RuntimeFailure(f"{spec.name} is unsandboxed and has the whole host: it can have no mounts")
-    if spec.secrets and not rung.remapped:
-        raise RuntimeFailure(f"{spec.name} has no /run/secrets of its own here: give its secrets in env")
     for bind in declared if rung is Rung.LANDLOCK else []:
         if bind.source != bind.target:
             raise RuntimeFailure(f"mount {bind.source} cannot be put at {bind.target}: that needs namespaces")
@@ -135,6 +122,24 @@ def plan(spec: ServerSpec, environment: Environment, ground: Ground, home: Path)
     if ground.cgroups is None:
         facts["cgroup"] = f"none: {ground.limits}"
     return Plan(job, facts)
+
+
+def _refuse(spec: ServerSpec, rung: Rung) -> None:
+    """Refuse what no process, or none on this rung, can be given."""
+    if spec.network is Network.ALLOWED:
+        raise RuntimeFailure(
+            f"server {spec.name}: a process cannot be held to a list of destinations; "
+            "run it in a container, or give it network: none or open"
+        )
+    if spec.volumes or spec.companions or spec.limits.disk is not None or spec.limits.bandwidth is not None:
+        raise RuntimeFailure(
+            f"server {spec.name}: a process has no volumes or companions, and is not held to a disk or bandwidth; "
+            "run it in a container"
+        )
+    if rung is Rung.NONE and spec.mounts:
+        raise RuntimeFailure(f"{spec.name} is unsandboxed and has the whole host: it can have no mounts")
+    if spec.secrets and not rung.remapped:
+        raise RuntimeFailure(f"{spec.name} has no /run/secrets of its own here: give its secrets in env")
 
 
 def _real(binds: list[host.Bind]) -> list[host.Bind]:
