@@ -32,6 +32,12 @@ def _clock(value: str) -> str:
     return value
 
 
+def _some(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("should not be empty; leave it out for every day")
+    return value
+
+
 def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -68,7 +74,7 @@ class ScheduleModel(Model):
     name: Text
     """What it is called."""
     days: Annotated[
-        tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], Field(min_length=1)
+        tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], AfterValidator(_some)
     ] = _DAYS
     """Days of the week on which it begins."""
     begin: Annotated[Text, AfterValidator(_clock), Field(alias="from")]
