@@ -10,12 +10,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from tidegate.domain.errors import Overloaded, TidegateError
-from tidegate.domain.server import Sharing
+from tidegate.domain.server import ServerSpec, Sharing
 from tidegate.domain.workload import SHARED, WorkloadState
 from tidegate.fleet.balance import base
 from tidegate.fleet.judge import Judgement, Seen, Verdict, judge
 from tidegate.fleet.pool import Pool
 from tidegate.fleet.track import Track
+from tidegate.fleet.vitals import EJECTED
 from tidegate.fleet.workload import Workload
 
 ATTEMPTS = 3
@@ -56,7 +57,9 @@ class Change:
         self._attempts: set[tuple[str, float]] = set()
         self._before = seen(old)
         self._bad = _bad(new)
-        self._ran = ready(pool, old) > 0
+        self._keeps = _keeps_data(old.spec) or _keeps_data(new.spec)
+        self._ran = ready(pool, old) > 0 and not self._keeps
+        self._no_room = ""
 
     @property
     def replicated(self) -> bool:
@@ -99,10 +102,11 @@ class Change:
             self._check()
             self._grow(self.new, count)
             workloads = of(self.pool, self.new)
-            if not self._is_elsewhere() and not any(w.state in _PREPARING for w in workloads):
+            if not any(w.state in _PREPARING for w in workloads):
                 spent += _LOOK
             if spent > limit and not self.paused:
-                raise TakenBack(f"its workloads are not ready after {limit:g} s{_why(workloads)}")
+                why = self._no_room or _why(workloads)
+                raise TakenBack(f"its workloads are not ready after {limit:g} s{why}")
             await asyncio.sleep(_LOOK)
         self._check()
         self.told("ready")
@@ -161,11 +165,12 @@ class Change:
         """Have all calls on the old version again, and nothing of the new one."""
         self.phase, self.paused = "taking back", False
         limit, began = ATTEMPTS * self.old.spec.timeouts.start, self._clock()
-        while self.replicated and ready(self.pool, self.old) < self.count and self._clock() - began < limit:
+        while self._is_needed() and self._clock() - began < limit:
             self._grow(self.old, self.count)
             if ready(self.pool, self.old):
                 self.pool.set_share(self.new, 0.0)
             await asyncio.sleep(_LOOK)
+        self._grow(self.old, self.count)
         self.pool.promote(self.old)
         self.promoted, self.share = False, 0.0
         if self.old.spec.sharing is self.new.spec.sharing:
@@ -195,6 +200,8 @@ class Change:
         failed = max(len(self._attempts), sum(each.restarts for each in workloads))
         if failed >= ATTEMPTS:
             raise TakenBack(f"its workloads failed {failed} times{_why(workloads)}")
+        if self._is_ejected():
+            raise TakenBack(f"its workloads are sick{_why_sick(workloads)}")
         bad = _bad(self.new)
         if bad > self._bad and not self.hurried:  # only then is there anything to judge at once
             self._bad = bad
@@ -203,9 +210,26 @@ class Change:
                 self.judged = found
                 raise TakenBack(found.reason)
 
+    def _is_needed(self) -> bool:
+        """Tell whether the new version has to go on until the old one can take its calls.
+
+        Where companions keep data, the old one cannot come up beside it.
+        """
+        if not self.replicated or self._keeps or not ready(self.pool, self.new):
+            return False
+        return ready(self.pool, self.old) < self.count
+
     def _is_elsewhere(self) -> bool:
         """Tell whether the old version, which ran, does not either: then it is not the new one that is to blame."""
         return self._ran and not self.promoted and not ready(self.pool, self.old)
+
+    def _is_ejected(self) -> bool:
+        """Tell whether no workload of the new version is given calls, since they fail, and those of the old are well."""
+        new, old = (
+            [w.health for w in of(self.pool, each) if w.state is WorkloadState.READY]
+            for each in (self.new, self.old)
+        )
+        return EJECTED in new and set(new) == {EJECTED} and bool(old) and EJECTED not in old
 
     def _of_old(self) -> Seen:
         """Give how the old version does: of late, where that is enough to tell."""
@@ -216,8 +240,12 @@ class Change:
     def _grow(self, track: Track, count: int) -> None:
         try:
             self.pool.grow(track, count)
-        except Overloaded:
-            return  # there may be room later; how long that is waited for is the caller's to say
+        except Overloaded as error:
+            self._no_room = (
+                f": {error}"  # there may be later; how long that is waited for is the caller's to say
+            )
+        else:
+            self._no_room = ""
 
 
 def of(pool: Pool, track: Track) -> Sequence[Workload]:
@@ -254,6 +282,14 @@ def _bad(track: Track) -> int:
 
 def _why(workloads: Sequence[Workload]) -> str:
     return next((f": {each.reason}" for each in workloads if each.reason), "")
+
+
+def _why_sick(workloads: Sequence[Workload]) -> str:
+    return next((f": {each.health_reason}" for each in workloads if each.health_reason), "")
+
+
+def _keeps_data(spec: ServerSpec) -> bool:
+    return any(companion.volumes for companion in spec.companions)
 
 
 _PREPARING = frozenset({WorkloadState.PREPARING, WorkloadState.WAITING})

@@ -60,8 +60,8 @@ def change(made: Gateway, servers: Json) -> None:
     for each in servers.values():
         each.setdefault("env", {})["TIDEGATE_TEST"] = str(made.state)
     made.config.write_text(yaml.safe_dump({**settings, "servers": servers}, sort_keys=False))
-    done = made.command("reload")
-    assert done.returncode == 0, done.stderr
+    done = made.ask("/v1/reload", "POST")
+    assert "error" not in done, done
 
 
 async def rolled(made: Gateway, **states: str) -> dict[str, Json]:

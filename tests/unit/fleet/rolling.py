@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.unit.fleet.conftest import Open
 from tests.unit.fleet.setting import Setting, said, spec
 from tidegate.domain.errors import MemoryLost, TidegateError
 from tidegate.domain.server import Replicas, Rollout, ServerSpec, Sharing, Strategy, Timeouts
 from tidegate.fleet.pool import Pool
 from tidegate.protocol.capabilities import Offer
+from tidegate.testing.loop_time import LoopTime
+from tidegate.testing.memory_server import MemoryServer
 
 NAME = "one"
 SHORT = Timeouts(start=5.0, call=5.0, idle=0.0)
@@ -109,3 +112,17 @@ def standing(setting: Setting) -> dict[str, Any]:
     """Give where the rollout is."""
     (found,) = setting.fleet.rollouts.status(NAME)
     return found
+
+
+async def opened(fleet: Open, time: LoopTime, spec: ServerSpec, **servers: Any) -> Setting:
+    """Open a fleet in which a first version runs, and programs for others are there."""
+    programs = {"one": MemoryServer(), "two": MemoryServer(), "three": MemoryServer(), **servers}
+    setting = await fleet(spec, servers=programs)
+    want = spec.replicas.min if spec.sharing is Sharing.SHARED else 1
+    await time.until(lambda: ready(setting.fleet.pools[NAME]) == want)
+    return setting
+
+
+def state(setting: Setting) -> object:
+    """Give the state of the rollout."""
+    return standing(setting)["state"]

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from tests.unit.fleet.conftest import Open
-from tests.unit.fleet.rolling import NAME, Callers, ready, standing, steps, version
-from tests.unit.fleet.setting import Setting
-from tidegate.domain.errors import MemoryLost, TidegateError
-from tidegate.domain.server import Health, Replicas, ServerSpec, Sharing, Strategy, Timeouts
+from tests.unit.fleet.rolling import NAME, Callers, opened, ready, standing, state, steps, version
+from tidegate.domain.errors import TidegateError
+from tidegate.domain.server import (
+    Companion,
+    Health,
+    Replicas,
+    Strategy,
+    Timeouts,
+    Volume,
+)
 from tidegate.fleet.fleet import Caps
 from tidegate.protocol.capabilities import Offer
 from tidegate.testing.loop_time import LoopTime
 from tidegate.testing.memory_server import MemoryServer
 
 ALL = list(Strategy)
-A, B, C = "a" * 32, "b" * 32, "c" * 32
-
-
-async def opened(fleet: Open, time: LoopTime, spec: ServerSpec, **servers: Any) -> Setting:
-    """Open a fleet in which a first version runs, and programs for others are there."""
-    programs = {"one": MemoryServer(), "two": MemoryServer(), "three": MemoryServer(), **servers}
-    setting = await fleet(spec, servers=programs)
-    want = spec.replicas.min if spec.sharing is Sharing.SHARED else 1
-    await time.until(lambda: ready(setting.fleet.pools[NAME]) == want)
-    return setting
-
-
-def state(setting: Setting) -> object:
-    return standing(setting)["state"]
 
 
 @pytest.mark.parametrize("strategy", ALL)
@@ -151,6 +142,20 @@ async def test_a_version_whose_calls_fail_is_taken_back_at_once(
     assert callers.answers[bad.digest()] == before
     assert "calls failed" in standing(setting)["reason"]
     assert len(setting.world.running) == 3
+
+
+async def test_a_version_that_is_sick_is_taken_back_before_there_are_calls_enough_to_judge_it(
+    fleet: Open, time: LoopTime
+) -> None:
+    how = {"watch": 60.0, "calls": 10_000}
+    old, bad = (version(each, Strategy.CANARY, rollout=how) for each in ("one", "two"))
+    setting = await opened(fleet, time, old)
+    callers = Callers(setting, bad={bad.digest()})
+    await setting.apply(bad)
+    assert await time.until(lambda: state(setting) == "rolled_back") < 30
+    await callers.end()
+    assert "3 failures in a row" in standing(setting)["reason"]
+    assert callers.answers[bad.digest()] <= 4
 
 
 async def test_a_version_that_is_slow_is_taken_back_after_it_was_watched(fleet: Open, time: LoopTime) -> None:
@@ -332,8 +337,26 @@ async def test_where_there_is_no_room_for_one_more_it_is_said_and_the_old_versio
     await time.until(lambda: ready(setting.fleet.pools[NAME]) == 3)
     await setting.apply(version("two"))
     await time.until(lambda: state(setting) == "rolled_back")
-    assert "not ready after" in standing(setting)["reason"]
+    assert standing(setting)["reason"].endswith(
+        "3 workloads run on this gateway, which is the limit; try again later"
+    )
     assert ready(setting.fleet.pools[NAME]) == 3
+
+
+async def test_a_bad_version_that_took_the_old_ones_data_is_ended_before_the_old_one_comes_back(
+    fleet: Open, time: LoopTime
+) -> None:
+    database = {"companions": (Companion("db", "x", volumes=(Volume("kept", "/kept"),)),)}
+    setting = await opened(fleet, time, version("one", replicas=1, **database))
+    for server in ("one", "two"):
+        setting.servers[server].exits = 1
+    for each in setting.world.running:
+        setting.world.kill(each)
+    await setting.apply(version("two", replicas=1, **database))
+    assert await time.until(lambda: state(setting) == "rolled_back") < 10
+    setting.servers["one"].exits = None
+    await time.until(lambda: ready(setting.fleet.pools[NAME]) == 1)
+    assert len(setting.world.running) == 1
 
 
 async def test_a_server_that_nobody_calls_and_that_has_gone_to_none_changes_too(
@@ -387,100 +410,6 @@ async def test_clients_that_offer_something_are_not_left_without_a_workload_that
     assert setting.servers["two"].runs - starts <= 5
     offered = {w.offer for w in setting.fleet.pools[NAME].workloads.values()}
     assert offered == {"none", "form"}
-
-
-# -- keyed ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("strategy", ALL)
-async def test_who_is_new_gets_the_new_version_and_who_remembers_is_told_once_that_it_is_gone(
-    fleet: Open, time: LoopTime, strategy: Strategy
-) -> None:
-    keyed: dict[str, Any] = {"sharing": Sharing.PRINCIPAL, "stateless": False, "replicas": 1}
-    old, new = version("one", strategy, **keyed), version("two", strategy, **keyed)
-    setting = await opened(fleet, time, old)
-    session = setting.asker("s")
-    assert await setting.text(NAME, "count", A, session) == "1"
-    await time.advance(1)
-    await setting.apply(new)
-    pool = setting.fleet.pools[NAME]
-    await time.until(lambda: pool.spec == new)
-    with await setting.lease(NAME, B) as lease:
-        assert lease.workload.spec == new
-    await time.until(lambda: state(setting) == "done")
-    with pytest.raises(MemoryLost):
-        await setting.text(NAME, "count", A, session)
-    assert await setting.text(NAME, "count", A, session) == "1"
-    assert [track.digest for track in pool.tracks] == [new.digest()]
-
-
-@pytest.mark.parametrize("strategy", [Strategy.ROLLING, Strategy.BLUE_GREEN])
-async def test_keyed_servers_that_remember_nothing_change_without_anybody_noticing(
-    fleet: Open, time: LoopTime, strategy: Strategy
-) -> None:
-    keyed: dict[str, Any] = {"sharing": Sharing.PRINCIPAL, "replicas": 1}
-    old, new = version("one", strategy, **keyed), version("two", strategy, **keyed)
-    setting = await opened(fleet, time, old)
-    callers = Callers(setting, sharings=(A, B, C))
-    await time.advance(1)
-    await setting.apply(new)
-    await time.until(lambda: state(setting) == "done")
-    await time.advance(1)
-    await callers.end()
-    assert callers.failed == []
-    assert callers.lost == 0
-    assert callers.answers[new.digest()] > 0
-
-
-async def test_a_keyed_version_that_does_not_start_leaves_everybody_where_they_were(
-    fleet: Open, time: LoopTime
-) -> None:
-    keyed: dict[str, Any] = {"sharing": Sharing.PRINCIPAL, "stateless": False, "replicas": 1}
-    old, bad = version("one", **keyed), version("two", **keyed)
-    broken = MemoryServer()
-    broken.exits = 1
-    setting = await opened(fleet, time, old, two=broken)
-    session = setting.asker("s")
-    assert await setting.text(NAME, "count", A, session) == "1"
-    await setting.apply(bad)
-    await time.until(lambda: state(setting) == "rolled_back")
-    assert await setting.text(NAME, "count", A, session) == "2"
-    assert await setting.text(NAME, "count", B) == "1"
-    assert setting.fleet.pools[NAME].spec == old
-
-
-async def test_each_call_of_a_server_with_a_workload_for_each_goes_on_through_a_change(
-    fleet: Open, time: LoopTime
-) -> None:
-    keyed: dict[str, Any] = {"sharing": Sharing.CALL, "replicas": 1}
-    old, new = version("one", **keyed), version("two", **keyed)
-    setting = await opened(fleet, time, old)
-    await setting.apply(new)
-    for number in range(5):
-        await setting.text(NAME, "who", f"call{number}".ljust(32, "0"))
-        await time.advance(0.5)
-    await time.until(lambda: state(setting) == "done")
-    with await setting.lease(NAME, "last".ljust(32, "0")) as lease:
-        assert lease.workload.spec == new
-
-
-async def test_a_server_that_is_shared_otherwise_from_now_on_changes_without_a_failed_call(
-    fleet: Open, time: LoopTime
-) -> None:
-    own = version("one", sharing=Sharing.PRINCIPAL, replicas=1)
-    everybodys = version("two", replicas=1)
-    setting = await opened(fleet, time, own)
-    callers = Callers(setting, sharings=(A, B), follows=True)
-    await time.advance(1)
-    for changed in (everybodys, own):
-        callers.answers.clear()
-        await setting.apply(changed)
-        await time.until(lambda: state(setting) == "done")
-        await time.advance(1)
-        assert callers.answers[changed.digest()] > 0
-    await callers.end()
-    assert callers.failed == []
-    assert {w.track.digest for w in setting.fleet.pools[NAME].workloads.values()} == {own.digest()}
 
 
 async def test_while_nothing_of_the_old_version_runs_either_the_new_one_is_not_to_blame(
