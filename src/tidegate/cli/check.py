@@ -45,6 +45,8 @@ def check(
         write_json({"ok": True, "problems": [], **_facts(settings)})
     else:
         _show(str(config), settings)
+        if not secrets:
+            _say_unseen(settings)
 
 
 def _facts(settings: Settings) -> dict[str, object]:
@@ -79,6 +81,14 @@ def _show(config: str, settings: Settings) -> None:
         rows.add_row(*(cell(each) for each in row))
     if settings.servers:
         out().print(rows)
+
+
+def _say_unseen(settings: Settings) -> None:
+    from tidegate.settings.references import HERE
+
+    unseen = sum(each.kind not in HERE for each in settings.secrets.values)
+    if unseen:
+        write(f"{_count(unseen, 'secret')} kept elsewhere and not looked at (--secrets does)")
 
 
 def _count(number: int, noun: str) -> str:

@@ -99,3 +99,20 @@ def test_a_key_kept_elsewhere_is_named_by_the_settings(tmp_path: Path) -> None:
     assert "the store now needs the key in" in rotated.err
     settings = StoreSettings(key_file=str(tmp_path / "new"))
     assert store_in(tmp_path / ".tidegate", settings).get("a") == CANARY
+
+
+def test_a_check_says_what_it_did_not_look_at_and_looks_when_told(tmp_path: Path) -> None:
+    config = tmp_path / "tidegate.yaml"
+    config.write_text("servers: {a: {command: [x], env: {A: '${secret:a}', B: '${secret:b}'}}}\n")
+    assert (
+        "2 secrets kept elsewhere and not looked at (--secrets does)" in run("check", "-c", str(config)).out
+    )
+    refused = run("check", "--secrets", "-c", str(config))
+    assert refused.status == 2
+    assert "servers.a.env.A: there is no secret a (tidegate secret set a)" in refused.err
+    for name in ("a", "b"):
+        keep(tmp_path / ".tidegate", name, CANARY)
+    right = run("check", "--secrets", "-c", str(config))
+    assert right.status == 0
+    assert "not looked at" not in right.out
+    assert CANARY not in right.out
