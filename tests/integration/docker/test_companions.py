@@ -52,7 +52,7 @@ async def test_a_companion_is_all_that_a_server_reaches_and_it_is_confined_like_
         bridge = (await opened.networks(f"dev.tidegate.instance={bench.instance}"))[0]
     assert await talk.ask("db count") == "1 quiet 65532"
     gateway = bridge["IPAM"]["Config"][0]["Subnet"].partition("/")[0].rpartition(".")[0]
-    for elsewhere in ("172.17.0.1", f"{gateway}.1", f"{gateway}.129", "example.org"):
+    for elsewhere in ("172.17.0.1", f"{gateway}.1", "example.org"):
         assert await talk.ask(f"{elsewhere} ssh") in ("TimeoutError", "OSError", "gaierror")
     host = seen["HostConfig"]
     assert (host["CapDrop"], host["ReadonlyRootfs"], host["Memory"], host["PidsLimit"]) == (

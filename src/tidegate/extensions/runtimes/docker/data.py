@@ -19,7 +19,7 @@ from tidegate.extensions.runtimes.docker.archive import Archive
 from tidegate.extensions.runtimes.docker.companions import Companions
 from tidegate.extensions.runtimes.docker.engine import Engine, EngineRefused
 from tidegate.extensions.runtimes.docker.images import Pulls, Say
-from tidegate.extensions.runtimes.docker.sets import Set, on_set, set_of
+from tidegate.extensions.runtimes.docker.sets import Set, labels_of, on_set, set_of
 from tidegate.extensions.runtimes.docker.volumes import Kept, Volumes
 from tidegate.extensions.runtimes.docker.watch import Bounded, Watch, watched
 
@@ -42,6 +42,8 @@ class Data:
         self._watching: list[asyncio.Task[None]] = []
         self.lost: dict[str, str] = {}
         """Workloads that may not go on, and why, until they are ended."""
+        self._alone: set[str] = set()
+        """Workloads that are known to have no companions: no engine has to be asked for them."""
         self._told: Callable[[str, str], None] | None = None
 
     def tell(self, told: Callable[[str, str], None]) -> None:
@@ -63,6 +65,8 @@ class Data:
         Raises:
             RuntimeFailure: one cannot be had, or holds too much; `release` leaves nothing behind.
         """
+        if not spec.companions:
+            self._alone.add(identity.id)
         if not spec.volumes and not spec.companions:
             return made
         user = harden.user(spec, made.user)
@@ -110,6 +114,8 @@ class Data:
             raise RuntimeFailure(self.lost[identity.id])
         if spec.companions:
             await self._companions.again(spec, identity)
+        else:
+            self._alone.add(identity.id)
         if spec.volumes or spec.companions:
             self._watch.bound(identity.id, await self._bounded(spec, identity.key))
             self._begin()
@@ -126,7 +132,10 @@ class Data:
         """End what is only a workload's, once it is gone itself. Its volumes stay. Idempotent."""
         self._watch.forget(identity.id)
         self.lost.pop(identity.id, None)
-        await self._companions.release(identity)
+        if identity.id in self._alone:
+            self._alone.discard(identity.id)
+        else:
+            await self._companions.release(identity)
 
     def beside(self, workloads: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """Give the companions' containers of workloads; those of a set that several use with the first of them."""
@@ -135,11 +144,7 @@ class Data:
     async def leftovers(self, listed: Sequence[Mapping[str, Any]]) -> list[Observed]:
         """Find what a gateway before this one left, as workloads that do not run: ending them removes it."""
         for one in listed:
-            if volumes.CARRIER in (one.get("Labels") or {}) and one.get("State") in (
-                "created",
-                "exited",
-                "dead",
-            ):
+            if labels_of(one).get(volumes.CARRIER) == volumes.SHORT:
                 await self._remove(str(one.get("Id")))
         return [
             Observed(_standing_for(one), running=False)
@@ -205,7 +210,9 @@ class Data:
             self._told(workload, reason)
 
     def _begin(self) -> None:
-        if not self._watching:
+        if not self._watching or any(task.done() for task in self._watching):
+            for task in self._watching:
+                task.cancel()
             loop = asyncio.get_running_loop()
             self._watching = [loop.create_task(self._watch.hear()), loop.create_task(self._watch.measure())]
 

@@ -34,6 +34,8 @@ BOUND = "dev.tidegate.bound"
 """Label that says what holds the size: `quota` (the engine) or `watch` (this gateway, which measures)."""
 CARRIER = "dev.tidegate.carrier"
 """Label of containers that are never started: a volume is reached through them."""
+SHORT, LONG = "short", "long"
+"""What a carrier is for: a moment, so that one which is found later was left; or to be read or written whole."""
 PLACE = "volume"
 """Where a carrier has it, below its root."""
 
@@ -142,11 +144,14 @@ class Volumes:
         return sorted((one for one in map(kept_of, volumes) if one is not None), key=lambda one: one.name)
 
     async def remove(self, name: str) -> None:
-        """Remove a volume that no container uses.
+        """Remove a volume that no container uses; a carrier of a command that was killed is none.
 
         Raises:
             RuntimeFailure: it is used.
         """
+        for one in await self._having(name):
+            if CARRIER in (one.get("Labels") or {}):
+                await self._engine.remove(str(one.get("Id")))
         try:
             await self._engine.ask(f"removing volume {name}", f"volumes/{name}", "DELETE")
         except EngineRefused as error:
@@ -156,12 +161,15 @@ class Volumes:
 
     async def users(self, name: str) -> list[Json]:
         """List the containers that have a volume, running or not."""
+        return [one for one in await self._having(name) if CARRIER not in (one.get("Labels") or {})]
+
+    async def _having(self, name: str) -> list[Json]:
         found = await self._engine.ask(
             f"listing who has {name}",
             "containers/json",
             params={"all": "1", "filters": '{"volume": ["' + name + '"]}'},
         )
-        return [one for one in cast("list[Json]", found) if CARRIER not in (one.get("Labels") or {})]
+        return cast("list[Json]", found)
 
     async def measure(self, volumes: Iterable[Kept]) -> dict[str, int]:
         """Tell how many bytes each holds on the disk; one that is gone is left out."""
@@ -178,14 +186,14 @@ class Volumes:
         return sizes
 
     @asynccontextmanager
-    async def carrier(self, name: str) -> AsyncGenerator[str]:
+    async def carrier(self, name: str, lasts: str = LONG) -> AsyncGenerator[str]:
         """Make a container that has a volume and never runs: the engine reads and writes it through that."""
         await self._empty()
         carrier = f"{name}.{secrets.token_hex(4)}"
         body: dict[str, object] = {
             "Image": _EMPTY,
             "Cmd": ["/never"],
-            "Labels": {INSTANCE: self._instance, CARRIER: name},
+            "Labels": {INSTANCE: self._instance, CARRIER: lasts},
             "NetworkDisabled": True,
             "HostConfig": {"NetworkMode": "none", "Mounts": [mount(name, f"/{PLACE}")]},
         }
@@ -226,7 +234,7 @@ class Volumes:
         entry = tarfile.TarInfo(f"{PLACE}/")
         entry.type, entry.mode = tarfile.DIRTYPE, 0o700
         entry.uid, entry.gid = min(int(uid), _MOST_ID), min(int(gid or uid), _MOST_ID)
-        async with self.carrier(volume.name) as carrier:
+        async with self.carrier(volume.name, SHORT) as carrier:
             await self.unpack(carrier, _whole(tar_of(entry)), self._engine.deadlines.call)
 
     async def unpack(self, carrier: str, tar: AsyncIterator[bytes], seconds: float) -> None:

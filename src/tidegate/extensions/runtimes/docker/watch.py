@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -61,18 +61,11 @@ class Watch:
 
     async def over(self, bounded: list[Bounded]) -> str | None:
         """Say what holds more than it may, or None."""
-        if not bounded:
-            return None
+        return _over(bounded, await self._held(bounded)) if bounded else None
+
+    async def _held(self, bounded: Iterable[Bounded]) -> Mapping[str, int]:
         volumes = {volume.name: volume for one in bounded for volume in one.volumes}
-        held = await self._volumes.measure(volumes.values())
-        for one in bounded:
-            for volume in one.volumes:
-                if watched(volume) and held.get(volume.name, 0) > (volume.size or 0):
-                    return f"volume {volume.volume} holds {held[volume.name]} bytes, more than its size of {volume.size}"
-            together = sum(held.get(volume.name, 0) for volume in one.volumes)
-            if one.together is not None and together > one.together:
-                return f"its volumes hold {together} bytes, more than limits.disk of {one.together}"
-        return None
+        return await self._volumes.measure(volumes.values())
 
     async def hear(self) -> None:
         """Hear of companions that end, for as long as it is let run."""
@@ -109,11 +102,13 @@ class Watch:
         while True:
             await asyncio.sleep(pause)
             began = clock()
-            for workload, bounded in list(self._bounded.items()):
-                try:
-                    reason = await self.over(bounded)
-                except RuntimeFailure:
-                    break  # the engine is down: the next time tells
+            watched = dict(self._bounded)
+            try:
+                held = await self._held([one for bounded in watched.values() for one in bounded])
+            except RuntimeFailure:
+                continue  # the engine is down: the next time tells
+            for workload, bounded in watched.items():
+                reason = _over(bounded, held)
                 if reason is not None and workload in self._bounded:
                     self.forget(workload)
                     self.lose(workload, reason)
@@ -155,6 +150,17 @@ class Watch:
         self._companions.broken[of] = reason
         for workload in self._companions.users(of):
             self.lose(workload, reason)
+
+
+def _over(bounded: Iterable[Bounded], held: Mapping[str, int]) -> str | None:
+    for one in bounded:
+        for volume in one.volumes:
+            if watched(volume) and held.get(volume.name, 0) > (volume.size or 0):
+                return f"volume {volume.volume} holds {held[volume.name]} bytes, more than its size of {volume.size}"
+        together = sum(held.get(volume.name, 0) for volume in one.volumes)
+        if one.together is not None and together > one.together:
+            return f"its volumes hold {together} bytes, more than limits.disk of {one.together}"
+    return None
 
 
 def watched(volume: Kept) -> bool:
