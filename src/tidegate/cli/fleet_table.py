@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _GAP = 2
 _SUMMARY = ("sandbox", "limits")
 """Facts that are shown first."""
 _LEAST_IMAGE = 16
+_DIGEST = re.compile(r"sha256:([0-9a-f]{12})[0-9a-f]{52}")
+"""Shortened as engines do; whole in `tidegate server show --json`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +192,7 @@ _COLUMNS = (
     _Column("P50 / P95", _latencies, 70),
     _Column("RESTARTS", lambda server: str(server.restarts), 40),
     _Column("MEMORY", lambda server: "-" if server.memory is None else size(server.memory), 50),
-    _Column("IMAGE", lambda server: server.image or server.launch, 10),
+    _Column("IMAGE", lambda server: _DIGEST.sub(r"\1", server.image or server.launch), 10),
     _Column("AGE", lambda server: age(server.since), 30),
 )
 
