@@ -9,17 +9,16 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
 from tidegate.domain.errors import StateError
 from tidegate.domain.server import ServerSpec, Sharing
 from tidegate.domain.workload import WorkloadState
-from tidegate.fleet.balance import Demand
 from tidegate.fleet.pool import Pool
 from tidegate.fleet.schedule import active
-from tidegate.fleet.sizing import Floor, Sizing, Verdict
+from tidegate.fleet.sizing import Floor, Load, Sizing, Verdict
 from tidegate.fleet.workload import Workload
 from tidegate.ports.runtime import Pauses, Runtime
 from tidegate.ports.state import State
@@ -27,6 +26,8 @@ from tidegate.telemetry import Metrics, log
 
 TICK = 1.0
 """Seconds between looks. What idles is looked at on each; what nobody has asked anything of costs next to nothing."""
+_AT_ONCE = 30
+"""Servers that are looked at without letting go of the loop: hundreds together would hold up calls."""
 _SIGNAL = "signal/"
 _PAUSES = 8
 """Workloads that are being paused at one time: each takes the engine a moment."""
@@ -88,6 +89,7 @@ class Scaling:
         """By server: the minute for which its known peaks were looked up, what they ask for, and whose they are."""
         self._pausing: set[asyncio.Task[bool]] = set()
         self._failed: set[str] = set()
+        self._pausable: dict[str, bool] = {}
 
     # -- for whoever shows or asks ----------------------------------------------------------------
 
@@ -134,16 +136,18 @@ class Scaling:
         await self._recall()
         try:
             while True:
-                await asyncio.sleep(TICK)
-                self.look()
+                parts = 1 + len(self._pools) // _AT_ONCE
+                for part in range(parts):
+                    await asyncio.sleep(TICK / parts)
+                    self.look(part, parts)
         finally:
             for task in self._pausing:
                 task.cancel()
             await asyncio.gather(*self._pausing, return_exceptions=True)
 
-    def look(self) -> None:
-        """Look at every server once. One whose look fails costs the others nothing."""
-        for name, pool in list(self._pools.items()):
+    def look(self, part: int = 0, parts: int = 1) -> None:
+        """Look at every server once, or at a part of them. One whose look fails costs the others nothing."""
+        for name, pool in list(self._pools.items())[part::parts]:
             try:
                 self._rest(pool)
                 if is_sized(pool.spec):
@@ -178,21 +182,20 @@ class Scaling:
         resting = sized is not None and sized.spec is spec and sized.sizing.wanted == 0
         if resting and not floor.count and not pool.waiting and not pool.workloads:
             return  # nobody asks for anything: no need to look closer
-        demand = pool.demand()
+        now = self._clock()
+        load = _load(pool, now)
         if sized is None or sized.spec is not spec:
-            there = demand.ready + demand.starting + demand.paused
-            wanted = sized.sizing.wanted if sized is not None else max(there, spec.replicas.min)
+            wanted = sized.sizing.wanted if sized is not None else max(pool.wanted, spec.replicas.min)
             sizing = Sizing(spec.replicas, spec.scaling, spec.timeouts.idle, wanted)
             sized = self._sized[spec.name] = _Sized(spec, sizing, Verdict(wanted, "as it was found"))
         before = sized.sizing.wanted
-        now = self._clock()
-        verdict = sized.sizing.decide(_rested(pool, demand, now), floor, _each(pool), now)
+        verdict = sized.sizing.decide(load, floor, _each(pool), now)
         if verdict.wanted != before:
             self._tell(spec.name, before, verdict)
         if verdict.wanted != before or verdict.reason != "as it is":
             sized.verdict = verdict
-        # Said each time: what went against it in between (a failed start, a cap) is made good.
-        pool.want(verdict.wanted, sized.verdict.reason)
+        if verdict.wanted != pool.wanted:  # a call may have brought one up, and somebody scaled it by hand
+            pool.want(verdict.wanted, sized.verdict.reason)
 
     def _tell(self, server: str, before: int, verdict: Verdict) -> None:
         way = "up" if verdict.wanted > before else "down"
@@ -221,7 +224,7 @@ class Scaling:
     def _rest(self, pool: Pool) -> None:
         """Pause what nobody has called for `pause_after`, where its runtime can."""
         after = pool.spec.scaling.pause_after
-        if after is None or not isinstance(self._runtimes.get(pool.spec.runtime), Pauses):
+        if after is None or not self._can_pause(pool.spec.runtime):
             return
         for workload in list(pool.workloads.values()):
             if len(self._pausing) >= _PAUSES:
@@ -230,6 +233,11 @@ class Scaling:
                 task = asyncio.create_task(workload.pause(), name=f"pause {workload.identity.id}")
                 self._pausing.add(task)
                 task.add_done_callback(self._pausing.discard)
+
+    def _can_pause(self, runtime: str) -> bool:
+        if runtime not in self._pausable:  # asked once: it takes its time
+            self._pausable[runtime] = isinstance(self._runtimes.get(runtime), Pauses)
+        return self._pausable[runtime]
 
     def _is_idle(self, pool: Pool, workload: Workload, after: float) -> bool:
         return (
@@ -246,15 +254,25 @@ def is_sized(spec: ServerSpec) -> bool:
     return spec.sharing is Sharing.SHARED and (spec.replicas.max > 1 or spec.replicas.min == 0)
 
 
-def _rested(pool: Pool, demand: Demand, now: float) -> Demand:
-    """Count what came up for no call as used until it was looked at for a while: its tools are read meanwhile."""
-    fresh = demand.last_used
+def _load(pool: Pool, now: float) -> Load:
+    """Give what is asked of a pool. For one that nobody calls that is little, and costs little.
+
+    What came up for no call counts as used until it was there for a while: its tools are read meanwhile.
+    """
+    in_flight, ready, used = 0, 0, pool.last_used
     for workload in pool.workloads.values():
+        in_flight += workload.in_flight - workload.own
+        ready += workload.state is WorkloadState.READY
         if workload.state in _COMING:
-            fresh = now
-        elif workload.ready_since is not None and not workload.calls:
-            fresh = max(fresh, workload.ready_since + _FRESH - pool.spec.timeouts.idle)
-    return replace(demand, last_used=fresh)
+            used = now
+        elif workload.calls:
+            used = max(used, workload.last_used)
+        elif workload.ready_since is not None:
+            used = max(used, workload.ready_since + _FRESH - pool.spec.timeouts.idle)
+    if not in_flight and not pool.waiting:
+        return Load(ready=ready, last_used=used)
+    told = pool.demand()
+    return Load(told.in_flight, told.waiting, told.wait, told.latency_p95, told.ready, used)
 
 
 def _each(pool: Pool) -> int:

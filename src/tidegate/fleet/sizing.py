@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
-from typing import Protocol
 
 from tidegate.domain.server import Replicas, Scaling
 
@@ -20,38 +19,22 @@ _GAP = 10.0
 """Seconds without a look after which what was seen before counts no more: the machine may have slept."""
 
 
-class Load(Protocol):
-    """What is asked of a server's replicas now (`Demand` of the pool)."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is asked of a server's replicas now."""
 
-    @property
-    def in_flight(self) -> int:
-        """Calls under way."""
-        ...
-
-    @property
-    def waiting(self) -> int:
-        """Calls that wait for a place."""
-        ...
-
-    @property
-    def wait(self) -> float:
-        """Seconds that calls waited lately (p95)."""
-        ...
-
-    @property
-    def latency_p95(self) -> float | None:
-        """Seconds that calls took lately; None where there were none."""
-        ...
-
-    @property
-    def ready(self) -> int:
-        """Replicas that take calls."""
-        ...
-
-    @property
-    def last_used(self) -> float:
-        """When the last call ended, by the clock of `now`."""
-        ...
+    in_flight: int = 0
+    """Calls under way."""
+    waiting: int = 0
+    """Calls that wait for a place."""
+    wait: float = 0.0
+    """Seconds that calls waited lately (p95)."""
+    latency_p95: float | None = None
+    """Seconds that calls took lately; None where there were none."""
+    ready: int = 0
+    """Replicas that take calls."""
+    last_used: float = 0.0
+    """When the last call ended, by the clock of `now`."""
 
 
 @dataclass(frozen=True, slots=True)
