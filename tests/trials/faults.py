@@ -62,8 +62,8 @@ def declared(url: str) -> dict[str, object]:
 async def one_call(caller: Caller, dice: random.Random) -> None:
     """Make one call of the mix: mostly short, some slow, some long."""
     name, kind = dice.choice(SERVERS), dice.random()
-    if kind < 0.1:
-        await caller.call(name, "slow", {"seconds": dice.uniform(0.1, 1.0), "steps": 1}, "slept")
+    if kind < 0.03:
+        await caller.call(name, "slow", {"seconds": dice.uniform(0.1, 0.5), "steps": 1}, "slept")
     else:
         await caller.echo(name, padding=dice.choice((0, 0, 0, 10_000, 200_000)) if kind < 0.3 else 0)
 
