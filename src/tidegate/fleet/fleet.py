@@ -179,13 +179,13 @@ class Fleet:
         self._spawn(Prober(self.pools).run(), "fleet prober")
         self._spawn(self.scaling.run(), "fleet scaling")
         self._spawn(self.usages.run(), "fleet usages")
+        self._spawn(self.host.run(), "fleet host")
 
     async def _begin(self) -> None:
         await self.rollouts.recall()  # what runs may be of a version that the settings do not name
         for name, runtime in self._runtimes.items():
             self._spawn(self._adoption.keep(name, runtime), f"fleet {name}")
         self._spawn(self._adoption.begin_remotes(), "fleet remotes")
-        await self.host.look()
 
     async def close(self) -> None:
         """End every workload, bounded in time. Nothing of ours is left running."""

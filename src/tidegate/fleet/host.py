@@ -29,6 +29,8 @@ _NO_LIMIT = 1 << 60
 """Version 1 of cgroups says "none" by a number near the largest there is."""
 _COMING = frozenset({WorkloadState.WAITING, WorkloadState.PREPARING, WorkloadState.STARTING})
 _SAY_AGAIN = 60.0
+_LOOK = 60.0
+"""Seconds between looks at where workloads run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +102,15 @@ class Host:
         """Have so many bytes stay free from now on."""
         self._reserve = reserve
 
+    async def run(self) -> None:
+        """Look again and again: an engine may be away at first, and another one later. Never ends by itself."""
+        while True:
+            await self.look()
+            await asyncio.sleep(_LOOK)
+
     async def look(self) -> None:
         """Learn on which machines workloads run."""
-        for name, runtime in self._runtimes.items():
+        for name, runtime in list(self._runtimes.items()):
             if isinstance(runtime, Houses):
                 with suppress(RuntimeFailure):  # as it was, or this machine
                     self._elsewhere[name] = await runtime.memory()
