@@ -273,19 +273,19 @@ async def test_peers_reach_each_others_port_and_this_machine_reaches_both(probe:
     spec = await allowed(PROBE, (), "asks", peers=("serves:8000", "quiet"))
     listening = Image(await python_base(), ("-u", "-c", SERVE), ("python3",), transport=Transport.HTTP)
     other = ServerSpec("serves", listening, "docker", network=Network.ALLOWED, peers=("asks",))
-    served = await bench.runtime.start(other, bench.identity(other), Heard())
     heard = Heard()
-    asking = Probe(
-        bench, probe.world, await bench.runtime.start(spec, bench.identity(spec), heard), heard, probe.told
+    served, started = await asyncio.gather(
+        bench.runtime.start(other, bench.identity(other), Heard()),
+        bench.runtime.start(spec, bench.identity(spec), heard),
     )
+    asking = Probe(bench, probe.world, started, heard, probe.told)
     assert await got(served.address) == "served"
     assert "Error code: 400" in await asking.does("http", "serves", 8000)
     assert (await asking.was_told(True, name="serves")).port == 8000
     assert "got" not in await asking.does("tcp", "serves", 8001)
     assert "got" not in await asking.does("tcp", "quiet", 8000)
     assert "got" not in await asking.does("tcp", "api.example.test", PORT)
-    for running in (served, asking.running):
-        await bench.runtime.stop(running.identity, 0)
+    await asyncio.gather(*(bench.runtime.stop(one.identity, 0) for one in (served, started)))
 
 
 async def got(address: str | None) -> str:

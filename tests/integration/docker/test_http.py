@@ -67,8 +67,9 @@ async def networks(instance: str) -> list[str]:
 async def test_a_server_without_a_network_is_reached_and_reaches_nobody(bench: Bench) -> None:
     spec = await http_spec(Network.NONE)
     await bench.runtime.prepare(spec, nothing_said)
-    one = await bench.runtime.start(spec, bench.identity(spec), Heard())
-    two = await bench.runtime.start(spec, bench.identity(spec), Heard())
+    one, two = await asyncio.gather(
+        *(bench.runtime.start(spec, bench.identity(spec), Heard()) for _ in range(2))
+    )
     assert one.address != two.address
     assert str(one.address).startswith("http://127.0.0.1:")
     assert await answer(two.address, "127.0.0.1") == "reached"

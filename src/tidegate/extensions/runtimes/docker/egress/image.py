@@ -85,7 +85,7 @@ def _pack(work: Path, base: str) -> None:
         f"ENV PYTHONPATH={_ROOT} PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1",
         run("python3", "-m", "compileall", "-q", _ROOT),
         "WORKDIR /",
-        entrypoint("python3", "-s", "-m", _PACKAGE),
+        entrypoint("python3", "-S", "-s", "-m", _PACKAGE),
     ]
     with Context(work / CONTEXT) as context:
         context.dockerfile(lines)

@@ -70,7 +70,13 @@ class Outlets:
             body = {"Container": outlet, "EndpointConfig": {"Aliases": [parts.alias(spec.name)]}}
             await self._engine.ask(f"connecting {outlet}", f"networks/{name}/connect", "POST", body=body)
         hearing = await self._hear(identity)
-        await asyncio.gather(self._engine.start(outlet), self._engine.create(cell, parts.cell(made)))
+        # Both to their ends: what is broken off may be carried out after all has been taken back.
+        done = await asyncio.gather(
+            self._engine.start(outlet), self._engine.create(cell, parts.cell(made)), return_exceptions=True
+        )
+        for one in done:
+            if isinstance(one, BaseException):
+                raise one
         await self._engine.start(cell)
         await self._until_ready(spec, identity, hearing)
         return f"container:{cell}"

@@ -1,85 +1,21 @@
-"""The two programs: `cell` and `outlet`. Told what to allow by the variable TIDEGATE_OUTLET (JSON)."""
+"""The two programs: `cell` and `outlet`. Each imports what it needs: a start waits for both."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import signal
-import socket
 import sys
-import time
-
-from tidegate.extensions.runtimes.docker.egress.sidecar import cable
-from tidegate.extensions.runtimes.docker.egress.sidecar.outlet import DNS, Outlet, Sockets
-from tidegate.extensions.runtimes.docker.egress.sidecar.report import Report
-from tidegate.extensions.runtimes.docker.egress.sidecar.rules import Peer, Rules
-from tidegate.extensions.runtimes.docker.egress.sidecar.watch import open_watch
 
 
-def cell() -> None:
-    """Plug the cable, then hold the name space and do nothing more."""
-    cable.plug()
-    cable.drop()
-    try:
-        # It holds no Python then, which is most of its memory.
-        os.execvp("sleep", ["sleep", "infinity"])  # noqa: S606  # it takes this one's place
-    except OSError:
-        signal.pause()
+def main(part: str) -> None:
+    """Run one of the two."""
+    if part == "cell":
+        from tidegate.extensions.runtimes.docker.egress.sidecar.cell import hold
 
+        hold()
+    else:
+        from tidegate.extensions.runtimes.docker.egress.sidecar.opening import serve
 
-def outlet() -> None:
-    """Take the cable, open what needs rights, drop them, serve."""
-    signal.signal(signal.SIGTERM, _end)  # the first process has no default for it
-    told = json.loads(os.environ.pop("TIDEGATE_OUTLET"))
-    rules = Rules(told["egress"], [Peer(*each) for each in told["peers"]], told["networks"])
-    port = told["port"]
-    report = Report(sys.stdout.fileno(), time.monotonic)
-    try:
-        cable.take()
-        sockets = _open(rules, port)
-        cable.drop()
-    except OSError as error:
-        report.failed(f"the network cannot be furnished: {error}")
-        raise
-    asyncio.run(_serve(Outlet(rules, report, port), report, sockets))
-
-
-def _end(_: int, __: object) -> None:
-    os._exit(0)
-
-
-def _open(rules: Rules, port: int | None) -> Sockets:
-    queries = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    queries.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, cable.OUTLET_END.encode() + b"\0")
-    queries.bind((cable.OUTLET, DNS))
-    inner = sorted(rules.ports - {cable.HELLO})
-    return Sockets(
-        queries=queries,
-        hello=cable.listener(cable.OUTLET_END, cable.HELLO),
-        inner=[cable.listener(cable.OUTLET_END, each, any_address=True) for each in inner],
-        outer=[] if port is None else [cable.listener(name, port) for name in cable.outside()],
-        packets=open_watch(cable.OUTLET_END),
-    )
-
-
-async def _serve(outlet: Outlet, report: Report, sockets: Sockets) -> None:
-    loop = asyncio.get_running_loop()
-    os.set_blocking(0, False)
-
-    def hear() -> None:
-        try:
-            data = os.read(0, 4096)
-        except BlockingIOError:
-            return
-        if data:
-            report.heard(data)
-        else:
-            loop.remove_reader(0)  # nobody will record anything any more
-
-    loop.add_reader(0, hear)
-    await outlet.run(sockets)
+        serve()
 
 
 if __name__ == "__main__":
-    {"cell": cell, "outlet": outlet}[sys.argv[1]]()
+    main(sys.argv[1])
