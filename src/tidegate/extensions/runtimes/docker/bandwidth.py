@@ -97,7 +97,7 @@ def _namespace(pid: int) -> Generator[tuple[int, dict[str, int]]]:
 
 
 def _links(pid: int) -> dict[str, int]:
-    place = Path(f"/proc/{pid}/root/sys/class/net")
+    place = Path("/proc", str(pid), "root", "sys", "class", "net")
     try:
         # The engine's are named so. Another's far end has a number of a network that is not this machine's.
         names = [
