@@ -1,4 +1,4 @@
-"""The advice pages say of every server what was seen and what follows, and apply it when asked."""
+"""The advice pages and the metrics say what was seen of servers and what follows; advice is applied when asked."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 
 from tests.unit.fleet.conftest import Open, fleet, time
 from tests.unit.fleet.setting import spec
-from tidegate.domain.server import Limits
+from tidegate.domain.server import Limits, Replicas, Sharing
 from tidegate.edge.advice import AdvicePages
+from tidegate.edge.probes import Probes
 from tidegate.fleet.usage import EVERY
 from tidegate.ports.runtime import Usage
 from tidegate.testing.loop_time import LoopTime
@@ -52,6 +53,27 @@ async def test_advice_is_given_for_every_server_and_applied_to_what_runs(fleet: 
     assert status == 200
     assert [each["live"] for each in done["applied"]] == [True]
     assert [limits.memory for limits in setting.runtime.limits.values()] == [64 * MIB]
+
+
+async def test_metrics_say_how_many_there_are_to_be_what_was_changed_and_what_they_use(
+    fleet: Open, time: LoopTime
+) -> None:
+    setting = await fleet(spec("a", sharing=Sharing.SHARED, replicas=Replicas(1, 2)))
+    setting.runtime.uses = Usage(3.0, 40 * MIB)
+    setting.metrics.scalings["a", "up"] += 1
+    setting.metrics.starts_refused["a"] += 2
+    await time.advance(EVERY * 2 + 1, 0.5)
+    probes = Probes(setting.fleet, setting.metrics, dict, lambda: None)
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for each in probes.collect()
+        for sample in each.samples
+    }
+    assert found["tidegate_replicas_wanted", "a"] == 1
+    assert found["tidegate_scalings_total", "a", "up"] == 1
+    assert found["tidegate_starts_refused_total", "a"] == 2
+    assert found["tidegate_workload_memory_bytes", "a"] == 40 * MIB
+    assert found["tidegate_workload_cpus", "a"] == pytest.approx(0.2, abs=0.05)
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ from tests.unit.fleet.setting import EPOCH, Setting, said, spec
 from tidegate.domain.errors import Overloaded
 from tidegate.domain.server import Limits, Replicas, Scaling, Schedule, ServerSpec, Sharing, Timeouts
 from tidegate.domain.workload import SHARED
-from tidegate.fleet.host import RETRY_AFTER, Memory
+from tidegate.fleet.host import RETRY_AFTER, Host, Memory
 from tidegate.fleet.pool import Lease
 from tidegate.fleet.usage import EVERY
-from tidegate.ports.runtime import Usage
+from tidegate.ports.runtime import Runtime, Usage
+from tidegate.testing.fake_runtime import FakeRuntime
 from tidegate.testing.loop_time import LoopTime
 
 MIB = 1024 * 1024
@@ -206,6 +207,35 @@ async def test_those_that_are_starting_count_with_what_they_may_need(fleet: Open
     await setting.begin()
     await time.advance(5)
     assert len(setting.runtime.started) == 2
+
+
+async def test_of_a_machine_elsewhere_counts_what_it_has_less_what_our_workloads_use(fleet: Open) -> None:
+    class Elsewhere(FakeRuntime):
+        async def memory(self) -> int | None:
+            return 1000 * MIB
+
+    setting = await fleet(shared(2, limits=Limits(memory=300 * MIB)))
+    runtimes: dict[str, Runtime] = {"fake": Elsewhere("i", {})}
+    host = Host(setting.fleet.pools, runtimes, setting.fleet.usages, setting.metrics, 200 * MIB)
+    await host.look()
+    assert host.free("fake") == 400 * MIB  # nothing was seen of them: they count with their limits
+    setting.runtime.uses = Usage(0.0, 100 * MIB)
+    await setting.fleet.usages.look()
+    assert host.free("fake") == 800 * MIB
+    host.admit(setting.fleet.pools[NAME])
+    host.reserve = 600 * MIB
+    with pytest.raises(Overloaded):
+        host.admit(setting.fleet.pools[NAME])
+
+
+async def test_memory_that_cannot_be_told_holds_nothing_back(fleet: Open) -> None:
+    def unknown() -> Memory:
+        raise OSError("no /proc here")
+
+    setting = await fleet(shared(0))
+    host = setting.fleet.host
+    host.reserve, host.read = 200 * MIB, (unknown, unknown)
+    assert await setting.text(NAME, "count", SHARED) == "1"
 
 
 async def test_what_workloads_use_is_seen_and_advice_follows_and_is_applied_live(
