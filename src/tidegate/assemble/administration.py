@@ -24,6 +24,7 @@ from tidegate.edge.rollouts import RolloutPages
 from tidegate.extensions.identity.local import local_principal
 from tidegate.gateway.catalog import Catalog
 from tidegate.gateway.pipeline import Pipeline
+from tidegate.ports.identity import Vouched
 from tidegate.settings import Settings
 
 
@@ -41,11 +42,13 @@ def open_parts(
 
 
 def control_pages(
-    plant: Plant, parts: Parts, reloads: Reloads, stop: Callable[[], None]
+    plant: Plant, parts: Parts, pipeline: Pipeline, reloads: Reloads, stop: Callable[[], None]
 ) -> Mapping[str, Application]:
     """Give what the control socket has beside MCP, by prefix; the first that fits is taken."""
     told, operator = ReloadPages(reloads), Actor(local_principal(), "control")
+    guard = Guard(listen_host="localhost")
     return {
+        "/api/": Door(pipeline, lambda: guard, lambda: open_api(parts), Vouched(operator.principal)),
         "/v1/reload": told,
         "/v1/config": told,
         "/v1/advice": AdvicePages(plant.fleet),

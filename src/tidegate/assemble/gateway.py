@@ -116,7 +116,7 @@ async def start(
     about = _about(plant, pipeline, lambda: gateway.url(), reloads)
     parts = open_parts(plant, catalog, about, reloads, stack)
     public = await _open_public(settings, plant, path, catalog, probes, parts)
-    prefixes = control_pages(plant, parts, reloads, stop)
+    prefixes = control_pages(plant, parts, pipeline, reloads, stop)
     private = await _open_control(settings, plant, path, catalog, _all_pages(probes), prefixes)
     gateway = Gateway(settings, path, catalog, probes, parts, public, private)
     stack.callback(plant.directory.control_socket.unlink, missing_ok=True)

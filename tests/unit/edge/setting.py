@@ -72,9 +72,11 @@ class EdgeSetting:
         self.listener = Listener(app, bounds=HttpBounds(body), tls=tls)
         await self.listener.open_tcp("127.0.0.1", 0)
         self.port = self.listener.port
+        operator = Vouched(local_principal())
+        own = Door(made.pipeline, lambda: guard, lambda: open_api(self.parts), operator)
         control = Control(fleet, self.parts, Actor(local_principal(), "control"), self._stop)
         self.private = Listener(
-            App(self._edge(body, Vouched(local_principal())), pages, {"/v1/": control}),
+            App(self._edge(body, Vouched(local_principal())), pages, {"/api/": own, "/v1/": control}),
             bounds=HttpBounds(body),
         )
         await self.private.open_unix(self.socket)

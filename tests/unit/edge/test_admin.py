@@ -373,3 +373,13 @@ async def test_the_control_socket_does_the_same_without_the_api(edge: EdgeSettin
     assert (wrong.status, wrong.json["error"]) == (422, "min: Field required")
     assert edge.door.opened is False
     await wire.close()
+
+
+async def test_the_api_is_on_the_control_socket_too_for_whoever_can_open_it(edge: EdgeSetting) -> None:
+    wire = await edge.control()
+    assert [each["name"] for each in (await wire.get("/api/v1/servers")).json["servers"]] == ["one", "two"]
+    await wire.send(request("/servers/one/quarantine", {"reason": "r"}, who=None))
+    assert (await wire.read()).status == 200
+    (record,) = edge.gateway.records("admin")
+    assert (record["issuer"], record["data"]["via"]) == ("local", "control")
+    await wire.close()

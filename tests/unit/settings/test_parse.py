@@ -5,6 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_network
 from pathlib import Path
 
+import pytest
+
 from tests.unit.settings.given import BASE, EngineSettings, read
 from tidegate.domain.endpoint import Effect, Names, Rule
 from tidegate.domain.server import (
@@ -190,3 +192,16 @@ def test_a_program_found_by_name_is_left_to_be_found() -> None:
     (server,) = read("servers: {a: {command: [python3, server.py]}}").servers
     assert isinstance(server.launch, Command)
     assert server.launch.argv == ("python3", "server.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "served"),
+    [
+        ("", False),
+        ("auth: {type: keys}", True),
+        ("admin: {enabled: true}", True),
+        ("auth: {type: keys}\nadmin: {enabled: false}", False),
+    ],
+)
+def test_the_admin_api_is_served_where_keys_are_asked_for_or_it_is_said(text: str, served: bool) -> None:
+    assert read(f"{text}\nservers: {{a: {{command: [x]}}}}").admin_api is served
