@@ -6,6 +6,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage or settings, 70 a mistake of ours, 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, cast
@@ -137,6 +138,8 @@ def run(arguments: Sequence[str]) -> int:
         app(args=list(arguments), prog_name="tidegate")
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
+    except KeyboardInterrupt:
+        status = 130  # as a shell says it
     except Exception as error:
         # The edge: a mistake of ours is a line too, and asks to be told of.
         if os.environ.get("TIDEGATE_DEBUG"):
@@ -147,6 +150,7 @@ def run(arguments: Sequence[str]) -> int:
         status = 70  # EX_SOFTWARE of sysexits.h
     else:
         status = 0
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends already: a second one would be a traceback
     try:
         sys.stdout.flush()
     except BrokenPipeError:
