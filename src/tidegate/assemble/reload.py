@@ -119,6 +119,8 @@ class Reload:
         gateway, plant = self._gateway, self._plant
         if gateway is None:
             raise StateError("the gateway is still starting")
+        if gateway.path.pipeline.draining:
+            raise StateError("the gateway is stopping")
         blocked = needing_restart(self.settings, settings, plant.runtimes)
         if blocked:
             raise SettingsError(
@@ -160,7 +162,10 @@ class Reload:
 
     def _standing(self, version: Version) -> str | None:
         """Give the digest of the file's text where a version is to be in force in its place."""
-        found = digest_of(self._file.read_again())
+        try:
+            found = digest_of(self._file.read_again())
+        except SettingsError:
+            found = digest_of("")  # whatever is there next is another text
         return None if found == version.digest else found
 
     async def _realised(self, settings: Settings) -> Sequence[ServerSpec]:
