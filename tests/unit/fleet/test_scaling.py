@@ -99,6 +99,16 @@ async def test_somebody_who_listens_keeps_it_from_being_paused(fleet: Open, time
     assert states(setting) == ["ready"]
 
 
+async def test_a_principals_own_is_paused_too_and_ends_when_it_idles_on(fleet: Open, time: LoopTime) -> None:
+    own = spec(NAME, scaling=Scaling(pause_after=5.0), timeouts=Timeouts(start=10.0, call=5.0, idle=60.0))
+    setting = await fleet(own)
+    assert await setting.text(NAME, "count") == "1"
+    await time.until(lambda: states(setting) == ["paused"], 10)
+    assert await setting.text(NAME, "count") == "2"
+    await time.until(lambda: "paused" in states(setting), 10)
+    await time.until(lambda: "a" * 32 not in setting.fleet.pools[NAME].workloads, 90)
+
+
 async def test_a_server_goes_to_none_when_idle_and_comes_back_for_a_call(fleet: Open, time: LoopTime) -> None:
     setting = await fleet(shared(0, scaling=replace(QUICK, pause_after=5.0)))
     assert await setting.text(NAME, "count", SHARED) == "1"
