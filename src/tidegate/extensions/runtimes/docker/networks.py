@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from tidegate.domain.errors import RuntimeFailure
+from tidegate.domain.errors import EngineUnavailable, RuntimeFailure
 from tidegate.domain.server import Network, ServerSpec, Transport
 from tidegate.domain.workload import Observed, WorkloadIdentity
 from tidegate.extensions.runtimes.docker import facts
@@ -63,7 +63,15 @@ class Networks:
                 raise RuntimeFailure(
                     f"server {spec.name}: a list of destinations and companions do not go together yet"
                 )
-            await self._outlets.prepare(spec, say)
+            try:
+                await self._outlets.prepare(spec, say)
+            except EngineUnavailable:
+                raise
+            except RuntimeFailure as error:
+                if spec.network is Network.ALLOWED:
+                    raise
+                hint = "runtimes.docker.private_http: bridge does without a sidecar"
+                raise RuntimeFailure(f"{error}; {hint}") from error
 
     async def ensure(self, spec: ServerSpec, identity: WorkloadIdentity) -> str | None:
         """Make what a workload needs and give its network mode, or None where it has none.

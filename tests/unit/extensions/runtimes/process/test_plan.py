@@ -124,6 +124,13 @@ def test_unsandboxed_is_said_loudly_and_takes_no_mounts(tmp_path: Path) -> None:
         planned(tmp_path, replace(bare, mounts=(Mount(str(tmp_path), "/data"),)), rung=Rung.NONE)
 
 
+@pytest.mark.parametrize("rung", list(Rung))
+def test_a_list_of_destinations_is_refused_since_no_rung_holds_it(tmp_path: Path, rung: Rung) -> None:
+    listed = replace(SPEC, network=Network.ALLOWED, egress=("a.example:443",))
+    with pytest.raises(RuntimeFailure, match="cannot be held to a list of destinations"):
+        planned(tmp_path, listed, rung=rung)
+
+
 def test_landlock_refuses_a_mount_at_another_place(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()

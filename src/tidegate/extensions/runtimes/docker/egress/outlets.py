@@ -19,11 +19,13 @@ from tidegate.extensions.runtimes.docker.egress.hearing import AGAIN, Hearing
 from tidegate.extensions.runtimes.docker.egress.image import SidecarImage
 from tidegate.extensions.runtimes.docker.egress.parts import Sidecars, cell_name, outlet_name
 from tidegate.extensions.runtimes.docker.engine import Engine, EngineRefused
-from tidegate.extensions.runtimes.docker.host import read_abilities
+from tidegate.extensions.runtimes.docker.host import Abilities, read_abilities
 from tidegate.extensions.runtimes.docker.images import Say
 from tidegate.ports.runtime import Connection
 
 Json = Mapping[str, Any]
+_SANDBOXES = ("runsc", "gvisor", "kata")
+"""Words in the names of runtimes whose containers have kernels of their own."""
 Take = Callable[[WorkloadIdentity, Connection], bool]
 Lose = Callable[[str, str], None]
 
@@ -47,8 +49,9 @@ class Outlets:
         """Make the image.
 
         Raises:
-            RuntimeFailure: it cannot be made.
+            RuntimeFailure: it cannot be made, or the engine's containers cannot share a network.
         """
+        self._shares(read_abilities(await self._engine.info()))
         await self._image.bring(spec.name, say)
 
     async def start(
@@ -61,7 +64,9 @@ class Outlets:
         """
         image = await self._image.have()
         if self._apparmor is None:
-            self._apparmor = read_abilities(await self._engine.info()).apparmor
+            abilities = read_abilities(await self._engine.info())
+            self._shares(abilities)
+            self._apparmor = abilities.apparmor
         subnets = tuple(peers.values())
         made = Sidecars(spec, identity, image.id, network, self._apparmor, self._resolvers, subnets)
         outlet, cell = outlet_name(identity.id), cell_name(identity.id)
@@ -121,6 +126,13 @@ class Outlets:
         """Hear no more; the sidecars go on."""
         for workload in list(self._heard):
             await self._drop(workload)
+
+    def _shares(self, abilities: Abilities) -> None:
+        """See that containers can share the kernel's network and process name spaces: sandboxes have their own."""
+        if any(word in abilities.runtime for word in _SANDBOXES):
+            raise RuntimeFailure(
+                f"the engine's default runtime {abilities.runtime} cannot have a sidecar hold a server's network"
+            )
 
     async def _hear(self, identity: WorkloadIdentity) -> Hearing:
         hearing = Hearing(lambda seen: self.take(identity, seen))
