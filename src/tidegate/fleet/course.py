@@ -14,7 +14,7 @@ import msgspec
 
 from tidegate.domain.errors import JournalUnavailable, StateError
 from tidegate.domain.record import RecordKind
-from tidegate.domain.server import ServerSpec
+from tidegate.domain.server import ServerSpec, Sharing
 from tidegate.fleet.change import Change, TakenBack, leave, ready
 from tidegate.fleet.launcher import Launcher
 from tidegate.fleet.pool import Pool
@@ -202,7 +202,8 @@ class Course:
         old = self.pool.current
         new = self._track(target.digest) or self.pool.add_track(target.spec, target.launcher)
         left, self._count = self._count, None
-        count = left or max(1, ready(self.pool, old))
+        wanted = self.pool.wanted if self.pool.spec.sharing is Sharing.SHARED else 1
+        count = left or max(1, ready(self.pool, old), wanted)
         self._superseded = self.draining = False
         change = self.change = Change(self.pool, old, new, count, self._tell)
         was = self.kept

@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.faults.contained import contained, containers
 from tests.integration.gateway.gateway import Gateway, Wire, until
-from tests.integration.gateway.rolling import Load, change, recorded, rolled
+from tests.integration.gateway.rolling import Load, change, recorded, replicated, rolled
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 Make = Callable[..., Gateway]
@@ -27,7 +27,7 @@ def declared(*arguments: str) -> dict[str, Any]:
 
 async def test_the_next_gateway_adopts_both_versions_and_goes_on_without_a_failed_call(gateway: Make) -> None:
     made = gateway(servers={"one": declared()}).until_servers(one="ready")
-    await until(lambda: len(made.server("one")["workloads"]) == 2, "replicas")
+    await replicated(made, "one")
     change(made, {"one": declared("--version", "2")})
     await until(lambda: made.ask("/v1/rollouts")["rollouts"][0]["step"] == "watching", "the canary")
     before = containers(made)

@@ -87,3 +87,13 @@ def recorded(made: Gateway) -> dict[str, Counter[str]]:
         elif each["kind"] == "call.outcome":
             found[servers[each["intent"]]][each["outcome"]] += 1
     return found
+
+
+async def replicated(made: Gateway, *servers: str) -> None:
+    """Wait until both replicas of servers are ready."""
+
+    def there() -> bool:
+        states = [[each["state"] for each in made.server(name)["workloads"]] for name in servers]
+        return all(each == ["ready", "ready"] for each in states)
+
+    await until(there, "replicas")

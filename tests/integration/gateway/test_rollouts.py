@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.gateway.gateway import Gateway, Wire, until
-from tests.integration.gateway.rolling import Load, change, recorded, rolled
+from tests.integration.gateway.gateway import Gateway, Wire
+from tests.integration.gateway.rolling import Load, change, recorded, replicated, rolled
 
 Make = Callable[..., Gateway]
 Json = dict[str, Any]
@@ -56,7 +56,7 @@ async def test_changes_come_in_by_each_strategy_without_a_failed_call_and_bad_on
     made = gateway(servers=everything())
     names = dict.fromkeys(STRATEGIES, "ready")
     made.until_servers(**names)
-    await until(lambda: all(len(made.server(name)["workloads"]) == 2 for name in STRATEGIES), "replicas")
+    await replicated(made, *STRATEGIES)
     load = Load(made, list(STRATEGIES))
     change(made, everything("--version", "2"))
     await rolled(made, **dict.fromkeys(STRATEGIES, "done"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -425,4 +426,19 @@ async def test_while_nothing_of_the_old_version_runs_either_the_new_one_is_not_t
     assert state(setting) == "under_way"
     setting.runtime.unavailable = None
     await time.until(lambda: ready(setting.fleet.pools[NAME]) == 2)
+    await time.until(lambda: state(setting) == "done")
+
+
+async def test_replicas_that_are_only_starting_are_followed_by_as_many(fleet: Open, time: LoopTime) -> None:
+    setting = await fleet(version("one"), servers={"one": MemoryServer(), "two": MemoryServer()}, starts=1)
+    pool = setting.fleet.pools[NAME]
+    setting.runtime.hold = asyncio.Event()
+    for each in list(setting.world.running)[1:]:
+        setting.world.kill(each)
+    await time.settle()
+    await setting.apply(version("two", Strategy.BLUE_GREEN))
+    await time.advance(2)
+    setting.runtime.hold.set()
+    await time.until(lambda: pool.current.digest == version("two").digest())
+    assert standing(setting)["versions"][1]["ready"] == 3
     await time.until(lambda: state(setting) == "done")
