@@ -29,6 +29,8 @@ _NO_LIMIT = 1 << 60
 """Version 1 of cgroups says "none" by a number near the largest there is."""
 _COMING = frozenset({WorkloadState.WAITING, WorkloadState.PREPARING, WorkloadState.STARTING})
 _SAY_AGAIN = 60.0
+_STILL = 0.05
+"""Seconds for which a look holds: hundreds of workloads may be asked for in one go."""
 _LOOK = 60.0
 """Seconds between looks at where workloads run."""
 
@@ -40,6 +42,15 @@ class Memory:
     total: int
     free: int
     """That could be had without taking any from what runs."""
+
+
+@dataclass(slots=True)
+class _Balance:
+    at: float
+    """Loop time."""
+    free: int
+    claimed: int
+    """What those that are starting may need, which nobody sees yet."""
 
 
 def read_memory(root: Path = Path("/")) -> Memory:
@@ -95,6 +106,7 @@ class Host:
         self.read = read
         self._elsewhere: dict[str, int | None] = {}
         """Bytes of machines that are not this one, by runtime."""
+        self._balances: dict[str, _Balance] = {}
         self._said = -_SAY_AGAIN
         self._clock = asyncio.get_running_loop().time
 
@@ -125,12 +137,14 @@ class Host:
         if not self.reserve or isinstance(spec.launch, Remote):
             return
         try:
-            free = self.free(spec.runtime)
+            balance = self._balance(spec.runtime)
         except (OSError, ValueError) as error:
             self._say("host.memory_unknown", reason=str(error))
             return  # as good as without a reserve
-        need = self._needs(pool) + self._coming(spec.runtime)
+        own, free = self._needs(pool), balance.free
+        need = own + balance.claimed
         if free - self.reserve >= need:
+            balance.claimed = need
             return
         self._metrics.starts_refused[spec.name] += 1
         reason = (
@@ -149,6 +163,13 @@ class Host:
         outside = isinstance(self._runtimes.get(runtime), Houses)
         machine, own = self.read
         return (machine if outside else own)().free
+
+    def _balance(self, runtime: str) -> _Balance:
+        """Give what there is and what is claimed; for as long as nothing can have changed much, as it was."""
+        now, kept = self._clock(), self._balances.get(runtime)
+        if kept is None or now - kept.at > _STILL:
+            kept = self._balances[runtime] = _Balance(now, self.free(runtime), self._coming(runtime))
+        return kept
 
     def _needs(self, pool: Pool) -> int:
         beside = 0 if pool.workloads else sum(each.limits.memory for each in pool.spec.companions)

@@ -204,6 +204,7 @@ async def test_while_memory_is_short_nothing_is_started_and_whoever_calls_is_tol
     assert setting.runtime.started == []
     assert setting.metrics.starts_refused[NAME] >= 1
     free = 500 * MIB
+    await time.advance(1)
     assert await setting.text(NAME, "count", SHARED) == "1"
 
 
