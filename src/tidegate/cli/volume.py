@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -32,8 +32,9 @@ def list_volumes(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
     settings = load_settings(config)
     found = asyncio.run(_list(settings))
     declared = {spec.name for spec in settings.servers}
+    sizes = _declared_sizes(settings)
     if json:
-        write_json([_facts(one, declared) for one in found])
+        write_json([_facts(one, declared, sizes) for one in found])
         return
     if not found:
         write("no volumes")
@@ -43,7 +44,7 @@ def list_volumes(config: Config = DEFAULT_CONFIG, json: Json = False) -> None:
         used = ", ".join(one.used_by) or (
             "nothing" if one.server in declared else "nothing; its server is gone"
         )
-        rows.add_row(one.name, _size(one.held), _size(one.size), used)
+        rows.add_row(one.name, _size(one.held), _size(_bound(one, sizes)), used)
     out().print(rows)
 
 
@@ -156,13 +157,26 @@ def _opened(path: Path, flags: int, mode: str) -> BinaryIO:
         raise TidegateError(f"{path} cannot be opened: {error.strerror}") from None
 
 
-def _facts(one: KeptVolume, declared: set[str]) -> dict[str, object]:
+def _declared_sizes(settings: Settings) -> dict[str, int | None]:
+    """Give the sizes that volumes are declared with, by `server/volume`."""
+    return {
+        f"{spec.name}/{volume.name}": volume.size
+        for spec in settings.servers
+        for volume in (*spec.volumes, *(kept for one in spec.companions for kept in one.volumes))
+    }
+
+
+def _bound(one: KeptVolume, sizes: Mapping[str, int | None]) -> int | None:
+    return one.size or sizes.get("/".join(one.name.split("/")[:2]))
+
+
+def _facts(one: KeptVolume, declared: set[str], sizes: Mapping[str, int | None]) -> dict[str, object]:
     return {
         "name": one.name,
         "server": one.server,
         "declared": one.server in declared,
         "held": one.held,
-        "size": one.size,
+        "size": _bound(one, sizes),
         "used_by": list(one.used_by),
     }
 

@@ -212,7 +212,7 @@ class KeptVolume:
     """`server/volume`, or `server/volume/key` where each sharing key has one of its own."""
     server: str
     size: int | None
-    """Most bytes that it may hold."""
+    """Most bytes that it can ever hold, where the runtime sees to that."""
     held: int | None
     """Bytes that it holds, where that can be told."""
     used_by: tuple[str, ...] = ()

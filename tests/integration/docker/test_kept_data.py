@@ -116,7 +116,9 @@ async def test_data_outlives_whatever_ends_and_is_carried_out_and_in(
 
     await asyncio.to_thread(gateway.check_end)
     assert await left((gateway.state / "instance").read_text().strip()) == []
-    assert "notes/data" in await told("list")
+    listed = await told("list")
+    assert "notes/data" in listed
+    assert "64 MiB" in listed
     assert "restored notes/data" in await told("restore", "notes/data", str(saved))
     assert "of notes/data to" in await told("backup", "notes/data", str(again))
     with tarfile.open(again) as tar:

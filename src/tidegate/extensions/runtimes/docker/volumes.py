@@ -31,7 +31,7 @@ VOLUME = "dev.tidegate.volume"
 KEY = "dev.tidegate.key"
 SIZE = "dev.tidegate.size"
 BOUND = "dev.tidegate.bound"
-"""Label that says what holds the size: `quota` (the engine) or `watch` (this gateway, which measures)."""
+"""Label of what the engine holds to its size (`quota`); elsewhere this gateway measures."""
 CARRIER = "dev.tidegate.carrier"
 """Label of containers that are never started: a volume is reached through them."""
 SHORT, LONG = "short", "long"
@@ -59,6 +59,7 @@ class Kept:
     key: str
     """Digest of the sharing key whose it is; empty where it is the server's."""
     size: int | None
+    """That the engine holds it to; in what is watched, that it is held to by measuring."""
     bound: str
     place: str
     """Directory on the engine's machine."""
@@ -221,8 +222,8 @@ class Volumes:
             else:
                 self._quota = True
                 return made
-        sized = {} if size is None else {SIZE: str(size), BOUND: "watch"}
-        made = await self._engine.ask(what, path, "POST", body={"Name": name, "Labels": {**labels, **sized}})
+        # What is measured may be given another size at any time, so none is written down here.
+        made = await self._engine.ask(what, path, "POST", body={"Name": name, "Labels": dict(labels)})
         return cast("Json", made)
 
     def _labels(self, server: str, volume: str, key: str) -> dict[str, str]:
