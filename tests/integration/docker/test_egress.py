@@ -210,7 +210,8 @@ async def test_a_name_that_moves_takes_its_connections_along_and_opens_nothing(p
     assert (await probe.was_told(True, name="moving.test", address=OTHER)).port == PORT
     assert await probe.does("ask", "moving.test") == at_first
     assert "got" not in await probe.does("tcp", OTHER, PORT)
-    for address in (NEVER, "169.254.169.254", "127.0.0.1", "172.17.0.1", "100.127.255.2", "0.0.0.0"):
+    inside = (NEVER, "169.254.169.254", "127.0.0.1", "172.17.0.1", "100.127.255.2", "0.0.0.0")
+    for address in (*inside, outside.HERE):
         await probe.world.move({"moving.test": address})
         assert "got" not in await probe.does("tcp", "moving.test", PORT)
         assert "leads to" in (await probe.was_told(False, name="moving.test", address=address)).reason
@@ -350,6 +351,13 @@ async def test_a_gateway_records_what_its_servers_connect_to_and_in_which_call(
         assert (told[0]["address"], told[0]["port"], told[1]["address"]) == (NAMES, PORT, OTHER)
         with urlopen(f"{gateway.base}/metrics", timeout=5) as metrics:
             assert 'tidegate_egress_total{event="refused",server="web"} 1.0' in metrics.read().decode()
+        lost = told[0]["workload"]
+        async with engine() as opened:
+            await opened.remove(outlet_name(lost))
+        await until(lambda: gateway.server("pipes")["workloads"][0]["id"] != lost, "another workload")
+        await asyncio.to_thread(gateway.until_servers, pipes="ready")
+        again = await client.call("pipes__connect", target)
+        assert "got hello" in str(again) or "got hello" in str(await client.call("pipes__connect", target))
         gateway.kill()
         cleaned = await asyncio.to_thread(gateway.command, "clean")
         assert (cleaned.returncode, cleaned.stdout) == (0, "removed 2 things\n"), cleaned.stderr

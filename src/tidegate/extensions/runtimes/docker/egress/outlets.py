@@ -17,6 +17,7 @@ from tidegate.extensions.runtimes.docker.attach import Attachment, open_attachme
 from tidegate.extensions.runtimes.docker.egress import parts
 from tidegate.extensions.runtimes.docker.egress.hearing import AGAIN, Hearing
 from tidegate.extensions.runtimes.docker.egress.image import SidecarImage
+from tidegate.extensions.runtimes.docker.egress.own import own_addresses
 from tidegate.extensions.runtimes.docker.egress.parts import Sidecars, cell_name, outlet_name
 from tidegate.extensions.runtimes.docker.engine import Engine, EngineRefused
 from tidegate.extensions.runtimes.docker.host import Abilities, read_abilities
@@ -68,7 +69,8 @@ class Outlets:
             self._shares(abilities)
             self._apparmor = abilities.apparmor
         subnets = tuple(peers.values())
-        made = Sidecars(spec, identity, image.id, network, self._apparmor, self._resolvers, subnets)
+        own = await asyncio.to_thread(own_addresses)
+        made = Sidecars(spec, identity, image.id, network, self._apparmor, self._resolvers, subnets, own)
         outlet, cell = outlet_name(identity.id), cell_name(identity.id)
         await self._engine.create(outlet, parts.outlet(made))
         for name in peers:

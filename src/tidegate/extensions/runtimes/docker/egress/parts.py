@@ -21,6 +21,7 @@ _OUTLET_MEMORY = 128 * 1024 * 1024
 """Twice what 512 connections may have in their buffers."""
 _CELL_MEMORY = 64 * 1024 * 1024
 """For the Python that plugs the cable; what stays needs less than one."""
+_LEAST_CPUS = 0.25
 _PEER_DOMAIN = "peer.tidegate.internal"
 
 
@@ -38,6 +39,8 @@ class Sidecars:
     """Addresses of the resolvers that the outlet asks; the engine's where none is."""
     nets: tuple[str, ...] = ()
     """Networks on which peers are."""
+    own: tuple[str, ...] = ()
+    """Addresses of this machine, to which no name leads."""
 
 
 def cell_name(workload: str) -> str:
@@ -85,10 +88,13 @@ def outlet(made: Sidecars) -> dict[str, object]:
         "egress": list(spec.egress),
         "peers": [peer_of(each) for each in spec.peers if ":" in each],
         "networks": list(made.nets),
+        "own": list(made.own),
         "port": port,
     }
     config = {
         **_host(made, _OUTLET_MEMORY, 32),
+        # What a workload has it refuse is not to cost this machine much more than the workload itself.
+        "NanoCpus": int(min(1.0, max(_LEAST_CPUS, spec.limits.cpus)) * 1_000_000_000),
         # To take the cable, to answer from addresses that are not its own, and to see what is refused.
         "CapAdd": ["NET_ADMIN", "NET_RAW", "SETGID", "SETUID"],
         "NetworkMode": made.network,

@@ -49,6 +49,19 @@ def test_an_allowed_name_has_an_address_that_stands_for_it() -> None:
     assert asked.refused == []
 
 
+@pytest.mark.parametrize("label", ["evil\0x", "192.0.2.7\0", "a b", "a\nb", "a/b", "a\x1b[2j", "\0"])
+def test_a_name_that_a_resolver_may_read_as_another_one_is_not_there_below_a_wildcard(label: str) -> None:
+    asked = Asked("*.wild.example:443")
+    raw = label.encode()
+    tail = b"\4wild\7example\0" + struct.pack(">HH", A, 1)
+    answer = asked.names.answer(
+        struct.pack(">HHHHHH", 7, 0x0100, 1, 0, 0, 0) + bytes([len(raw)]) + raw + tail
+    )
+    assert answer is not None
+    assert answer[3] & 0xF == NO_SUCH
+    assert asked.refused == [(f"{label}.wild.example", "the name is not on the list")]
+
+
 def test_other_names_are_not_there_and_it_is_told() -> None:
     asked = Asked("api.example.com:443")
     assert asked.ask("evil.example") == (NO_SUCH, None)

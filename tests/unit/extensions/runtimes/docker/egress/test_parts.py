@@ -19,7 +19,9 @@ SPEC = ServerSpec(
     "asks", HTTP, "docker", network=Network.ALLOWED, egress=("a.example:443",), peers=("b:8000", "c")
 )
 IDENTITY = WorkloadIdentity("tg-asks-1", "0" * 16, WorkloadKey("asks", SPEC.digest(), "shared"))
-MADE = Sidecars(SPEC, IDENTITY, "image", "net", resolvers=("192.0.2.53",), nets=("172.30.0.0/16",))
+MADE = Sidecars(
+    SPEC, IDENTITY, "image", "net", resolvers=("192.0.2.53",), nets=("172.30.0.0/16",), own=("203.0.113.7",)
+)
 
 
 def host(body: dict[str, object]) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def test_the_outlet_is_told_what_is_allowed_and_no_secret() -> None:
         "peers": [["b", "b.peer.tidegate.internal", 8000]],
         "networks": ["172.30.0.0/16"],
         "port": 9000,
+        "own": ["203.0.113.7"],
     }
 
 

@@ -73,6 +73,18 @@ def test_what_is_the_sidecars_own_is_never_reached_even_if_it_is_named(address: 
     assert named.objection("name.example", address, 80) is not None
 
 
+def test_this_machine_is_reached_only_where_its_very_address_is_named() -> None:
+    own = ("203.0.113.7", "10.0.0.7")
+    rules = Rules(("0.0.0.0/0:443", "203.0.113.0/24:443", "10.0.0.0/8:443", "any.example:443"), own=own)
+    named = Rules(("203.0.113.7:443", "any.example:443"), own=own)
+    assert rules.address_allowed("203.0.113.8", 443)
+    for address in own:
+        assert not rules.address_allowed(address, 443)
+        assert rules.objection("any.example", address, 443) is not None
+    assert named.address_allowed("203.0.113.7", 443)
+    assert named.objection("any.example", "203.0.113.7", 443) is None
+
+
 def test_a_peer_leads_into_the_network_that_is_shared_and_nowhere_else() -> None:
     assert LIST.objection("other", "172.30.0.9", 8000) is None
     assert "leads out" in str(LIST.objection("other", "203.0.113.9", 8000))

@@ -8,6 +8,7 @@ RFC 1035; what is not understood is refused.
 from __future__ import annotations
 
 import ipaddress
+import re
 import struct
 from collections.abc import Callable
 
@@ -16,6 +17,8 @@ from tidegate.extensions.runtimes.docker.egress.sidecar.rules import LONGEST_NAM
 FIRST = ipaddress.IPv4Address("100.126.0.1")
 MOST = 1024
 """Names that get an address in the life of one outlet."""
+_HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
+"""What hosts are called. Who looks a name up may end it at a NUL, and so look up another one than was judged."""
 _A, _ANY, _INTERNET = 1, 255, 1
 _TTL = 60
 _OK, _FORMAT, _NO_SUCH, _NOT_DONE, _REFUSED = 0, 1, 3, 4, 5
@@ -54,7 +57,7 @@ class Names:
         question = query[12 : end + 4]
         if questions != 1 or network != _INTERNET:
             return _reply(ident, flags, _REFUSED, question)
-        if not self._rules.knows(name):
+        if not (_HOST.fullmatch(name) and self._rules.knows(name)):
             long = len(name) > LONGEST_NAME
             self._refused(name, "the name is too long" if long else "the name is not on the list")
             return _reply(ident, flags, _NO_SUCH, question)

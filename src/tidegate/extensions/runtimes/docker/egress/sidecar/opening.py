@@ -24,7 +24,7 @@ def serve() -> None:
     """Take the cable, open what needs rights, drop them, serve. Does not return."""
     signal.signal(signal.SIGTERM, _end)  # the first process has no default for it
     told = json.loads(os.environ.pop("TIDEGATE_OUTLET"))
-    rules = Rules(told["egress"], [Peer(*each) for each in told["peers"]], told["networks"])
+    rules = Rules(told["egress"], [Peer(*each) for each in told["peers"]], told["networks"], told["own"])
     port = told["port"]
     report = Report(sys.stdout.fileno(), time.monotonic)
     try:

@@ -167,7 +167,7 @@ class Outlet:
         try:
             async with asyncio.timeout(_LOOKUP):
                 found = await look
-        except (OSError, TimeoutError, UnicodeError):
+        except (OSError, TimeoutError, ValueError):
             fields = {"protocol": "tcp", "name": name, "port": port}
             self.report.refused("the name leads nowhere", int(time.time()), **fields)
             return []

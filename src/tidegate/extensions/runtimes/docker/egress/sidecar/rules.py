@@ -43,8 +43,14 @@ class Peer:
 class Rules:
     """A list of destinations: `host:port`, `*.domain:port`, `address:port`, `network/bits:port`, and peers."""
 
-    def __init__(self, entries: Iterable[str], peers: Iterable[Peer] = (), nets: Iterable[str] = ()) -> None:
-        """`nets` are the networks on which peers are found.
+    def __init__(
+        self,
+        entries: Iterable[str],
+        peers: Iterable[Peer] = (),
+        nets: Iterable[str] = (),
+        own: Iterable[str] = (),
+    ) -> None:
+        """`nets` are the networks on which peers are found, `own` the addresses of the engine's machine.
 
         Raises:
             ValueError: an entry is none of these.
@@ -52,6 +58,7 @@ class Rules:
         self.peers = {peer.name: peer for peer in peers}
         self.ports: set[int] = {peer.port for peer in self.peers.values()}
         self._nets = [ipaddress.IPv4Network(each) for each in nets]
+        self._own = {ipaddress.IPv4Address(each) for each in own}
         self._names: dict[str, set[int]] = {}
         self._domains: dict[str, set[int]] = {}
         self._networks: list[tuple[ipaddress.IPv4Network, int]] = []
@@ -73,11 +80,6 @@ class Rules:
         else:
             self._names.setdefault(plain(host), set()).add(port)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names that are allowed as they stand."""
-        return (*self._names, *self.peers)
-
     def knows(self, name: str) -> bool:
         """Tell whether a name (in its plain form) is allowed with any port."""
         return len(name) <= LONGEST_NAME and bool(self._ports_of(name))
@@ -89,9 +91,11 @@ class Rules:
     def address_allowed(self, address: str, port: int) -> bool:
         """Tell whether an address is named, by itself or by its network, with this port."""
         number = ipaddress.IPv4Address(address)
-        shut = next((network for network, _ in SHUT if number in network), None)
-        if shut in _NEVER:
+        if _never(number):
             return False
+        if number in self._own:  # named by itself alone
+            return (ipaddress.IPv4Network(address), port) in self._networks
+        shut = next((network for network, _ in SHUT if number in network), None)
         # What is shut is named only by what lies in it: 0.0.0.0/0 opens no private address.
         return any(
             port == each and number in network and (shut is None or network.subnet_of(shut))
@@ -104,7 +108,8 @@ class Rules:
         if name in self.peers:
             inside = any(number in each for each in self._nets)
             return None if inside else "the peer's name leads out of the network that is shared with it"
-        for network, what in SHUT:
+        own = ((ipaddress.IPv4Network(each), "this machine's own") for each in self._own)
+        for network, what in (*SHUT, *own):
             if number in network:
                 named = self.address_allowed(address, port)
                 return None if named else f"the name leads to an address that is {what}"
@@ -128,6 +133,10 @@ _NEVER = frozenset(
     )
 )
 """Where nothing but the outlet itself could be reached."""
+
+
+def _never(number: ipaddress.IPv4Address) -> bool:
+    return any(number in network for network in _NEVER)
 
 
 def plain(name: str) -> str:
