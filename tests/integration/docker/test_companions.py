@@ -142,6 +142,8 @@ async def test_workloads_of_a_shared_server_have_one_set_that_ends_with_the_last
     assert isinstance(runtime, Measures)
     used = await runtime.usage([first.identity, second.identity])
     assert sorted(usage.companions > 0 for usage in used.values()) == [False, True]
+    with pytest.raises(RuntimeFailure):  # there is one of that name, which keeps what it has
+        await bench.runtime.start(spec, second.identity, Heard())
     await bench.runtime.stop(first.identity, 0)
     assert await second.ask("db count") == "3 quiet 65532"
     await bench.runtime.stop(second.identity, 0)

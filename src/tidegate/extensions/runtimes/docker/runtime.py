@@ -103,9 +103,9 @@ class DockerRuntime:
         except EngineRefused as error:
             # Among them: a container of that name is there already, and is not this start's to remove.
             await self._networks.release(identity)
-            await self._data.release(identity)
             if error.status != 409:
                 await self._handover.forget(identity)
+                await self._data.release(identity)
             raise
         except BaseException:
             await self._take_back(identity, creating)
