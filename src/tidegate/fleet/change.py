@@ -85,9 +85,16 @@ class Change:
 
     # -- steps --------------------------------------------------------------------------------
 
-    def go_on(self) -> None:
+    async def go_on(self) -> None:
         """Begin with what a gateway before this one left: as many of the old as the new ones there are leave to do."""
+        self.phase = "adopting"
+        ends = self._clock() + self.new.spec.timeouts.start
+        while self._is_coming() and self._clock() < ends:  # noqa: ASYNC110 - of many workloads nobody tells when all are there
+            await asyncio.sleep(_LOOK)
         self._grow(self.old, max(1, self.count - ready(self.pool, self.new)))
+
+    def _is_coming(self) -> bool:
+        return any(w.state in _COMING for each in (self.old, self.new) for w in of(self.pool, each))
 
     async def bring_up(self, count: int) -> None:
         """Have so many workloads of the new version ready.
@@ -293,4 +300,5 @@ def _keeps_data(spec: ServerSpec) -> bool:
 
 
 _PREPARING = frozenset({WorkloadState.PREPARING, WorkloadState.WAITING})
+_COMING = _PREPARING | {WorkloadState.STARTING}
 _ENDING = frozenset({WorkloadState.DRAINING, WorkloadState.STOPPING, WorkloadState.STOPPED})

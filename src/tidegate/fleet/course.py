@@ -210,12 +210,12 @@ class Course:
         paused = was is not None and was.paused and was.new == new.digest
         change.paused = paused
         change.hurried = target.undoing is not None  # somebody wants out, and it was good before
-        if left is not None:
-            change.go_on()
         kept = self._kept(change, target)
         await self.keep(kept)
         self._tell("began", change, target.undoing)
         try:
+            if left is not None:
+                await change.go_on()
             await self._go(change)
         except TakenBack as error:
             await self._take_back(change, target, kept, str(error))

@@ -120,16 +120,19 @@ async def test_what_was_paused_stays_so_and_what_was_replaced_is_not_begun_again
     setting = await opened(fleet, time, old)
     pool = setting.fleet.pools[NAME]
     await setting.apply(new)
-    await time.until(lambda: any(w.spec == new and w.channel for w in pool.workloads.values()))
+    await time.until(
+        lambda: sum(w.spec == new and w.channel is not None for w in pool.workloads.values()) == 2
+    )
     await setting.fleet.rollouts.pause(NAME)
     await time.advance(2)
-    before = set(setting.world.running)
+    before, runs = set(setting.world.running), setting.servers["two"].runs
     following = await again(fleet, setting, new)
     pool = following.fleet.pools[NAME]
     await time.advance(10)
     assert (standing(following)["state"], standing(following)["paused"]) == ("under_way", True)
-    assert following.world.running >= before
+    assert following.world.running <= before
     assert ready(pool) >= 3
+    assert following.servers["two"].runs == runs
     await following.fleet.rollouts.promote(NAME)
     await time.until(lambda: standing(following)["state"] == "done")
     assert len(following.world.running) == 3
