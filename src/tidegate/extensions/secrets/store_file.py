@@ -134,6 +134,9 @@ class StoreFile:
                 old = self._key_of(contents)
                 for name, entry in contents.entries.items():
                     sealed[name] = _seal(fresh, name, entry.version, entry.changed, _open(old, entry))
+                if not self._key.outside:
+                    # The one that opens it may be the next one still, and is not to be written over.
+                    _replace(self._key.own, encode_key(old))
             if new is None:
                 # First the key, then what is sealed with it, then its name: at each point one of the two opens it.
                 _replace(self._key.next, encode_key(fresh))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import resource
 import stat
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,16 @@ def key_file(path: Path, key: bytes | None = None) -> Path:
     path.write_bytes(encode_key(key or draw_key()))
     path.chmod(0o600)
     return path
+
+
+@contextmanager
+def largest_file(size: int) -> Generator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_names_are_readable_and_values_are_not_and_nobody_else_may_read_either(tmp_path: Path) -> None:
@@ -146,6 +159,21 @@ def test_a_change_of_keys_that_was_broken_off_loses_nothing(tmp_path: Path, seal
     store.set("b", "more")
     store.rotate()
     assert (store.get("a"), store.get("b")) == (CANARY, "more")
+
+
+def test_a_second_change_of_keys_that_breaks_off_too_loses_nothing(tmp_path: Path) -> None:
+    store, place = store_in(tmp_path), tmp_path / "secrets"
+    store.set("a", CANARY)
+    old_key = (place / "key").read_bytes()
+    store.rotate()
+    # As it is where the first broke off before the new key took the old one's place.
+    os.rename(place / "key", place / "key.next")
+    (place / "key").write_bytes(old_key)
+    (place / "key").chmod(0o600)
+    # The second one's key has room on the disk, and what is sealed with it has not.
+    with largest_file(100), pytest.raises(SecretUnavailable, match="cannot be changed"):
+        store.rotate()
+    assert store.get("a") == CANARY
 
 
 def test_a_key_that_is_kept_outside_is_changed_only_for_one_that_is_given(tmp_path: Path) -> None:
