@@ -19,7 +19,7 @@ from tidegate.domain.server import Image, Limits, Sharing, Timeouts, Transport, 
 from tidegate.extensions.runtimes.docker import DOCKER
 from tidegate.extensions.runtimes.docker.bandwidth import see_it_can_be_held
 from tidegate.ports.extension import Surroundings
-from tidegate.ports.runtime import Measures
+from tidegate.ports.runtime import KeepsVolumes, Measures
 from tidegate.testing.runtime_contract import Bench, Heard, nothing_said
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
@@ -30,6 +30,11 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     instance = secrets.token_hex(8)
     async with docker_bench(tmp_path / "state", instance) as bench:
         yield bench
+        await bench.clean()
+        runtime = bench.runtime
+        assert isinstance(runtime, KeepsVolumes)
+        for volume in await runtime.volumes():
+            await runtime.remove_volume(volume.name)
     assert await left(instance) == []
 
 
