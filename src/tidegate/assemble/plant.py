@@ -97,7 +97,6 @@ async def open_plant(settings: Settings, stack: AsyncExitStack) -> Plant:
     servers = [replace(spec, runtime=await realise(spec, settings)) for spec in settings.servers]
     # A stack of its own: what is opened later has to outlast the fleet as well.
     opened = await stack.enter_async_context(AsyncExitStack())
-
     metrics = Metrics()
     connections = Connections(journal, metrics, journal.under_way)
 
@@ -107,11 +106,8 @@ async def open_plant(settings: Settings, stack: AsyncExitStack) -> Plant:
             runtime.tell_connections(connections.take)
         return runtime
 
-    runtimes = {
-        name: await opening(name, settings)
-        for name in dict.fromkeys(spec.runtime for spec in servers)
-        if name != "remote"
-    }
+    named = dict.fromkeys(spec.runtime for spec in servers if spec.runtime != "remote")
+    runtimes = {name: await opening(name, settings) for name in named}
     fleet = Fleet(
         runtimes, own, journal, metrics,
         instance=directory.instance, starts=settings.limits.starts, caps=caps(settings), new_id=_workload_id, now=time.time,

@@ -7,8 +7,9 @@ again. A runtime that does not answer is waited for, and said.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from tidegate.domain.errors import JournalUnavailable, RuntimeFailure
 from tidegate.domain.record import RecordKind
@@ -27,6 +28,26 @@ LOOK = 30.0
 """Seconds between looks at what a runtime has, once it was listed. Streams tell sooner of nearly everything."""
 
 
+class Finder(Protocol):
+    """For whom is looked: the fleet."""
+
+    def everything(self) -> Iterable[Pool]:
+        """Give the pools there are, those that only drain among them."""
+        ...
+
+    def adopted(self, pool: Pool) -> None:
+        """What runs of this server is adopted: more may be started now."""
+        ...
+
+    def outage_changed(self, server: str) -> None:
+        """This server cannot be had, since its runtime cannot."""
+        ...
+
+    async def end(self, runtime: Runtime, identity: WorkloadIdentity) -> None:
+        """End a workload, now or later."""
+        ...
+
+
 class Adoption:
     """Compares what runtimes have with what the pools want."""
 
@@ -35,19 +56,12 @@ class Adoption:
         pools: Mapping[str, Pool],
         memory: Memory,
         recorder: Recorder,
-        end: Callable[[Runtime, WorkloadIdentity], Awaitable[None]],
+        finder: Finder,
     ) -> None:
-        """`end` ends a workload, now or later."""
-        self.changed: Callable[[str], None] = lambda _: None
-        """Told of a server that cannot be had, since its runtime cannot."""
-        self.adopted: Callable[[Pool], None] = lambda _: None
-        """Told of each server once what runs of it is adopted: more may be started now."""
-        self.everything: Callable[[], Iterable[Pool]] = pools.values
-        """Gives the pools there are, those that only drain among them."""
+        self._finder = finder
         self._pools = pools
         self._memory = memory
         self._recorder = recorder
-        self._end = end
         self._known: set[str] = set()
         """Runtimes that have been listed."""
         self._odd: dict[str, set[str]] = {}
@@ -60,7 +74,7 @@ class Adoption:
         await self._adopt(name, runtime, observed)
         self._known.add(name)
         for pool in self._of(name):
-            self.adopted(pool)
+            self._finder.adopted(pool)
         while True:
             await asyncio.sleep(LOOK)
             try:
@@ -80,7 +94,7 @@ class Adoption:
                     said = True
                 for pool in self._of(name):
                     pool.outage = str(error)
-                    self.changed(pool.spec.name)
+                    self._finder.outage_changed(pool.spec.name)
                 await asyncio.sleep(RETRY)
 
     def _of(self, runtime: str) -> Sequence[Pool]:
@@ -88,7 +102,7 @@ class Adoption:
 
     async def _adopt(self, name: str, runtime: Runtime, observed: Sequence[Observed]) -> None:
         kept = await self._memory.recall()
-        ours = {w.identity.id for pool in self.everything() for w in pool.workloads.values()}
+        ours = {w.identity.id for pool in self._finder.everything() for w in pool.workloads.values()}
         for found in observed:
             if found.identity.id in ours:
                 kept.pop(found.identity.id, None)
@@ -121,7 +135,7 @@ class Adoption:
             RuntimeFailure: the runtime cannot list what it has.
         """
         observed = {found.identity.id: found for found in await runtime.observe()}
-        ours = {w.identity.id: w for pool in self.everything() for w in pool.workloads.values()}
+        ours = {w.identity.id: w for pool in self._finder.everything() for w in pool.workloads.values()}
         unknown = observed.keys() - ours.keys()
         lost = {
             workload.identity.id
@@ -154,7 +168,7 @@ class Adoption:
                     track = next(track for track in pool.tracks if track.digest == known.spec)
                     identity = pool.identity_for(known.sharing, known.offer, track)
                     pool.adopt(replace(identity, id=workload_id), known.sharing, known.upstream)
-            self.adopted(pool)
+            self._finder.adopted(pool)
         self._known.add("remote")
 
     async def _remove(self, runtime: Runtime, identity: WorkloadIdentity) -> None:
@@ -164,7 +178,7 @@ class Adoption:
             self._recorder.event(RecordKind.WORKLOAD, fields)
         except JournalUnavailable as error:
             log().error("journal.unavailable", reason=str(error))
-        await self._end(runtime, identity)
+        await self._finder.end(runtime, identity)
         self._memory.forget(identity.id)
 
 

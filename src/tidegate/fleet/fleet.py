@@ -110,17 +110,13 @@ class Fleet:
         self._runtimes = runtimes
         self._recorder = recorder
         self._metrics = metrics
-        self._instance = instance
         self._gate = Gate(starts)
         self._caps = caps
-        self._new_id = new_id
-        self._now = now
+        self._instance, self._new_id, self._now = instance, new_id, now
         self._memory = Memory(state)
-        self._adoption = Adoption(self.pools, self._memory, recorder, self._end)
-        self._adoption.changed = self._tell_changed
-        self._adoption.adopted = self._adopted
+        self._adoption = Adoption(self.pools, self._memory, recorder, self)
         self.rollouts = Rollouts(
-            self.pools, state, recorder, metrics, key=key, now=now, changed=self._tell_changed
+            self.pools, state, recorder, metrics, key=key, now=now, changed=self.outage_changed
         )
         self.scaling = Scaling(
             self.pools,
@@ -128,12 +124,11 @@ class Fleet:
             state,
             metrics,
             now=now,
-            listened=lambda server, sharing: self.wanted(server, sharing),
+            listened=lambda server, key: self.wanted(server, key),
         )
         self.usages = Usages(self.pools, runtimes)
         self.host = Host(self.pools, runtimes, self.usages, metrics, reserve)
         self.adviser = Adviser(self.pools, runtimes, self.usages)
-        self._adoption.everything = self._everything
         self._reconciler = Reconciler(self.pools, self)
         self._leaving: dict[asyncio.Task[None], Pool] = {}
         """Pools of servers that are declared no more, until what was under way there has ended."""
@@ -203,7 +198,7 @@ class Fleet:
             await asyncio.wait(self._tasks)
 
     async def _end_everything(self) -> None:
-        pools = list(self._everything())
+        pools = list(self.everything())
         for task in self._leaving:
             task.cancel()
         count = sum(len(pool.workloads) for pool in pools)
@@ -263,7 +258,8 @@ class Fleet:
             self._ready.discard(pool.spec.name)
             self._memory.forget_server(pool.spec.name)
 
-    def _everything(self) -> Iterable[Pool]:
+    def everything(self) -> Iterable[Pool]:
+        """Give the pools there are, those that only drain among them."""
         return [*self.pools.values(), *self._leaving.values()]
 
     # -- for the pipeline ---------------------------------------------------------------------
@@ -362,7 +358,7 @@ class Fleet:
 
     def admit(self, pool: Pool, sharing: str) -> None:
         """Hold the caps on workloads."""
-        everything = [w for each in self._everything() for w in each.workloads.values()]
+        everything = [w for each in self.everything() for w in each.workloads.values()]
         self.host.admit(pool)
         check_cap("on this gateway", len(everything), self._caps.workloads)
         check_cap(f"of server {pool.spec.name}", len(pool.workloads), self._caps.per_server)
@@ -386,16 +382,28 @@ class Fleet:
         self.pools[oldest.spec.name].retire(oldest, "ended for another session of the same principal")
         return True
 
-    # -- supervisors --------------------------------------------------------------------------
+    # -- Finder -------------------------------------------------------------------------------
 
-    def _adopted(self, pool: Pool) -> None:
+    def adopted(self, pool: Pool) -> None:
+        """Have a server start what is to be there, and its rollout go on."""
         pool.outage = None
         self.rollouts.resume(pool)
         pool.ensure_warm()
 
-    def _tell_changed(self, server: str) -> None:
+    def outage_changed(self, server: str) -> None:
+        """Pass on."""
         if self.events is not None:
             self.events.server_changed(server)
+
+    async def end(self, runtime: Runtime, identity: WorkloadIdentity) -> None:
+        """End a workload, now or later."""
+        try:
+            await runtime.stop(identity, 2.0)
+        except RuntimeFailure as error:
+            log().warning("workload.stop_failed", workload=identity.id, reason=str(error))
+            self.end_later(runtime, identity)
+
+    # -- supervisors --------------------------------------------------------------------------
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
@@ -410,11 +418,4 @@ class Fleet:
     async def _end_leftovers(self) -> None:
         for runtime, identity in list(self._to_end.values()):
             del self._to_end[identity.id]
-            await self._end(runtime, identity)
-
-    async def _end(self, runtime: Runtime, identity: WorkloadIdentity) -> None:
-        try:
-            await runtime.stop(identity, 2.0)
-        except RuntimeFailure as error:
-            log().warning("workload.stop_failed", workload=identity.id, reason=str(error))
-            self.end_later(runtime, identity)
+            await self.end(runtime, identity)
