@@ -31,17 +31,22 @@ class Made:
         return "error" in self.message
 
 
-async def load(url: str, calls: list[Made], stop: asyncio.Event) -> None:
+async def load(url: str, calls: list[Made], stop: asyncio.Event, seconds: float) -> None:
     """Call a tool that takes a while, again and again."""
     wire = Wire(url, modern=True)
     while not stop.is_set():
         began = time.monotonic()
-        calls.append(Made(began, await wire.call("all__slow", {"seconds": 0.2})))
+        calls.append(Made(began, await wire.call("all__slow", {"seconds": seconds})))
 
 
 def ready(made: Gateway) -> list[dict[str, Any]]:
     """Give the workloads that take calls."""
     return [each for each in made.server("all")["workloads"] if each["state"] == "ready"]
+
+
+def busy(made: Gateway, workload: str) -> bool:
+    """Tell whether a replica has several calls under way, so that one is when it is killed."""
+    return any(each["id"] == workload and each["in_flight"] > 2 for each in ready(made))
 
 
 def called(made: Gateway) -> set[str]:
@@ -79,8 +84,8 @@ async def test_a_replica_that_is_killed_under_load_takes_only_the_calls_on_it_wi
     pid = await pid_of(made, second["id"])
 
     calls, stop = list[Made](), asyncio.Event()
-    clients = [asyncio.create_task(load(made.url(), calls, stop)) for _ in range(CLIENTS)]
-    await until(lambda: len(calls) > 3 * CLIENTS, "the load to be under way")
+    clients = [asyncio.create_task(load(made.url(), calls, stop, 0.2 + n / 40)) for n in range(CLIENTS)]
+    await until(lambda: len(calls) > 3 * CLIENTS and busy(made, second["id"]), "the load to be under way")
     os.kill(pid, signal.SIGKILL)
     killed = time.monotonic()
     await until(lambda: both_called(made, second["id"]), "the replica to be there again, and called")
