@@ -51,7 +51,7 @@ def control_pages(
         "/api/": Door(pipeline, lambda: guard, lambda: open_api(parts), Vouched(operator.principal)),
         "/v1/reload": told,
         "/v1/config": told,
-        "/v1/advice": AdvicePages(plant.fleet),
+        "/v1/advice": AdvicePages(parts.operations, operator),
         "/v1/rollouts": RolloutPages(plant.fleet.rollouts, parts.operations, operator),
         "/v1/": Control(plant.fleet, parts, operator, stop),
     }

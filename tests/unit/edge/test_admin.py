@@ -340,6 +340,14 @@ async def test_rollouts_are_told_and_one_that_is_not_there_cannot_be_steered(edg
     assert (await ask(edge, "/rollouts?server=nine")).status == 404
 
 
+async def test_advice_is_told_and_not_taken_where_there_is_none(edge: EdgeSetting) -> None:
+    told = (await ask(edge, "/advice")).json["advice"]
+    assert [(each["server"], each["changes"]) for each in told] == [("one", False), ("two", False)]
+    got = await ask(edge, "/advice/one", {})
+    assert (got.status, got.json["reason"]) == (409, "nothing_advised")
+    assert edge.gateway.records("admin") == []
+
+
 async def test_a_rollout_is_seen_and_can_be_taken_back(listen: Listen) -> None:
     slow = Rollout(Strategy.CANARY, share=0.25, watch=1000.0)
     edge = await listen(spec("one", rollout=slow, **SHARED), wait=["one__echo"])

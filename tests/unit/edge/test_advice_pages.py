@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import pytest
 
+from tests.unit.edge.setting import Settled
 from tests.unit.fleet.conftest import Open, fleet, time
-from tests.unit.fleet.setting import spec
+from tests.unit.fleet.setting import Setting, spec
+from tidegate.domain.principal import Principal
 from tidegate.domain.server import Limits, Replicas, Sharing
+from tidegate.edge.admin.door import Actor
+from tidegate.edge.admin.feed import Feed
+from tidegate.edge.admin.operations import Operations
 from tidegate.edge.advice import AdvicePages
 from tidegate.edge.probes import Probes
 from tidegate.fleet.usage import EVERY
@@ -20,6 +25,22 @@ from tidegate.testing.loop_time import LoopTime
 __all__ = ["fleet", "time"]
 Json = dict[str, Any]
 MIB = 1024 * 1024
+
+
+class Changes:
+    """Changes that were recorded."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[str, object]] = []
+
+    def changed(self, principal: Principal, fields: Mapping[str, object]) -> None:
+        self.kept.append((principal.subject, fields["event"]))
+
+
+def pages_of(setting: Setting, changes: Changes) -> AdvicePages:
+    """Give the pages of a fleet."""
+    operations = Operations(setting.fleet, changes, Feed("b", setting.now), Settled())
+    return AdvicePages(operations, Actor(Principal("t", "test", "ops", frozenset({"admin"})), "control"))
 
 
 async def asked(pages: AdvicePages, method: str, path: str) -> tuple[int, Json]:
@@ -40,7 +61,8 @@ async def asked(pages: AdvicePages, method: str, path: str) -> tuple[int, Json]:
 async def test_advice_is_given_for_every_server_and_applied_to_what_runs(fleet: Open, time: LoopTime) -> None:
     setting = await fleet(spec("a", limits=Limits(memory=512 * MIB)), spec("b"))
     setting.runtime.uses = Usage(1.0, 40 * MIB)
-    pages = AdvicePages(setting.fleet)
+    changes = Changes()
+    pages = pages_of(setting, changes)
     assert (await asked(pages, "POST", "/v1/advice/a"))[0] == 409
     await time.advance(EVERY * 25, 1.0)
     status, told = await asked(pages, "GET", "/v1/advice")
@@ -53,6 +75,7 @@ async def test_advice_is_given_for_every_server_and_applied_to_what_runs(fleet: 
     assert status == 200
     assert [each["live"] for each in done["applied"]] == [True]
     assert [limits.memory for limits in setting.runtime.limits.values()] == [64 * MIB]
+    assert changes.kept == [("ops", "advice")]
 
 
 async def test_metrics_say_how_many_there_are_to_be_what_was_changed_and_what_they_use(
@@ -81,6 +104,6 @@ async def test_metrics_say_how_many_there_are_to_be_what_was_changed_and_what_th
 )
 async def test_what_is_not_there_is_404(fleet: Open, method: str, path: str) -> None:
     setting = await fleet(spec("a"))
-    status, told = await asked(AdvicePages(setting.fleet), method, path)
+    status, told = await asked(pages_of(setting, Changes()), method, path)
     assert status == 404
     assert "error" in told

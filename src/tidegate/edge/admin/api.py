@@ -32,6 +32,7 @@ from tidegate.edge.admin.door import Actor
 from tidegate.edge.admin.feed import KEPT, Follower
 from tidegate.edge.admin.parts import Parts
 from tidegate.edge.admin.shapes import (
+    AdviceShape,
     DetailShape,
     DoneShape,
     GatewayShape,
@@ -40,6 +41,7 @@ from tidegate.edge.admin.shapes import (
     ServerShape,
     SettingsVersionShape,
     SignalShape,
+    TakenShape,
 )
 from tidegate.edge.reloads import SettingsShape
 
@@ -68,6 +70,12 @@ class RolloutsAnswer(BaseModel):
     """The rollouts."""
 
     rollouts: list[RolloutShape]
+
+
+class AdviceAnswer(BaseModel):
+    """What is recommended."""
+
+    advice: list[AdviceShape]
 
 
 class VersionsAnswer(BaseModel):
@@ -144,6 +152,18 @@ async def signal(
 ) -> SignalShape:
     """Turn a signal from outside on, for a time or until it is taken back, or off. It is kept over a restart."""
     return await actions.signal(parts, name, body, by)
+
+
+@router.get("/advice", response_model=AdviceAnswer)
+async def advice(parts: With) -> Mapping[str, object]:
+    """Tell what each server's workloads should be given, by what they were seen to use."""
+    return {"advice": parts.operations.advice()}
+
+
+@router.post("/advice/{name}", response_model=TakenShape)
+async def take_advice(name: Name, body: Body, parts: With, by: By) -> TakenShape:
+    """Give a server's workloads what is recommended, where their runtime can change it while they run."""
+    return await parts.operations.take_advice(name, by)
 
 
 @router.get("/rollouts", response_model=RolloutsAnswer)

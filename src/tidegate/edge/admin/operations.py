@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
-from tidegate.audit.journal import Journal
 from tidegate.domain.errors import JournalRefused, JournalUnavailable, TidegateError
+from tidegate.domain.principal import Principal
 from tidegate.domain.server import Replicas, Sharing
 from tidegate.edge.admin.door import Actor
 from tidegate.edge.admin.feed import Feed
 from tidegate.edge.admin.problem import Problem, unknown_server
-from tidegate.edge.admin.shapes import SignalShape
+from tidegate.edge.admin.shapes import AdviceShape, SignalShape, TakenShape
 from tidegate.edge.reloads import Reloads
+from tidegate.fleet.advice import Advice
 from tidegate.fleet.fleet import Fleet
 from tidegate.fleet.pool import Pool
 from tidegate.fleet.reconcile import adjust
@@ -26,10 +28,18 @@ _MOST = 64
 """Operations under way: more than there are servers that somebody looks after at one time."""
 
 
+class Recorder(Protocol):
+    """Who keeps what is changed: the journal."""
+
+    def changed(self, principal: Principal, fields: Mapping[str, object]) -> None:
+        """Record a change that is about to be made, or raise JournalUnavailable."""
+        ...
+
+
 class Operations:
     """What may be done."""
 
-    def __init__(self, fleet: Fleet, journal: Journal, feed: Feed, reloads: Reloads) -> None:
+    def __init__(self, fleet: Fleet, journal: Recorder, feed: Feed, reloads: Reloads) -> None:
         self.reloads = reloads
         """The settings in force, and those before them."""
         self._fleet = fleet
@@ -138,6 +148,30 @@ class Operations:
         except TidegateError as error:
             raise Problem(409, "no_rollout", str(error)) from None
 
+    def advice(self) -> list[AdviceShape]:
+        """Give what is recommended for each server."""
+        return [_advice(each) for each in self._fleet.adviser.all()]
+
+    async def take_advice(self, name: str, actor: Actor) -> TakenShape:
+        """Give the workloads of a server that run what is recommended, where their runtime can.
+
+        Raises:
+            Problem: there is no such server, or nothing else is recommended for it.
+        """
+        self.pool(name)
+        advice = self._fleet.adviser.of(name)
+        if not advice.changes:
+            raise Problem(
+                409, "nothing_advised", f"nothing else is recommended for server {name}: {advice.reason}"
+            )
+        told = _advice(advice)
+        self._record(actor, "advice", server=name, memory=told["memory_advised"], cpus=told["cpus_advised"])
+        applied = await self._fleet.adviser.apply(advice)
+        return {
+            "advice": told,
+            "applied": [{"workload": w.workload, "live": w.live, "reason": w.reason} for w in applied],
+        }
+
     def rollouts(self, name: str | None = None) -> Sequence[Mapping[str, object]]:
         """Say where the rollouts are, or the one of a server.
 
@@ -195,6 +229,23 @@ class Operations:
         server = what.get("server")
         told.pop("server", None)
         self._feed.tell("admin", {**told, **who}, server if isinstance(server, str) else None)
+
+
+def _advice(advice: Advice) -> AdviceShape:
+    return {
+        "server": advice.server,
+        "looks": advice.looks,
+        "killed": advice.killed,
+        "memory": advice.memory,
+        "memory_p95": advice.memory_p95,
+        "memory_highest": advice.memory_highest,
+        "memory_advised": advice.memory_advised,
+        "cpus": advice.cpus,
+        "cpus_p95": advice.cpus_p95,
+        "cpus_advised": advice.cpus_advised,
+        "reason": advice.reason,
+        "changes": advice.changes,
+    }
 
 
 def _who(actor: Actor) -> str:

@@ -239,6 +239,47 @@ class SettingsVersionShape(TypedDict):
 
 
 @with_config(_TOLD)
+class AdviceShape(TypedDict):
+    """What each workload of a server should be given. Sizes in bytes."""
+
+    server: str
+    looks: int
+    """How often its workloads were looked at."""
+    killed: int
+    """How many of them the kernel killed for want of memory."""
+    memory: int
+    """As declared."""
+    memory_p95: int
+    memory_highest: int
+    memory_advised: int | None
+    """None where too little was seen, or there is nothing to limit."""
+    cpus: float
+    cpus_p95: float
+    cpus_advised: float | None
+    reason: str
+    changes: bool
+    """Whether something else than what is declared is recommended."""
+
+
+@with_config(_TOLD)
+class AppliedShape(TypedDict):
+    """What came of giving one workload what is recommended."""
+
+    workload: str
+    live: bool
+    """Whether it holds now, without a restart."""
+    reason: str | None
+
+
+@with_config(_TOLD)
+class TakenShape(TypedDict):
+    """Advice that was taken."""
+
+    advice: AdviceShape
+    applied: list[AppliedShape]
+
+
+@with_config(_TOLD)
 class EndpointShape(TypedDict):
     """An endpoint and what it shows."""
 
