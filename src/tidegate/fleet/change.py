@@ -86,12 +86,12 @@ class Change:
     # -- steps --------------------------------------------------------------------------------
 
     async def go_on(self) -> None:
-        """Begin with what a gateway before this one left: as many of the old as the new ones there are leave to do."""
+        """Begin with what a gateway before this one left; what is missing of the old is brought up again."""
         self.phase = "adopting"
         ends = self._clock() + self.new.spec.timeouts.start
         while self._is_coming() and self._clock() < ends:  # noqa: ASYNC110 - of many workloads nobody tells when all are there
             await asyncio.sleep(_LOOK)
-        self._grow(self.old, max(1, self.count - ready(self.pool, self.new)))
+        self._grow(self.old, max(1, ready(self.pool, self.old), self.count - ready(self.pool, self.new)))
 
     def _is_coming(self) -> bool:
         return any(w.state in _COMING for each in (self.old, self.new) for w in of(self.pool, each))
