@@ -94,6 +94,8 @@ class Sizing:
         if low == 0 and (busy or (there and not rested)):
             low = 1
         asked = recommend(load, self._scaling, self.wanted, each)
+        if not self.wanted and low == 1:
+            asked = Verdict(asked.wanted, "somebody called")
         if self._unsettled(now) and not load.waiting:
             count = math.ceil((load.in_flight + load.waiting) / each)
             asked = Verdict(max(count, min(asked.wanted, self.wanted)), asked.reason)

@@ -108,7 +108,8 @@ def test_the_last_goes_when_nobody_called_for_as_long_as_was_said_and_comes_back
 
 def test_one_that_a_short_call_brought_up_between_two_looks_stays() -> None:
     sizing = Sizing(Replicas(0, 3), QUICK, 60.0, 0)
-    assert sizing.decide(Load(ready=1, last_used=99.5), NOTHING, 4, 100.0).wanted == 1
+    verdict = sizing.decide(Load(ready=1, last_used=99.5), NOTHING, 4, 100.0)
+    assert (verdict.wanted, verdict.reason) == (1, "somebody called")
 
 
 def test_none_are_wanted_of_a_server_that_nobody_has_called_yet() -> None:
