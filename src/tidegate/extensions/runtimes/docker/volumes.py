@@ -12,8 +12,9 @@ import io
 import json
 import os
 import secrets
+import stat
 import tarfile
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -46,6 +47,10 @@ _DF = 60.0
 _PIECES = 4096
 """Of the engine's account, each of at most 64 KiB."""
 _MOST_ID = 2**31 - 1
+_LEAST = 4096
+"""Bytes that each file counts for: empty ones would be free, and take the time of whoever counts."""
+_DEEPEST, _ENDLESS = 256, 1 << 62
+"""Directories in one another, and what they count for where there are more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +182,7 @@ class Volumes:
         sizes: dict[str, int] = {}
         unseen: set[str] = set()
         for volume in volumes:
-            held = await asyncio.to_thread(_held, volume.place)
+            held = await asyncio.to_thread(held_below, volume.place)
             if held is None:
                 unseen.add(volume.name)
             else:
@@ -317,22 +322,52 @@ def _labelled(instance: str) -> dict[str, str]:
     return {"filters": '{"label": ["' + f"{INSTANCE}={instance}" + '"]}'}
 
 
-def _held(place: str) -> int | None:
-    """Count the bytes on the disk below a directory, or None where it cannot be read here. Blocking."""
+def held_below(place: str) -> int | None:
+    """Count the bytes on the disk below a directory, or None where it cannot be read here. Blocking.
+
+    Whoever writes there may do so meanwhile, and mean ill: each directory is opened in the one above it, which no link
+    leads out of and no depth makes too long to be named; and each file costs a block, since to look at it costs time.
+    """
     # Another user than root would not see into every directory, and count too little.
     if not place or os.geteuid() != 0 or not os.access(place, os.R_OK | os.X_OK):
         return None
-    held, seen, left = 0, set[tuple[int, int]](), [place]
-    while left:
-        try:
-            with os.scandir(left.pop()) as entries:
-                for entry in entries:
-                    status = entry.stat(follow_symlinks=False)
-                    if (status.st_dev, status.st_ino) not in seen:
-                        seen.add((status.st_dev, status.st_ino))
-                        held += status.st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        left.append(entry.path)
-        except OSError:
-            continue  # removed meanwhile
+    held, linked = 0, set[tuple[int, int]]()
+    try:
+        down = [_opened(place, None)]
+    except OSError:
+        return None
+    try:
+        while down:
+            directory, entries = down[-1]
+            entry = next(entries, None)
+            if entry is None:
+                os.close(down.pop()[0])
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode) and len(down) < _DEEPEST:
+                    down.append(_opened(entry.name, directory))
+            except OSError:
+                continue  # removed meanwhile
+            if stat.S_ISDIR(status.st_mode):
+                held += _ENDLESS if len(down) == _DEEPEST else 0
+            elif status.st_nlink > 1:
+                if (status.st_dev, status.st_ino) in linked:
+                    continue
+                linked.add((status.st_dev, status.st_ino))
+            held += max(status.st_blocks * 512, _LEAST)
+    except OSError:
+        return None  # of the disk itself
+    finally:
+        for directory, _ in down:
+            os.close(directory)
     return held
+
+
+def _opened(name: str, above: int | None) -> tuple[int, Iterator[os.DirEntry[str]]]:
+    directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+    try:
+        return directory, os.scandir(directory)
+    except OSError:
+        os.close(directory)
+        raise
