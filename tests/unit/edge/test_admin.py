@@ -297,6 +297,26 @@ async def test_a_change_by_an_administrator_is_an_event_and_so_is_what_comes_of_
     assert b'"state":"quarantined","reason":"r"' in recent
 
 
+async def test_who_is_no_administrator_any_more_follows_no_further(edge: EdgeSetting) -> None:
+    feed = edge.parts.feed
+    async with follow(edge) as followed:
+        feed.tell("server", {"state": "a"}, "one")
+        assert (await followed.next())[2]["state"] == "a"
+        edge.gateway.identity.revoke("ops")
+        await edge.time.advance(2)
+        feed.tell("server", {"state": "b"}, "one")
+        assert await followed.wire.chunk() == b""
+        await until(lambda: feed.followers == 0)
+
+
+async def test_a_server_that_is_not_stateless_is_not_made_several(listen: Listen) -> None:
+    edge = await listen(spec("one", sharing=Sharing.SHARED), wait=["one__echo"])
+    got = await ask(edge, "/servers/one/scale", {"min": 1, "max": 3})
+    assert (got.status, got.json["reason"]) == (409, "not_stateless")
+    assert (await ask(edge, "/servers/one/scale", {"min": 0, "max": 1})).status == 200
+    assert edge.gateway.fleet.fleet.pools["one"].spec.replicas.max == 1
+
+
 async def test_as_many_follow_as_may_and_the_next_is_told(edge: EdgeSetting) -> None:
     followers = [edge.parts.feed.follow() for _ in range(FOLLOWERS)]
     got = await ask(edge, "/events")

@@ -35,6 +35,8 @@ RATE, BURST = 20.0, 100.0
 _PRINCIPALS = 256
 _AT_ONCE = 64
 """Requests under way, event streams among them."""
+_LOOK = 1.0
+"""Seconds from one look at who is being answered to the next, where there is more to say."""
 _OWN = (b"same-origin", b"none")
 """`Sec-Fetch-Site` of what no other page asked for (Fetch Metadata)."""
 
@@ -97,7 +99,8 @@ class Door:
         vouched = None
         try:
             self._check_origin(headers)
-            vouched = await self._vouch(Credentials(headers.get(b"authorization"), peer))
+            credentials = Credentials(headers.get(b"authorization"), peer)
+            vouched = await self._vouch(credentials)
             if "admin" not in vouched.principal.roles:
                 raise Forbidden("this needs the role admin")
             self._spend(vouched.principal)
@@ -112,15 +115,21 @@ class Door:
         scope["state"] = {"actor": actor}
         self._under_way += 1
         try:
-            await self._serve(scope, receive, send)
+            await self._serve(scope, receive, send, credentials)
         finally:
             self._under_way -= 1
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = False
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, credentials: Credentials) -> None:
+        began = over = False
+        looked = self._clock()
 
         async def sending(message: MutableMapping[str, Any]) -> None:
-            nonlocal began
+            nonlocal began, over, looked
+            if self._clock() - looked >= _LOOK:
+                looked = self._clock()
+                if not await self._may_still(credentials):
+                    over = True
+                    raise ConnectionAbortedError("whoever asked is no administrator any more")
             began = True
             await send(message)
 
@@ -128,10 +137,26 @@ class Door:
             api = self._api or await self._opened()
             await api(scope, receive, sending)
         except Exception as error:
+            if over:
+                await self._let_go(send, began)
+                return
             log().error("edge.failed", path=scope["path"][:100], exc_info=error)
             if began:
                 raise
             await _send(send, 500, problem.body(500, "refused", "internal error"))
+
+    async def _may_still(self, credentials: Credentials) -> bool:
+        """Tell whether credentials are an administrator's yet: a key may have been revoked since it asked."""
+        try:
+            return "admin" in (await self._vouch(credentials)).principal.roles
+        except Refusal:
+            return False
+
+    async def _let_go(self, send: Send, began: bool) -> None:
+        if began:
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await refuse(send, Forbidden("this needs the role admin"))
 
     async def _opened(self) -> Application:
         """Import the API, beside the loop: it takes longer than a call may be held up."""

@@ -78,12 +78,16 @@ class Operations:
         """Set how many workloads a shared server has, until the gateway ends or its settings change.
 
         Raises:
-            Problem: there is no such server, or it is not shared.
+            Problem: there is no such server, or it is not shared, or would be several that know different things.
         """
         pool = self.pool(name)
         if pool.spec.sharing is not Sharing.SHARED:
             raise Problem(409, "not_shared", f"server {name} is not shared: it has as many as are called for")
         bounds = Replicas(least, max(1, least if most is None else most))
+        if bounds.max > 1 and not pool.spec.stateless:
+            raise Problem(
+                409, "not_stateless", f"server {name} is not stateless: one workload has what it knows"
+            )
         self._record(actor, "scale", server=name, min=bounds.min, max=bounds.max, reason=reason)
         adjust(pool, replace(pool.spec, replicas=bounds), pool.launcher)
         wanted = min(max(pool.wanted, bounds.min), bounds.max)
