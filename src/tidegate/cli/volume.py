@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -111,9 +112,10 @@ async def _list(settings: Settings) -> Sequence[KeptVolume]:
 async def _backup(settings: Settings, name: str, file: Path) -> int:
     from tidegate.assemble.volumes import open_volumes
 
-    part = file.with_name(f"{file.name}.part")
+    # A name that nobody can have taken before: the file is ours, and ours alone.
+    part = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     async with open_volumes(settings) as volumes:
-        with _opened(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, "wb") as into:
+        with _opened(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, "wb") as into:
             try:
                 written = await volumes.backup(name, into)
                 into.flush()

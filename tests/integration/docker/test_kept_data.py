@@ -120,7 +120,13 @@ async def test_data_outlives_whatever_ends_and_is_carried_out_and_in(
     assert "notes/data" in listed
     assert "64 MiB" in listed
     assert "restored notes/data" in await told("restore", "notes/data", str(saved))
+    (tmp_path / "again.tar.part").write_text("somebody's, who waits for what is written to it")
+    (tmp_path / "again.tar.part").chmod(0o666)
     assert "of notes/data to" in await told("backup", "notes/data", str(again))
+    assert again.stat().st_mode & 0o077 == 0
+    assert {path.name for path in tmp_path.iterdir() if ".tar" in path.name} == {
+        "saved.tar", "again.tar", "again.tar.part",
+    }  # fmt: skip
     with tarfile.open(again) as tar:
         count = tar.extractfile("volume/count")
         assert count is not None
