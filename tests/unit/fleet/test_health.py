@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from tests.unit.fleet.conftest import Open
 from tests.unit.fleet.setting import Setting, spec
 from tidegate.domain.errors import ServerUnavailable
-from tidegate.domain.server import Health, Replicas, Sharing
+from tidegate.domain.server import Health, Replicas, ServerSpec, Sharing
 from tidegate.domain.workload import SHARED
 from tidegate.fleet.pool import Pool
 from tidegate.fleet.workload import Workload
@@ -20,7 +21,7 @@ A, B = "a" * 32, "b" * 32
 QUICK = Health(every=0, failures=3, eject=10.0)
 
 
-def many(least: int = 2, health: Health = QUICK, **more: object) -> object:
+def many(least: int = 2, health: Health = QUICK, **more: Any) -> ServerSpec:
     return spec(
         "all", sharing=Sharing.SHARED, stateless=True, replicas=Replicas(least, 4), health=health, **more
     )
@@ -93,7 +94,7 @@ async def test_an_answer_that_is_an_error_is_an_answer(fleet: Open) -> None:
     for _ in range(5):
         with await setting.lease("one", A) as lease:
             lease.done(True, 0.1, error=True)
-    assert lease.workload.health == "healthy"
+    assert [w.health for w in pool_of(setting, "one").workloads.values()] == ["healthy"]
     demand = pool_of(setting, "one").demand()
     assert (demand.calls, demand.errors, demand.failures) == (5, 5, 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tidegate.protocol.capabilities import Offer
 from tidegate.testing.loop_time import LoopTime
 
 
-def many(least: int = 3, most: int = 4, name: str = "all", **more: object) -> ServerSpec:
+def many(least: int = 3, most: int = 4, name: str = "all", **more: Any) -> ServerSpec:
     """Declare a server with replicas."""
     return spec(name, sharing=Sharing.SHARED, stateless=True, replicas=Replicas(least, most), **more)
 

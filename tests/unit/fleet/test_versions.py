@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from tidegate.testing.loop_time import LoopTime
 A, B = "a" * 32, "b" * 32
 
 
-def server(version: str, sharing: Sharing = Sharing.SHARED, **more: object) -> ServerSpec:
+def server(version: str, sharing: Sharing = Sharing.SHARED, **more: Any) -> ServerSpec:
     replicas = Replicas(2, 4) if sharing is Sharing.SHARED else Replicas()
     stateless = bool(more.pop("stateless", sharing is Sharing.SHARED))
     return spec(
@@ -36,7 +37,7 @@ async def counted(setting: Setting, calls: int) -> Counter[str]:
     found: Counter[str] = Counter()
     for _ in range(calls):
         with await setting.lease("all", SHARED) as lease:
-            found[dict(lease.workload.spec.env)["VERSION"]] += 1
+            found[str(lease.workload.spec.env["VERSION"])] += 1
             lease.done(True, 0.01)
     return found
 
