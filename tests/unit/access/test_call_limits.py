@@ -46,3 +46,19 @@ def test_a_refused_call_takes_no_place() -> None:
     limits.leave(ALICE)
     assert limits.in_flight == 0
     limits.enter(ALICE)
+
+
+def test_other_limits_hold_for_the_next_call_and_end_none() -> None:
+    limits = CallLimits(in_all=5, each=2)
+    limits.enter(ALICE)
+    limits.enter(ALICE)
+    limits.change(in_all=5, each=1)
+    assert limits.in_flight == 2
+    limits.leave(ALICE)
+    with pytest.raises(Overloaded, match="1 of your calls"):
+        limits.enter(ALICE)
+    limits.change(in_all=1, each=5)
+    with pytest.raises(Overloaded, match="1 calls are under way"):
+        limits.enter(BOB)
+    limits.change(in_all=2, each=5)
+    limits.enter(BOB)

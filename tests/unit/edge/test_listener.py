@@ -14,6 +14,8 @@ import trustme
 from tests.unit.edge.conftest import Listen
 from tests.unit.edge.setting import EdgeSetting, Wire, modern, raw_post, tool
 from tidegate.domain.errors import SettingsError
+from tidegate.edge.connection import HttpBounds
+from tidegate.edge.guard import Guard
 from tidegate.edge.listener import Tls, server_context
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -344,6 +346,45 @@ async def test_a_changed_certificate_is_taken_and_an_unusable_one_is_not(
     assert await serial(edge, context) != first
     assert (await held.get("/healthz")).status == 200
     await held.close()
+
+
+async def test_another_certificate_is_taken_and_one_that_cannot_be_changes_nothing(
+    listen: Listen, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    edge = await listen(tls=certificate(authority, tmp_path))
+    context = trusting(authority)
+    first = await serial(edge, context)
+    with pytest.raises(SettingsError, match=r"none\.pem"):
+        edge.listener.become(HttpBounds(10), Tls(tmp_path / "none.pem", tmp_path / "key.pem"))
+    assert await serial(edge, context) == first
+    other = tmp_path / "other"
+    other.mkdir()
+    edge.listener.become(HttpBounds(), certificate(authority, other))
+    assert await serial(edge, context) != first
+
+
+async def test_another_guard_and_other_bounds_hold_for_the_next_request_of_an_open_connection(
+    listen: Listen,
+) -> None:
+    edge = await listen()
+    wire = await edge.connect()
+    headers, body = tool("one__echo", text="x" * 2000)
+    before = await wire.post(body, **{name.replace("-", "_"): value for name, value in headers.items()})
+    assert before.status == 200
+    edge.listener.become(HttpBounds(1024), None)
+    after = await wire.post(body, **{name.replace("-", "_"): value for name, value in headers.items()})
+    assert after.status == 413
+    await wire.close()
+    edge.listener.become(HttpBounds(), None)
+    assert await echoes(edge)
+    edge.listener.app.become({}, Guard(listen_host="10.0.0.1"), ask_for_pages=False)
+    moved = await edge.post(body, Host="gateway.example")
+    assert moved.status == 403
+    edge.listener.app.become(
+        {}, Guard(listen_host="10.0.0.1", hosts=["gateway.example"]), ask_for_pages=False
+    )
+    assert (await edge.post(body, Host="gateway.example")).status != 403
 
 
 async def test_nothing_older_than_tls_1_3_is_spoken(listen: Listen, tmp_path: Path) -> None:
