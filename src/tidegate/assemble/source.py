@@ -12,6 +12,7 @@ from tidegate.domain.errors import SettingsError
 from tidegate.extensions import table
 from tidegate.secret_sources import look_up
 from tidegate.settings import Settings, parse, read_text, state_directory
+from tidegate.settings.own_file import keep_from_servers
 
 Stamp = tuple[int, int, int, int]
 """Device, inode, size and time of change of a file: another one where it was written, replaced or linked anew."""
@@ -54,6 +55,7 @@ class SettingsFile:
         base = Path(os.path.abspath(self.path)).parent
         name = what or str(self.path)
         settings = parse(text, base, table, name=name, overrides=self.overrides, look_up=look_up)
+        keep_from_servers(self.path, settings)
         if self.port is None:
             return settings
         listen = dataclasses.replace(settings.listen, port=self.port)

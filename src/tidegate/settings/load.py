@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from tidegate.domain.errors import SettingsError
 from tidegate.settings.checks import check
 from tidegate.settings.models import FileModel
+from tidegate.settings.own_file import keep_from_servers
 from tidegate.settings.problems import Problem, explain, place, show
 from tidegate.settings.references import HERE, Known, Reference, wanted
 from tidegate.settings.secrets import LookUp
@@ -62,7 +63,7 @@ def load(
     """
     text = read_text(path)
     base = Path(os.path.abspath(path)).parent
-    return parse(
+    settings = parse(
         text,
         base,
         extensions,
@@ -71,6 +72,8 @@ def load(
         environment=environment,
         look_up=look_up,
     )
+    keep_from_servers(path, settings)
+    return settings
 
 
 def parse(
