@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec import Struct
+
 from tidegate.channels.channel import Outbound, Reply
 from tidegate.channels.deadlines import Pauses
 from tidegate.channels.http.messages import HttpResponse
@@ -35,20 +37,17 @@ _CREDENTIALS = frozenset({401, 403, 407})
 """Statuses that tell of credentials, whatever the body says."""
 
 
-class HttpCall:
+class HttpCall(Struct, eq=False):
     """A request and its answer, from a JSON body or from events."""
 
-    __slots__ = ("error", "heard", "ident", "inbox", "outbound", "pauses", "reply")
-
-    def __init__(self, inbox: Inbox, ident: bytes, outbound: Outbound) -> None:
-        self.inbox = inbox
-        self.ident = ident
-        self.outbound = outbound
-        self.reply: Reply | None = None
-        self.error: ChannelFailure | None = None
-        self.heard = 0
-        """How many events came for it."""
-        self.pauses: Pauses | None = None
+    inbox: Inbox
+    ident: bytes
+    outbound: Outbound
+    reply: Reply | None = None
+    error: ChannelFailure | None = None
+    heard: int = 0
+    """How many events came for it."""
+    pauses: Pauses | None = None
 
     @property
     def settled(self) -> bool:

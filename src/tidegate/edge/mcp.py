@@ -91,7 +91,7 @@ class McpEdge:
     async def serve(self, exchange: Exchange, endpoint: Endpoint) -> None:
         """Serve one request to an endpoint."""
         call_id, request, request_id = self._new_id(), exchange.request, None
-        responder = Responder(exchange, since=self._clock(), streams=self._streams)
+        responder = Responder(exchange, self._clock(), self._streams)
         peer = exchange.peer if self._operator is None else "control"
         try:
             headers = request.headers

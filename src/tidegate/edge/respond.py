@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec import Struct
+
 from tidegate.edge.events import EventWriter
 from tidegate.edge.exchange import Exchange
 from tidegate.gateway.call import Answer, Call
@@ -14,27 +16,24 @@ from tidegate.protocol.codec import Object, encode_notification
 _JSON = b"content-type: application/json\r\n"
 
 
-class Responder:
+class Responder(Struct, eq=False):
     """Sends one answer, and what belongs to it before it.
 
     A legacy client's stream outlives its connection: the call goes on, and the client may come back for the rest.
     """
 
-    __slots__ = ("_exchange", "_flushing", "_stream", "_streams", "_writer", "call", "events", "since")
-
-    def __init__(
-        self, exchange: Exchange, *, since: float, events: bool = False, streams: Streams | None = None
-    ) -> None:
-        """`since` is the loop time of the request; `events` whether the client takes an event stream."""
-        self.since = since
-        self.events = events
-        self.call: Call | None = None
-        """What is answered, where it is a legacy client's."""
-        self._exchange = exchange
-        self._streams = streams
-        self._stream: Stream | None = None
-        self._writer: EventWriter | None = None
-        self._flushing: asyncio.Task[None] | None = None
+    _exchange: Exchange
+    since: float
+    """Loop time of the request."""
+    streams: Streams | None = None
+    """Keeps what legacy clients come back for."""
+    events: bool = False
+    """Whether the client takes an event stream."""
+    call: Call | None = None
+    """What is answered, where it is a legacy client's."""
+    _stream: Stream | None = None
+    _writer: EventWriter | None = None
+    _flushing: asyncio.Task[None] | None = None
 
     def notify(self, method: str, params: Object) -> None:
         """Send a notification before the answer."""
@@ -71,10 +70,10 @@ class Responder:
         exchange, call = self._exchange, self.call
         if not self.events or not exchange.can_stream or exchange.gone or exchange.answered:
             return None
-        if call is None or self._streams is None:
+        if call is None or self.streams is None:
             stream = Stream()
         else:
-            stream = self._streams.post(call)
+            stream = self.streams.post(call)
             exchange.when_lost = self._lose
         self._stream = stream
         self._writer = EventWriter(exchange)
@@ -94,8 +93,8 @@ class Responder:
             self._flushing = None
 
     def _lose(self) -> None:
-        if self._streams is not None and self._stream is not None and self._writer is not None:
-            self._streams.left(self._stream, self._writer)
+        if self.streams is not None and self._stream is not None and self._writer is not None:
+            self.streams.left(self._stream, self._writer)
 
     async def finish(self, answer: Answer) -> None:
         """Send the answer itself."""

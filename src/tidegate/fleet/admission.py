@@ -73,7 +73,7 @@ class Admission:
                 if turns is not None:
                     turns.leave()
                 raise
-            lease = Lease(workload, channel, pool, self._holder != "", turns, party)
+            lease = Lease(workload, channel, pool, self._holder != "", turns, party).take()
             if workload.health == EJECTED:
                 workload.vitals.begin_trial(lease)
             return lease

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from tidegate.channels.channel import Channel, Party
 from tidegate.fleet.turns import Turns
 from tidegate.fleet.workload import Workload
@@ -12,36 +14,32 @@ if TYPE_CHECKING:
     from tidegate.fleet.pool import Pool
 
 
-class Lease:
-    """The right to one place on a channel, for one call. Released once.
+class Lease(Struct, eq=False):
+    """The right to one place on a channel, for one call. Taken at once, and released once.
 
     One without a holder is the gateway's own, to watch for changes: it takes no turn, and nobody waits for it.
     """
 
-    __slots__ = ("_held", "_party", "_pool", "_turns", "channel", "workload")
+    workload: Workload
+    channel: Channel
+    _pool: Pool
+    _held: bool
+    """Whether there is a holder."""
+    _turns: Turns | None
+    """What has let it in, where one holder may call at a time."""
+    _party: Party | None = None
+    """Who may be asked something while it holds."""
 
-    def __init__(
-        self,
-        workload: Workload,
-        channel: Channel,
-        pool: Pool,
-        held: bool,
-        turns: Turns | None,
-        party: Party | None = None,
-    ) -> None:
-        """`turns` has let it in, where there are any; `party` may be asked something while it holds."""
-        self.workload = workload
-        self.channel = channel
-        self._pool = pool
-        self._held = held
-        self._turns = turns
-        self._party = party
-        if not held:
+    def take(self) -> Lease:
+        """Count it. Give itself."""
+        workload = self.workload
+        if not self._held:
             workload.own += 1
-        if party is not None:
-            workload.callers.append(party)
+        if self._party is not None:
+            workload.callers.append(self._party)
         workload.in_flight += 1
         workload.calls += 1
+        return self
 
     def __enter__(self) -> Lease:
         return self

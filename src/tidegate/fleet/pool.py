@@ -194,7 +194,12 @@ class Pool:
         turns = workload.turns if holder else None
         if turns is not None and not turns.enter(holder):
             return None
-        return Lease(workload, workload.channel, self, holder != "", turns)
+        lease = Lease(workload, workload.channel, self, holder != "", turns)
+        if not holder:
+            return lease.take()
+        workload.in_flight += 1  # written out here: it is what nearly all calls are
+        workload.calls += 1
+        return lease
 
     async def lease(
         self,
@@ -477,7 +482,7 @@ class Pool:
         turns = workload.turns if holder else None
         if turns is not None and not turns.enter(holder):
             return None
-        lease = Lease(workload, workload.channel, self, holder != "", turns)
+        lease = Lease(workload, workload.channel, self, holder != "", turns).take()
         if workload.health == EJECTED:
             workload.vitals.begin_trial(lease)
         return lease
