@@ -49,6 +49,12 @@ class Pool:
     key itself gets the one that is best now, who asks for one by its number gets that one.
     """
 
+    quarantined: str | None = None
+    """Why nothing of it is started until somebody releases it, while that is so."""
+    outage: str | None = None
+    """Why the runtime cannot be used at all, while it cannot."""
+    closed = False
+
     def __init__(
         self,
         spec: ServerSpec,
@@ -77,8 +83,6 @@ class Pool:
         """Whether there is more to do when a place is given back."""
         self.wanted = spec.replicas.min
         """How many replicas of the shared key there are to be."""
-        self.quarantined: str | None = None
-        """Why nothing of it is started until somebody releases it, while that is so."""
         self.log = ServerLog()
         self.losses = Losses(now)
         self.history = History(now)
@@ -86,9 +90,6 @@ class Pool:
         """`modern` or `legacy`, once a workload of it was ready; kept for the next gateway process."""
         self.exclusive = False
         """Whether its workloads take the calls of one holder at a time."""
-        self.outage: str | None = None
-        """Why the runtime cannot be used at all, while it cannot."""
-        self.closed = False
         self.gate = gate
         self.watcher = watcher
         self.recorder = recorder

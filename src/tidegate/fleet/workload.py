@@ -43,6 +43,18 @@ CRASH_GRACE = 0.5
 class Workload:
     """A running realisation of a ServerSpec, or the attempt at one."""
 
+    reason: str | None = None
+    """Of its state."""
+    woken = False
+    """Whether it became ready by going on after a pause."""
+    held = False
+    """Whether it gets no calls yet: it is to follow another."""
+    draining = False
+    """Whether it gets no calls any more."""
+    heard = 0.0
+    """Loop time at which it was last probed, or became ready."""
+    restarts = 0
+
     def __init__(self, track: Track, identity: WorkloadIdentity, owner: Owner) -> None:
         self.track = track
         self.spec = track.spec
@@ -52,29 +64,19 @@ class Workload:
         self.offer = identity.key.profile
         """Label of what its clients offer it."""
         self.state = WorkloadState.WAITING
-        self.reason: str | None = None
         self.channel: Channel | None = None
         """The way to it while it may be used: None while it is paused."""
-        self.woken = False
-        """Whether it became ready by going on after a pause."""
-        self.held = False
-        """Whether it gets no calls yet: it is to follow another."""
-        self.draining = False
-        """Whether it gets no calls any more."""
         self.drained = asyncio.Event()
         """Set once it is draining, and nothing is under way on it."""
         self.gone = asyncio.Event()
         """Set once it has ended for good."""
         self.vitals = Vitals(track.now, self._judged)
         self.took = track.meter.took
-        self.heard = 0.0
-        """Loop time at which it was last probed, or became ready."""
         self.facts: Mapping[str, str] = {}
         self.in_flight = 0
         self.own = 0
         """How many of those are the gateway's own."""
         self.calls = 0
-        self.restarts = 0
         self.ready_since: float | None = None
         self.last_used = 0.0
         self.retry_at: float | None = None
