@@ -15,11 +15,15 @@ def checked(value: str, named: str) -> str:
     """Give a value that can be a variable, a header or a file.
 
     Raises:
-        ValueError: it is too large, or holds a NUL character.
+        ValueError: it is too large, holds a NUL character, or is not text.
     """
     if "\0" in value:
         raise ValueError(f"{named} holds a NUL character")
-    if len(value) > MAX_SECRET or len(value.encode(errors="surrogatepass")) > MAX_SECRET:
+    try:
+        size = len(value[: MAX_SECRET + 1].encode())
+    except UnicodeEncodeError:  # which holds the value itself
+        raise ValueError(f"{named} is not text (UTF-8)") from None
+    if size > MAX_SECRET:
         raise ValueError(f"{named} is larger than {MAX_SECRET} bytes")
     return value
 
