@@ -51,7 +51,8 @@ _BUDGET = 0.9
 """Share of a server's time to start that its companions may take, so that the reason is theirs."""
 _TRIES = 64
 _REPLACED = "its companions were replaced by those of another version of the server"
-_SET_NAME = re.compile(r"-c[0-9a-f]{16}$")
+_SET_NAME = re.compile(r"tg-.*-c[0-9a-f]{16}", re.DOTALL)
+"""A workload that stands for what is left is ended by this name: nobody else's container may be."""
 _LEFT = WorkloadKey("", "", "left")
 
 
@@ -138,7 +139,7 @@ class Companions:
             listed = await self._listed(identity.instance)
             used = {label_of(one, SET) for one in listed if COMPANION not in labels_of(one)}
             mine = sorted({label_of(one, SET) for one in listed} - used)
-            if _SET_NAME.search(identity.id):
+            if _SET_NAME.fullmatch(identity.id):
                 mine.append(identity.id)
         for name in dict.fromkeys(mine):
             async with self._lock(name):
@@ -193,7 +194,7 @@ class Companions:
                 labels.get(SCOPE, ""),
             )
             for name, labels in found.items()
-            if name not in used and not self._users.get(name)
+            if name not in used and not self._users.get(name) and _SET_NAME.fullmatch(name)
         ]
 
     async def _raise(self, wanted: Set, log: Callable[[str], None]) -> Joined:

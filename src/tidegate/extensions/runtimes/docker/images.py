@@ -20,6 +20,10 @@ from tidegate.ports.runtime import Progress
 # Names stand in paths of the engine's API as they are.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}")
 
+_LABELS = "dev.tidegate."
+_OF_IMAGES = frozenset(_LABELS + word for word in ("base", "lock", "package", "stage"))
+"""Labels that images have which are built here; by the others, containers are found to be this or that."""
+
 Say = Callable[[Progress], None]
 
 
@@ -42,8 +46,18 @@ class Resolved:
 
 
 def resolved(name: str, found: Json) -> Resolved:
-    """Read the engine's description of an image."""
+    """Read the engine's description of an image.
+
+    Raises:
+        RuntimeFailure: its containers, which have its labels, could pass for something else of ours.
+    """
     config = cast("Mapping[str, Any]", found.get("Config") or {})
+    labels = cast("Mapping[str, str]", config.get("Labels") or {})
+    posing = next((each for each in labels if each.startswith(_LABELS) and each not in _OF_IMAGES), None)
+    if posing is not None:
+        raise RuntimeFailure(
+            f"image {name} has the label {posing[:100]!r}, which only containers of tidegate have"
+        )
     digests = cast("list[str]", found.get("RepoDigests") or [])
     pairs = (str(pair).partition("=") for pair in cast("list[str]", config.get("Env") or []))
     return Resolved(
@@ -51,7 +65,7 @@ def resolved(name: str, found: Json) -> Resolved:
         id=str(found["Id"]),
         digest=digests[0] if digests else str(found["Id"]),
         environment={key: value for key, _, value in pairs},
-        labels=cast("Mapping[str, str]", config.get("Labels") or {}),
+        labels=labels,
         volumes=tuple(sorted(cast("Mapping[str, object]", config.get("Volumes") or {}))),
         architecture=str(found.get("Architecture", "")),
         user=str(config.get("User") or ""),
@@ -67,7 +81,11 @@ class Pulls:
         self._pulling: dict[str, asyncio.Lock] = {}
 
     async def have(self, name: str) -> Resolved | None:
-        """Give the image if the engine has it."""
+        """Give the image if the engine has it.
+
+        Raises:
+            RuntimeFailure: the name is none, or the image passes for something else.
+        """
         if _NAME.fullmatch(name) is None or ".." in name:
             raise RuntimeFailure(f"{name!r:.200} is no image's name")
         found = await self._engine.image(name)
