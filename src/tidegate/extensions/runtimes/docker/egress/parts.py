@@ -132,7 +132,8 @@ def outlets_network(instance: str) -> dict[str, object]:
 def peers_network(instance: str, server: str, peer: str) -> dict[str, object]:
     """Give the network that the outlets of two servers share."""
     first, second = sorted((server, peer))
-    name = f"tidegate-{instance[:8]}-peers-{first}-{second}"
+    # Points part what may hold hyphens itself: two pairs are never on one network.
+    name = f"tidegate-{instance[:8]}-peers.{first}.{second}"
     return _network(name, instance, {}, internal=True)
 
 

@@ -100,6 +100,11 @@ def test_peers_share_a_network_of_their_own_whichever_asks() -> None:
     assert one["Internal"] is True
 
 
+def test_no_two_pairs_of_peers_share_a_network() -> None:
+    pairs = [("a-b", "c"), ("a", "b-c"), ("a", "b"), ("peers-a", "open")]
+    assert len({str(parts.peers_network("0" * 16, *pair)["Name"]) for pair in pairs}) == len(pairs)
+
+
 def test_the_image_is_another_for_another_base() -> None:
     assert image_name("sha256:1") != image_name("sha256:2")
     assert image_name("sha256:1").startswith("tidegate/sidecar:")
