@@ -115,11 +115,13 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 class Faults:
     """Breaks something now and then, and remembers when the engine or the gateway was away."""
 
-    gateway: Gateway
     engine: OwnEngine
     wire: Wire
     clock: Path | None
     """File that holds by how much the gateway's clock is off, where that can be."""
+    between: tuple[float, float]
+    """Seconds."""
+    gateway: Gateway = field(init=False)
     done: Counter[str] = field(default_factory=Counter[str])
     away: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     """From when to when the engine or the gateway was away, on the loop's clock."""
@@ -137,7 +139,7 @@ class Faults:
         if self.clock is not None:
             ways.append(self.jump)
         while asyncio.get_running_loop().time() < until:
-            await asyncio.sleep(self.dice.uniform(*BETWEEN))
+            await asyncio.sleep(self.dice.uniform(*self.between))
             way = self.dice.choice(ways)
             report.say(f"{time.strftime('%H:%M:%S')} {getattr(way, '__name__', '')}")
             await way()
@@ -261,22 +263,35 @@ def small_disk(state: Path) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(state)], check=False, timeout=20)
 
 
-def false_clock(place: Path) -> Path | None:
+@contextmanager
+def false_clock(place: Path) -> Iterator[Path | None]:
     """Have the gateway read its clock from a file, where libfaketime is installed."""
     found = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
     if found is None:
-        return None
+        yield None
+        return
     offset = place / "clock"
     offset.write_text("+0\n")
     os.environ.update(
         LD_PRELOAD=str(found), FAKETIME_TIMESTAMP_FILE=str(offset), FAKETIME_DONT_FAKE_MONOTONIC="1",
         FAKETIME_NO_CACHE="1",
     )  # fmt: skip
-    return offset
+    try:
+        yield offset
+    finally:
+        for name in (
+            "LD_PRELOAD",
+            "FAKETIME_TIMESTAMP_FILE",
+            "FAKETIME_DONT_FAKE_MONOTONIC",
+            "FAKETIME_NO_CACHE",
+        ):
+            del os.environ[name]
 
 
-async def trial(minutes: float) -> tuple[str, list[str]]:
-    """Run it; give the report and what is wrong."""
+async def trial(
+    minutes: float, between: tuple[float, float] = BETWEEN, *, judged: bool = True
+) -> tuple[str, list[str]]:
+    """Run it; give the report and what is wrong. `judged`: whether it is long enough to speak of availability."""
     with tempfile.TemporaryDirectory(prefix="tg-faults-") as directory, contextlib.ExitStack() as stack:
         place = Path(directory)
         name = await asyncio.to_thread(image)
@@ -289,21 +304,21 @@ async def trial(minutes: float) -> tuple[str, list[str]]:
             listener = await wire.serve()
             url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/mcp"
             try:
-                return await under_load(place, engine, wire, url, minutes)
+                with false_clock(place) as clock:
+                    return await under_load(place, Faults(engine, wire, clock, between), url, minutes, judged)
             finally:
                 listener.close()
 
 
 async def under_load(
-    place: Path, engine: OwnEngine, wire: Wire, url: str, minutes: float
+    place: Path, faults: Faults, url: str, minutes: float, judged: bool
 ) -> tuple[str, list[str]]:
     """Start the gateway and its clients, break things, and look at what came of it."""
-    loop, clock = asyncio.get_running_loop(), false_clock(place)
+    loop, clock, engine = asyncio.get_running_loop(), faults.clock, faults.engine
     settings = marked({"servers": declared(url)}, place)
     settings["runtimes"] = {"docker": {"socket": engine.url, "deadlines": {"call": 3}}}
     settings["journal"] = {"segment_size": "1MiB"}
-    gateway = Gateway(place, settings)
-    faults = Faults(gateway, engine, wire, clock)
+    gateway = faults.gateway = Gateway(place, settings)
     try:
         await asyncio.to_thread(gateway.start)
         await asyncio.to_thread(gateway.until_servers, **dict.fromkeys(SERVERS, "ready"))
@@ -329,7 +344,7 @@ async def under_load(
         verified = await asyncio.to_thread(gateway.command, "audit", "verify")
         if verified.returncode != 0:
             wrong.append(f"the journal does not verify: {verified.stdout[-500:]}")
-        for name in PAIRS:
+        for name in PAIRS if judged else ():
             made, failed = availability(callers, faults, name)
             if failed > made / 1000:
                 wrong.append(f"{name}: {failed} of {made} calls failed while engine and gateway were there")
