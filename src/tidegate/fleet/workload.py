@@ -34,6 +34,8 @@ FIRST_BACKOFF, LONGEST_BACKOFF = 1.0, 60.0
 """Seconds between attempts; doubled each time."""
 SETTLED = 60.0
 """Seconds of readiness after which an end counts as the first again."""
+_BREAKS = 3
+"""Breaks of its channel alone, in a row, after each of which it is attached to again at once."""
 STOP_GRACE = 5.0
 """Seconds a workload has to end by itself when it is stopped."""
 CRASH_GRACE = 0.5
@@ -88,6 +90,7 @@ class Workload:
         """Who may call it, where only one may at a time."""
         self._owner = owner
         self._failures = 0
+        self._breaks = 0
         self._restarted: deque[float] = deque()
         """Loop times of restarts, of the last `health.window` seconds."""
         self._counts = False
@@ -267,6 +270,7 @@ class Workload:
         except (RuntimeFailure, ChannelFailure) as error:
             await self.track.launcher.end(self.identity, CRASH_GRACE)
             if known is not None:  # what ran is gone, and so is what it remembered
+                self._breaks = 0
                 self._owner.workload_lost(self)
                 if isinstance(error, SessionForgotten) and self._used:
                     self._failures = 0  # a remote server's way, and no faster than it is called
@@ -284,6 +288,7 @@ class Workload:
             return None
         if not violated:
             self._set(WorkloadState.STARTING, reason)
+            await self._hold_off(reason)
             return opened.channel.upstream
         await self.track.launcher.end(self.identity, CRASH_GRACE)
         await self._back_off(reason, 0.0)
@@ -320,7 +325,7 @@ class Workload:
             reason, violated = await self._ended
         finally:
             if loop.time() - self.ready_since >= SETTLED:
-                self._failures = 0
+                self._failures = self._breaks = 0
             self._used = self.calls > before
             self._ended, self.ready_since = None, None
         if self._stopping:
@@ -363,6 +368,17 @@ class Workload:
             await asyncio.sleep(delay)
             self.retry_at = None
         self._set(WorkloadState.FAILED if self._stopping else WorkloadState.STARTING, reason)
+
+    async def _hold_off(self, reason: str) -> None:
+        """Wait before it is attached to again where its channels do not last: a server may mean to break them."""
+        self._breaks += 1
+        if self._breaks > _BREAKS:
+            delay = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** min(self._breaks - _BREAKS - 1, 10))
+            self.retry_at = asyncio.get_running_loop().time() + delay
+            self._set(WorkloadState.FAILED, reason)
+            await asyncio.sleep(delay)
+            self.retry_at = None
+            self._set(WorkloadState.STARTING, reason)
 
     def _is_often(self) -> bool:
         """Tell whether one more restart were too many, and count it where it is not."""

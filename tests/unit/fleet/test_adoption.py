@@ -185,6 +185,27 @@ async def test_a_stream_that_breaks_while_the_workload_lives_is_attached_to_agai
     assert setting.servers["one"].initialized == 1
 
 
+async def test_a_workload_whose_stream_breaks_again_and_again_is_attached_to_ever_more_rarely(
+    fleet: Open, time: LoopTime
+) -> None:
+    setting = await fleet(spec("one"))
+    await setting.text("one", "count", A)
+    (ident,) = setting.world.running
+    began, breaks = time(), 0
+    while time() - began < 60:
+        await time.until(lambda: setting.state_of("one") == "ready")
+        events = setting.world.processes[ident].pipes.events
+        assert events is not None
+        events.closed("it let the connection go")
+        breaks += 1
+        assert breaks < 20
+        await time.settle()
+    assert setting.world.running == {ident}
+    await time.advance(61)
+    await time.until(lambda: setting.state_of("one") == "ready")
+    assert await setting.text("one", "who", A) == ident
+
+
 async def test_a_workload_that_cannot_be_stopped_is_tried_again_until_it_is(
     fleet: Open, time: LoopTime
 ) -> None:
