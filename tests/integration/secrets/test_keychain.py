@@ -59,5 +59,5 @@ async def test_a_secret_in_the_keychain_is_had_changed_and_missed(keychain: None
         run("docker-credential-pass", "store", said=json.dumps(told))
         assert (await source.get(f"pass/{URL}")).reveal() == secret
     assert (await source.get(f"pass/{URL}#username")).reveal() == "gateway"
-    with pytest.raises(SecretUnavailable, match="docker-credential-pass (has nothing|gave no Secret)"):
+    with pytest.raises(SecretUnavailable, match=r"docker-credential-pass (has nothing|gave no Secret)"):
         await source.get("pass/https://none.example.com")
