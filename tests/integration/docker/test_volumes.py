@@ -136,7 +136,9 @@ async def test_a_volume_over_its_size_costs_the_workload_and_the_reason_says_so(
     assert running.facts["volumes"] == "data 1048576 bytes (measured)"
     assert await talk.ask(f"fill {2 << 20}") == "filled"
     await talk.heard.until(lambda h: bool(h.reasons))
-    assert re.fullmatch(r"volume data holds 2\d{6} bytes, more than its size of 1048576", talk.heard.reasons[0])
+    assert re.fullmatch(
+        r"volume data holds 2\d{6} bytes, more than its size of 1048576", talk.heard.reasons[0]
+    )
     await bench.runtime.stop(talk.identity, 0)
     with pytest.raises(RuntimeFailure, match="is not started: volume data holds 2"):
         await bench.runtime.start(spec, named(bench, spec), Heard())
