@@ -127,7 +127,7 @@ class RuntimeLauncher:
         begin = self._runtime.start if known is None else self._runtime.attach
         running = await begin(spec, identity, channel)
         try:
-            await channel.open(running.stream, known, introduction, Patience(total=spec.timeouts.start))
+            await channel.open(running.stream, known, introduction, _patience(spec, known))
         except BaseException:
             await channel.close()
             raise
@@ -150,7 +150,7 @@ class RuntimeLauncher:
                 raise RuntimeFailure(f"it ended before it answered: {tap.ended}")
             channel = StreamableHttpChannel(events, place, epoch=self._wiring.new_epoch())
             try:
-                await channel.open(known, introduction, Patience(total=self._spec.timeouts.start))
+                await channel.open(known, introduction, _patience(self._spec, known))
             except ChannelFailure as error:
                 await channel.close()
                 if known is not None or not isinstance(error, ChannelClosed | UpstreamRefused):
@@ -168,6 +168,14 @@ class RuntimeLauncher:
         if progress.done is not None and progress.total:
             share = f" {100 * progress.done // progress.total} %"
         self.doing = progress.what + share
+
+
+def _patience(spec: ServerSpec, known: Upstream | None) -> Patience:
+    """Say how long a workload is waited for. One that runs already may be busy, or hang: it is waited for longer
+    where replacing it would lose what it remembers.
+    """
+    start = spec.timeouts.start
+    return Patience(total=start if known is None or spec.remembers else min(start, _AGAIN))
 
 
 class RemoteLauncher:
@@ -226,6 +234,8 @@ class RemoteLauncher:
 
 _OWN_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 """Reached without the outbound proxy: to the proxy they would be itself."""
+_AGAIN = 8.0
+"""Seconds that a workload without memory which runs already has to answer."""
 _LISTENING_LOOK = 0.1
 """Seconds between attempts to reach a server that has just been started."""
 _LOG_LINE = 4096
