@@ -28,7 +28,7 @@ _GAP = 2
 _SUMMARY = ("sandbox", "limits")
 """Facts that are shown first."""
 _LEAST_IMAGE = 16
-_DIGEST = re.compile(r"sha256:([0-9a-f]{12})[0-9a-f]{52}")
+_DIGEST = re.compile(r"(?:sha256:)?\b([0-9a-f]{12})[0-9a-f]{52}\b")
 """Shortened as engines do; whole in `tidegate server show --json`."""
 
 

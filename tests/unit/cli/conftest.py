@@ -34,7 +34,7 @@ STATUS: dict[str, Any] = {
             "name": "time", "state": "ready", "reason": None, "runtime": "docker", "transport": "stdio",
             "launch": "package pypi:mcp-server-time 2026.10.19", "sharing": "principal", "tools": 2, "retry_in": None,
             "replicas": {"ready": 2, "wanted": 2, "min": 1, "max": 4}, "in_flight": 3, "waiting": 1, "p50": 0.0042,
-            "p95": 1.25, "restarts": 2, "memory": 734003200, "image": "time:1 sha256:feed", "since": 1, "rollout": None,
+            "p95": 1.25, "restarts": 2, "memory": 734003200, "image": "time:1 " + "feed" * 16, "since": 1, "rollout": None,
             "workloads": [
                 {"id": "tg-time-0a0a0a0a", "state": "ready", "in_flight": 1, "calls": 7, "restarts": 2, "started": 1,
                  "health": "healthy", "health_reason": None, "usage": {"memory": 367001600, "cpu_seconds": 1.5, "pids": 4},

@@ -32,7 +32,7 @@ async def test_servers_is_one_table_of_state_replicas_calls_latency_restarts_mem
         "4.2 ms / 1.2 s",
         "2",
         "700 MiB",
-        "time:1 sha256:feed",
+        "time:1 feedfeedfeed",
     ]
     assert time[8].endswith(" d")
     assert "tg-time-0a0a0a0a" not in ran.out

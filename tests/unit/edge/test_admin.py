@@ -187,6 +187,7 @@ async def test_what_is_not_as_it_should_be_is_said_and_never_repeated(
     got = await ask(edge, path, body)
     assert (got.status, got.json["reason"]) == (422, "invalid_params")
     assert said in got.json["detail"]
+    assert "Value error" not in got.json["detail"]
     assert b"s3cret" not in got.body
     assert got.headers["content-type"] == "application/problem+json"
 

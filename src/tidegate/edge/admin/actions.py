@@ -107,5 +107,8 @@ def said(errors: Iterable[Mapping[str, Any]]) -> str:
     lines: list[str] = []
     for each in errors:
         place = ".".join(str(part) for part in each["loc"])[:200]
-        lines.append(f"{place}: {str(each['msg'])[:200]}" if place else str(each["msg"])[:200])
+        what = str(each["msg"]).removeprefix("Value error, ")[
+            :200
+        ]  # the validator's own word, of no use to anybody
+        lines.append(f"{place}: {what}" if place else what)
     return "; ".join(lines[:10])
