@@ -22,7 +22,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 
 from tests.conftest import unused_port
 from tests.integration.faults.contained import contained, containers, image
@@ -33,7 +32,7 @@ from tests.servers.launch import listening
 from tests.trials.parts import report
 from tests.trials.parts.books import Books, balance
 from tests.trials.parts.callers import Caller, tally
-from tests.trials.parts.watch import Held, held, left
+from tests.trials.parts.watch import Held, held, left, settle
 
 SERVERS = ("pair", "twins", "one", "keeps", "far")
 PAIRS = ("pair", "twins")
@@ -330,7 +329,7 @@ async def under_load(
                 group.create_task(caller.run(until, one_call))
         if clock is not None:
             clock.write_text("+0\n")
-        await settle(gateway)
+        await settle(gateway, SERVERS)
         at_end = await asyncio.to_thread(held, gateway)
         status = await asyncio.to_thread(gateway.stop)
         wrong = [] if status == 0 else [f"the gateway ended with status {status}"]
@@ -352,25 +351,6 @@ async def under_load(
     finally:
         gateway.kill()
         await asyncio.to_thread(gateway.command, "clean")
-
-
-async def settle(gateway: Gateway) -> None:
-    """Wait until every server is ready again, as it must come to be."""
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            await asyncio.to_thread(gateway.until_servers, **dict.fromkeys(SERVERS, "ready"))
-            return
-        except AssertionError:
-            if time.monotonic() > deadline:
-                raise
-
-
-def spread(seconds: Sequence[float]) -> str:
-    """Say how long something took, in words."""
-    return (
-        f"{median(seconds):.1f} s (median; {max(seconds):.1f} s at most)" if seconds else "no time: none was"
-    )
 
 
 def written(minutes: float, faults: Faults, callers: list[Caller], books: Books, at_end: Held) -> str:
@@ -401,8 +381,8 @@ All of the time:
 - Calls made: {books.calls}; intents in the journal: {books.intents}; broken off before anything was recorded: {books.never_arrived}.
 - Every intent has exactly one outcome; every call is in the journal, and everything in the journal is a call; no answer was
   another call's; the journal verifies.
-- After the engine's return a server in containers was ready within {spread(faults.back)}; a gateway that was killed answered
-  again after {spread(faults.restarts)}.
+- After the engine's return a server in containers was ready within {report.spread(faults.back)}; a gateway that was killed answered
+  again after {report.spread(faults.restarts)}.
 - At the end the last gateway held {at_end.rss:.0f} MB, {at_end.descriptors} descriptors and {at_end.threads} threads; after its
   stop no container, process, remembered workload or socket of it was left.
 """

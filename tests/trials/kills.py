@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from statistics import median
 
 from tests.conftest import unused_port
 from tests.integration.faults.contained import contained, containers
@@ -25,7 +24,7 @@ from tests.servers.launch import listening
 from tests.trials.parts import report
 from tests.trials.parts.books import Books, balance
 from tests.trials.parts.callers import Caller, tally
-from tests.trials.parts.watch import Held, held, left
+from tests.trials.parts.watch import Held, held, left, settle
 
 SERVERS = ("boxed", "keeps", "both", "local", "far")
 CLIENTS = 8
@@ -149,7 +148,7 @@ async def trial(minutes: float) -> tuple[str, list[str]]:
                 group.create_task(killer.run(until - 10))
                 for caller in callers:
                     group.create_task(caller.run(until, one_call))
-            await settle(gateway)
+            await settle(gateway, SERVERS)
             at_end = await asyncio.to_thread(held, gateway)
             status = await asyncio.to_thread(gateway.stop)
             faults = [] if status == 0 else [f"the gateway ended with status {status}"]
@@ -172,26 +171,6 @@ async def trial(minutes: float) -> tuple[str, list[str]]:
             await asyncio.to_thread(gateway.command, "clean")
 
 
-async def settle(gateway: Gateway) -> None:
-    """Wait until every server is ready again, as it must come to be."""
-    ready = dict.fromkeys(SERVERS, "ready")
-    deadline = time.monotonic() + 90
-    while True:
-        try:
-            await asyncio.to_thread(gateway.until_servers, **ready)
-            return
-        except AssertionError:
-            if time.monotonic() > deadline:
-                raise
-
-
-def spread(seconds: list[float]) -> str:
-    """Say how long something took, in words."""
-    if not seconds:
-        return "no time, since none was"
-    return f"{median(seconds):.1f} s (median; {max(seconds):.1f} s at most)"
-
-
 def written(minutes: float, killer: Killer, callers: list[Caller], books: Books, at_end: Held) -> str:
     """Write the report."""
     return f"""# Trial: kills
@@ -207,8 +186,8 @@ by URL. {report.machine()}. Run again with `scripts/trial kills --minutes {minut
   {books.never_arrived}.
 - Every intent has exactly one outcome; every call is in the journal, and everything in the journal is a call; no
   answer was another call's; the journal verifies.
-- A gateway that was started again answered after {spread(killer.restarts)}; one that was stopped under load had ended
-  after {spread(killer.stops)}.
+- A gateway that was started again answered after {report.spread(killer.restarts)}; one that was stopped under load had ended
+  after {report.spread(killer.stops)}.
 - At the end the last gateway held {at_end.rss:.0f} MB, {at_end.descriptors} descriptors and {at_end.threads} threads; after its
   stop no container, process, remembered workload or socket of it was left.
 

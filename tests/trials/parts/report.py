@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 
 def options(what: str, minutes: float) -> argparse.Namespace:
@@ -31,6 +32,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def counts(what: str, found: Mapping[str, object]) -> str:
     """Give a table of counts."""
     return table((what, "count"), list(found.items()))
+
+
+def spread(seconds: Sequence[float]) -> str:
+    """Say how long something took, in words."""
+    if not seconds:
+        return "no time, since none was"
+    return f"{median(seconds):.1f} s (median; {max(seconds):.1f} s at most)"
 
 
 def machine() -> str:

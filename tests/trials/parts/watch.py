@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.integration.faults.contained import containers
 from tests.integration.gateway.gateway import Gateway
+
+_SETTLED = 90.0
+"""Seconds within which all is to run again after the last fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +69,15 @@ def left(gateway: Gateway, *, docker: bool) -> dict[str, int]:
         "remembered workloads": remembered(gateway),
         "control sockets": int((gateway.state / "control.sock").exists()),
     }
+
+
+async def settle(gateway: Gateway, servers: Sequence[str]) -> None:
+    """Wait until every server is ready again, as it must come to be."""
+    deadline = time.monotonic() + _SETTLED
+    while True:
+        try:
+            await asyncio.to_thread(gateway.until_servers, **dict.fromkeys(servers, "ready"))
+            return
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
