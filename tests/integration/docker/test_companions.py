@@ -72,7 +72,7 @@ async def test_a_companion_is_all_that_a_server_reaches_and_it_is_confined_like_
 
 
 async def test_one_that_cannot_be_used_in_time_fails_the_start_and_leaves_nothing(bench: Bench) -> None:
-    spec = await beside(await database(port=5001), timeouts=Timeouts(start=1.5))
+    spec = await beside(await database(port=5001), timeouts=Timeouts(start=6))
     heard = Heard()
     with pytest.raises(
         RuntimeFailure, match=r"companion db of server tested could not be used in time: its probe"

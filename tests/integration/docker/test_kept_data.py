@@ -82,6 +82,10 @@ async def ask(gateway: Gateway, word: str) -> str:
     return str(answered.message.get("result", {}).get("content", [{}])[0].get("text"))
 
 
+async def said(gateway: Gateway, what: str) -> bool:
+    return what in gateway.said()
+
+
 async def until_asked(gateway: Gateway, said: str) -> None:
     async def answered() -> bool:
         return await ask(gateway, "count") == said
@@ -101,8 +105,8 @@ async def test_data_outlives_whatever_ends_and_is_carried_out_and_in(
     await asyncio.to_thread(gateway.until_servers, notes="ready")
     assert await ask(gateway, "count") == "1 quiet 65532"
     assert await ask(gateway, "end") == "nothing"
+    await eventually(lambda: said(gateway, "companion db exited with status 3"), 30)
     await until_asked(gateway, "2 quiet 65532")
-    assert "companion db exited with status 3" in gateway.said()
     assert "of notes/data to" in await told("backup", "notes/data", str(saved))
     assert saved.stat().st_mode & 0o077 == 0
     before = gateway.server("notes")["workloads"][0]["id"]
