@@ -93,6 +93,7 @@ METRICS: Final = {
     "tidegate_workload_cpus": "Processors that the workloads of a server use together, as last measured.",
     "tidegate_journal_records_total": "Records written.",
     "tidegate_loop_stall_seconds_max": "Longest time the event loop was late since start.",
+    "tidegate_tasks": "Tasks of the event loop that have not ended.",
     "tidegate_connections": "Open client connections.",
     "tidegate_streams": "Event streams that clients hold open with GET.",
 }

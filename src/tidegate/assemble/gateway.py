@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import time
@@ -259,6 +260,7 @@ def _gauges(
             "tidegate_loop_stall_seconds_max": plant.metrics.stall_max,
             "tidegate_settings_version": reloads.number,
             "tidegate_settings_problems": len(reloads.problems),
+            "tidegate_tasks": len(asyncio.all_tasks()),
             "tidegate_connections": sum(listener.connections for listener in listeners),
         }
 
