@@ -189,6 +189,22 @@ class Unauthenticated(Refusal):
     reason, code, status = "unauthenticated", -32600, 401
 
 
+class InsufficientScope(Refusal):
+    """The token is good, and was not issued for this. `scopes` are all that the call needs (RFC 6750, 3.1)."""
+
+    reason, code, status = "insufficient_scope", -32600, 403
+
+    def __init__(self, message: str, scopes: frozenset[str]) -> None:
+        super().__init__(message, data={"scopes": sorted(scopes)})
+        self.scopes = scopes
+
+
+class IdentityUnavailable(Refusal):
+    """Nobody can tell now whether the credentials are valid: their issuer does not answer. Trying later may help."""
+
+    reason, code, status = "identity_unavailable", -31013, 503
+
+
 class SessionUnknown(Refusal):
     """The session id is not one of ours, or not this principal's. The client initialises again."""
 
@@ -205,6 +221,18 @@ class Denied(Refusal):
     """A rule denies it, or no rule allows it."""
 
     reason, code, status = "denied", -31003, 200
+
+
+class Stopped(Refusal):
+    """An administrator has stopped this. The reason is said; nothing was called."""
+
+    reason, code, status = "stopped", -31014, 200
+
+
+class LimitExceeded(Refusal):
+    """More was asked for than a limit allows. `data.retryAfter` are seconds until trying again may help."""
+
+    reason, code, status = "limit_exceeded", -31015, 200
 
 
 class ServerUnavailable(Refusal):

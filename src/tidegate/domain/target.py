@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -41,3 +42,9 @@ class Decision:
     allowed: bool
     rule: str
     """A word for the record: where the rule stands (`/mcp rules[0]`) or `no rule`."""
+    arguments: bool = False
+    """Whether it is only for a call with arguments that a policy has still to judge."""
+    reads: Mapping[str, str] = field(default_factory=dict[str, str], compare=False)
+    """What was read for it, with the values as JSON, for the record and for people."""
+    because: str = field(default="", compare=False)
+    """What would have allowed it, in a sentence, where that is known."""

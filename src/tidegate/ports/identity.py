@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,15 @@ class Credentials(Struct, frozen=True):
     """The `Authorization` header as it came."""
     peer: str
     """Address of the client, after trusted proxies."""
+    resource: str = ""
+    """URI of what is asked for, as RFC 9728 names it: a token has to be for it. Empty where nothing was said."""
+    certificate: bytes | None = None
+    """The client's certificate (DER), of which the listener saw that its authority signed it and the client has its
+    key."""
+    proof: bytes | None = None
+    """The `DPoP` header."""
+    method: str = "POST"
+    """Of HTTP; a proof is for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +36,12 @@ class Vouched:
     principal: Principal
     expires: float | None = None
     credential: str = ""
-    """Public name of the credential (a key's id), for records and revocation."""
+    """Public name of the credential (a key's id, a token's `jti`), for records and revocation."""
+    scopes: frozenset[str] | None = None
+    """What the token was issued for; None where credentials of this kind have no scopes, and are not held to any."""
+    prove: Callable[[Credentials], None] | None = None
+    """Called for each request with these credentials, also where they are known from before: sees that whoever sends
+    them has the key that they are bound to (RFC 9449). Raises `Unauthenticated`."""
 
 
 class Identity(Protocol):
@@ -37,6 +52,7 @@ class Identity(Protocol):
 
         Raises:
             Unauthenticated: they are of this kind and not valid.
+            IdentityUnavailable: they are of this kind, and nobody can tell now whether they are valid.
         """
         ...
 
