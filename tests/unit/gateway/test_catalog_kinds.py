@@ -191,12 +191,13 @@ async def test_an_endpoint_is_told_of_changes_that_it_shows_and_of_no_others(cat
     endpoints = [EndpointSpec("/mcp", ("one",)), EndpointSpec("/few", ("one",), tools=("one__t",))]
     server = Offering(**whole())
     made = await catalog(one=server, more={"endpoints": endpoints})
-    await made.listed(TOOL, "one__t")
+    await until(lambda: {kind for _, kind in made.changes} == {TOOL, PROMPT, RESOURCE, TEMPLATE})
     await made.time.advance(2)
     made.changes.clear()
     server.lists["tools"] = ["t", "fresh"]
     server.notify("notifications/tools/list_changed")
     await made.listed(TOOL, "one__fresh")
+    await until(lambda: made.changes != [])
     await made.time.advance(1)
     assert made.changes == [("/mcp", TOOL)]
 
