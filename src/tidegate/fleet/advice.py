@@ -78,7 +78,7 @@ class Applied:
 
 def advise(spec: ServerSpec, seen: Seen) -> Advice:
     """Say what the workloads of a server should be given."""
-    limits, killed = spec.limits, len(seen.killed)
+    limits, killed = spec.limits, seen.kills(spec.limits.memory)
     p95, highest = seen.memory.quantile(_SHARE), seen.memory.highest
     cpus = seen.cpus.quantile(_SHARE)
     told = Advice(
@@ -99,7 +99,7 @@ def advise(spec: ServerSpec, seen: Seen) -> Advice:
 
 def needs(spec: ServerSpec, seen: Seen) -> int:
     """Give the bytes that one more workload of a server may come to use: its limit, or what others were seen to."""
-    if seen.memory.count < ENOUGH or seen.killed:
+    if seen.memory.count < ENOUGH or seen.kills(spec.limits.memory):
         return spec.limits.memory
     wanted = max(seen.memory.quantile(_SHARE) * _MEMORY_ROOM, seen.memory.highest * _HIGHEST_ROOM)
     return min(spec.limits.memory, round(wanted))

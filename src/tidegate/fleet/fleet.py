@@ -126,7 +126,7 @@ class Fleet:
             now=now,
             listened=lambda server, key: self.wanted(server, key),
         )
-        self.usages = Usages(self.pools, runtimes)
+        self.usages = Usages(self.pools, runtimes, self._memory, now)
         self.host = Host(self.pools, runtimes, self.usages, metrics, reserve)
         self.adviser = Adviser(self.pools, runtimes, self.usages)
         self._reconciler = Reconciler(self.pools, self)
@@ -189,6 +189,7 @@ class Fleet:
             if task.get_name() != "fleet keeper":
                 task.cancel()
         await self._end_everything()
+        self.usages.keep()
         with suppress(TimeoutError):
             async with asyncio.timeout(2.0):
                 await self._memory.written()

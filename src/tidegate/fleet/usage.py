@@ -1,6 +1,6 @@
 """Usage: what workloads were seen to use, looked at now and then, and kept in little room.
 
-Asks runtimes and keeps what they say. What follows from it is in `advice` and `host`.
+Asks runtimes and keeps what they say, over a restart too. What follows from it is in `advice` and `host`.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tidegate.domain.errors import RuntimeFailure
 from tidegate.domain.workload import WorkloadIdentity, WorkloadState
 from tidegate.fleet.history import Happening
+from tidegate.fleet.kept import KeptSeen, KeptSketch, Memory
 from tidegate.fleet.pool import Pool
 from tidegate.fleet.workload import Workload
 from tidegate.ports.runtime import Measures, Runtime, Usage
@@ -30,6 +31,12 @@ _HALF_LIFE = 24 * 3600.0
 _RATIO = 1.05
 """Between one bucket of a sketch and the next: its quantiles are right to 5 %."""
 _KILLS = 200
+_REMEMBERED = 7 * 24 * 3600.0
+"""Seconds for which a kill counts."""
+_KEEP_EVERY = 20
+"""Looks between two times that a server's use is written down: what is lost with the process is five minutes."""
+_FAINT = 1e-5
+"""Share of all weight below which a value is forgotten."""
 _MEASURED = frozenset({WorkloadState.READY, WorkloadState.PAUSED, WorkloadState.DRAINING})
 
 
@@ -76,7 +83,40 @@ class Sketch:
     def highest(self) -> float:
         """The highest value that is not forgotten."""
         total = sum(self._weights.values())
-        return _RATIO ** max((b for b, w in self._weights.items() if w > 1e-5 * total), default=-1000)
+        return _RATIO ** max((b for b, w in self._weights.items() if w > _FAINT * total), default=-1000)
+
+    def kept(self, now: float) -> KeptSketch:
+        """Give what the next process needs of it, without what is forgotten."""
+        fade = 1.0 if self._origin is None else 2.0 ** ((self._origin - now) / _HALF_LIFE)
+        least = _FAINT * sum(self._weights.values())
+        return KeptSketch(
+            self.count,
+            [
+                (bucket, float(f"{weight * fade:.4g}"))
+                for bucket, weight in sorted(self._weights.items())
+                if weight > least
+            ],
+        )
+
+    @classmethod
+    def recalled(cls, kept: KeptSketch, then: float) -> Sketch:
+        """Give one as it was kept at a loop time, which may be before the loop's own beginning."""
+        sketch = cls()
+        weights = {bucket: weight for bucket, weight in kept.weights if weight > 0}
+        if weights:
+            sketch.count, sketch._weights, sketch._origin = kept.count, weights, then
+        return sketch
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """A workload that the kernel killed for want of memory."""
+
+    workload: str
+    limit: int
+    """Of its memory, as declared; in bytes."""
+    time: float
+    """Unix seconds."""
 
 
 @dataclass(slots=True)
@@ -85,34 +125,64 @@ class Seen:
 
     memory: Sketch = field(default_factory=Sketch)
     cpus: Sketch = field(default_factory=Sketch)
-    killed: deque[str] = field(default_factory=lambda: deque[str](maxlen=_KILLS))
-    """Workloads that the kernel killed for want of memory."""
-    since: float | None = None
-    """Loop time of the first look."""
-    last: float = 0.0
+    killed: deque[Kill] = field(default_factory=lambda: deque[Kill](maxlen=_KILLS))
+    changed: bool = False
+    """Whether there is more to it than was written down."""
+
+    def kills(self, limit: int) -> int:
+        """Count the workloads that were killed though they had as much memory as that, or more."""
+        return sum(each.limit >= limit for each in self.killed)
 
     def look(self, look: Look) -> None:
         """Take one look at one workload."""
-        self.since = look.time if self.since is None else self.since
-        self.last = look.time
+        self.changed = True
         self.memory.add(max(look.usage.memory, look.usage.memory_peak), look.time)
         if look.cpus is not None:
             self.cpus.add(look.cpus, look.time)
 
-    def told(self, happening: Happening) -> None:
-        """Hear of a change of a workload."""
+    def told(self, happening: Happening, limit: int) -> None:
+        """Hear of a change of a workload that was declared with so many bytes."""
+        name = happening.workload
         short = happening.reason is not None and "out of memory" in happening.reason
-        if short and happening.workload and happening.workload not in self.killed:
-            self.killed.append(happening.workload)
+        if short and name and all(each.workload != name for each in self.killed):
+            self.killed.append(Kill(name, limit, happening.time))
+            self.changed = True
+
+    def forget_before(self, time: float) -> None:
+        """Let kills go that were before a Unix time."""
+        while self.killed and self.killed[0].time < time:
+            self.killed.popleft()
+
+    def kept(self, now: float, unix: float) -> KeptSeen:
+        """Give what the next process needs of it; both times are now."""
+        killed = [(each.workload, each.limit, each.time) for each in self.killed]
+        return KeptSeen(unix, self.memory.kept(now), self.cpus.kept(now), killed)
+
+    @classmethod
+    def recalled(cls, kept: KeptSeen, now: float, unix: float) -> Seen:
+        """Give it as it was kept; both times are now."""
+        then = now - max(0.0, unix - kept.time)
+        seen = cls(Sketch.recalled(kept.memory, then), Sketch.recalled(kept.cpus, then))
+        seen.killed.extend(Kill(*each) for each in kept.killed)
+        return seen
 
 
 class Usages:
     """Looks at every workload now and then."""
 
-    def __init__(self, pools: Mapping[str, Pool], runtimes: Mapping[str, Runtime]) -> None:
-        """`pools` and `runtimes` are read at each look."""
+    def __init__(
+        self,
+        pools: Mapping[str, Pool],
+        runtimes: Mapping[str, Runtime],
+        memory: Memory,
+        now: Callable[[], float],
+    ) -> None:
+        """`pools` and `runtimes` are read at each look; `now` gives Unix seconds."""
         self._pools = pools
         self._runtimes = runtimes
+        self._memory = memory
+        self._now = now
+        self._turns = 0
         self._clock = asyncio.get_running_loop().time
         self._looks: dict[str, deque[Look]] = {}
         self._seen: dict[str, Seen] = {}
@@ -137,9 +207,29 @@ class Usages:
 
     async def run(self) -> None:
         """Look again and again. Never ends by itself."""
+        await self._recall()
         while True:
             await asyncio.sleep(EVERY)
             await self.look()
+            self._turns += 1
+            # Some at a time: what is written of hundreds at once would hold up calls.
+            self.keep(list(self._seen)[self._turns % _KEEP_EVERY :: _KEEP_EVERY])
+
+    def keep(self, servers: Iterable[str] | None = None) -> None:
+        """Have it written down what servers used, or all of them, as far as there is more to it than was."""
+        now, unix = self._clock(), self._now()
+        for name in list(self._seen) if servers is None else servers:
+            seen = self._seen[name]
+            seen.forget_before(unix - _REMEMBERED)
+            if seen.changed:
+                seen.changed = False
+                self._memory.saw(name, seen.kept(now, unix))
+
+    async def _recall(self) -> None:
+        """Go on with what the gateway before us saw."""
+        for name, kept in (await self._memory.recall_seen()).items():
+            if name in self._pools:
+                self._seen.setdefault(name, Seen.recalled(kept, self._clock(), self._now()))
 
     async def look(self) -> None:
         """Look at everything that runs, once."""
@@ -196,4 +286,8 @@ class Usages:
         for name, pool in self._pools.items():
             if name not in self._listening:
                 seen = self._seen.setdefault(name, Seen())
-                self._listening[name] = (pool, pool.history.subscribe(seen.told))
+                self._listening[name] = (pool, pool.history.subscribe(_hearing(pool, seen)))
+
+
+def _hearing(pool: Pool, seen: Seen) -> Callable[[Happening], None]:
+    return lambda happening: seen.told(happening, pool.spec.limits.memory)

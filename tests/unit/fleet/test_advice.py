@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from tests.unit.fleet.setting import spec
+from tests.unit.fleet.conftest import Open
+from tests.unit.fleet.setting import EPOCH, spec
 from tidegate.domain.server import Limits, Remote, ServerSpec
 from tidegate.fleet.advice import ENOUGH, advise, needs
 from tidegate.fleet.history import Happening
+from tidegate.fleet.kept import KeptSeen
 from tidegate.fleet.usage import EVERY, Look, Seen, Sketch
 from tidegate.ports.runtime import Usage
+from tidegate.testing.loop_time import LoopTime
 
 MIB = 1024 * 1024
 SERVER = spec("a", limits=Limits(memory=256 * MIB, cpus=1.0))
@@ -61,12 +65,77 @@ def test_a_rare_peak_counts_for_memory_but_not_for_processors() -> None:
 def test_a_kill_for_want_of_memory_counts_more_than_what_was_seen() -> None:
     found = seen([40] * 3)
     for _ in range(2):
-        found.told(Happening(0.0, "tg-a-1", "starting", "killed: out of memory (limit 256 MiB)"))
-    found.told(Happening(0.0, "tg-a-2", "starting", "exited with status 1"))
+        found.told(Happening(0.0, "tg-a-1", "starting", "killed: out of memory (limit 256 MiB)"), 256 * MIB)
+    found.told(Happening(0.0, "tg-a-2", "starting", "exited with status 1"), 256 * MIB)
     told = advise(SERVER, found)
     assert told.killed == 1
     assert told.memory_advised == 384 * MIB
     assert "killed" in told.reason
+
+
+def test_a_kill_says_nothing_of_a_limit_that_was_raised_since_and_is_forgotten_in_time() -> None:
+    found = seen([40] * 50)
+    found.told(Happening(100.0, "tg-a-1", "starting", "killed: out of memory (limit 128 MiB)"), 128 * MIB)
+    assert advise(SERVER, found).killed == 0
+    low = spec("a", limits=Limits(memory=128 * MIB))
+    assert advise(low, found).memory_advised == 192 * MIB
+    found.forget_before(100.0)
+    assert found.kills(0) == 1
+    found.forget_before(101.0)
+    assert found.kills(0) == 0
+
+
+def test_what_was_seen_is_kept_small_and_taken_up_as_it_was_with_the_time_between() -> None:
+    found, dice = seen([40] * 200 + [200]), random.Random(1)
+    for _ in range(5000):
+        found.memory.add(dice.uniform(1, 1e9), EVERY * 200)
+    found.told(Happening(EPOCH, "tg-a-1", "starting", "out of memory"), 256 * MIB)
+    data = msgspec.json.encode(found.kept(EVERY * 200, EPOCH))
+    assert len(data) < 16 * 1024
+    day = 24 * 3600.0
+    kept = msgspec.json.decode(data, type=KeptSeen)
+    again = Seen.recalled(kept, 5.0, EPOCH + day)  # another loop's time, a day later
+    assert again.memory.count == found.memory.count
+    for share in (0.5, 0.95, 1.0):
+        assert again.memory.quantile(share) == pytest.approx(found.memory.quantile(share))
+        assert again.cpus.quantile(share) == pytest.approx(found.cpus.quantile(share))
+    assert again.kills(256 * MIB) == 1
+    half = found.kept(EVERY * 200, EPOCH).cpus.weights
+    assert [w for _, w in again.kept(5.0, EPOCH + day).cpus.weights] == pytest.approx(
+        [w / 2 for _, w in half], rel=1e-3
+    )
+
+
+async def test_advice_after_a_restart_knows_what_was_seen_before(fleet: Open, time: LoopTime) -> None:
+    setting = await fleet(SERVER)
+    setting.runtime.uses = Usage(1.0, 40 * MIB)
+    await time.advance(EVERY * 25 + 1, 1.0)
+    before = setting.fleet.adviser.of("a")
+    assert before.memory_advised == 64 * MIB
+    await setting.fleet.close()
+    again = await fleet(SERVER, world=setting.world, state=setting.state, servers=setting.servers)
+    assert again.fleet.adviser.of("a") == before
+    await again.apply()
+    await again.apply(SERVER)
+    assert await again.state.scan("usage/") == []
+
+
+async def test_of_a_gateway_that_was_killed_a_few_minutes_of_looks_are_lost(
+    fleet: Open, time: LoopTime
+) -> None:
+    setting = await fleet(SERVER)
+    setting.runtime.uses = Usage(1.0, 40 * MIB)
+    await time.advance(EVERY * 45 + 1, 1.0)
+    await setting.abandon()
+    again = await fleet(SERVER, world=setting.world, state=setting.state, servers=setting.servers)
+    assert 25 <= again.fleet.adviser.of("a").looks <= 45
+
+
+async def test_what_is_kept_and_cannot_be_read_is_nothing_seen(fleet: Open) -> None:
+    setting = await fleet(SERVER, begin=False)
+    await setting.state.put("usage/a", b"{")
+    await setting.begin()
+    assert setting.fleet.adviser.of("a").looks == 0
 
 
 def test_a_server_that_runs_elsewhere_is_left_alone() -> None:
