@@ -31,6 +31,7 @@ from tidegate.cli import (
     serve,
     server,
     servers,
+    signals,
     tools,
     version,
     volume,
@@ -115,6 +116,7 @@ app.command("check")(check.check)
 app.command("servers")(servers.servers)
 app.add_typer(server.app, name="server")
 app.add_typer(rollout.app, name="rollout")
+app.command("signal")(signals.signal)
 app.command("events")(events.events)
 app.command("logs")(logs.logs)
 app.command("tools")(tools.tools)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, StateDir, must_be_there, state_of
-from tidegate.cli.output import out, say, table, write, write_json
+from tidegate.cli.output import cell, out, say, table, write, write_json
 from tidegate.domain.errors import SettingsError, TidegateError
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def history(config: Config = DEFAULT_CONFIG, state: StateDir = None, json: Json 
         return
     rows = table("VERSION", "TIME", "BY", "CHANGES")
     for version in versions:
-        rows.add_row(str(version.number), _when(version.time), version.who, _words(version.changes))
+        by, changes = cell(version.who), cell(_words(version.changes))
+        rows.add_row(str(version.number), _when(version.time), by, changes)
     out().print(rows)
 
 

@@ -155,6 +155,19 @@ class Standings(msgspec.Struct, frozen=True):
     rollouts: list[Standing]
 
 
+class SignalStatus(msgspec.Struct, frozen=True):
+    """A signal from outside."""
+
+    signal: str
+    on: bool = False
+    until: float | None = None
+    servers: list[str] = []
+
+
+class _Signals(msgspec.Struct, frozen=True):
+    signals: list[SignalStatus]
+
+
 class EndpointStatus(msgspec.Struct, frozen=True):
     """An endpoint, as the gateway tells of it."""
 
@@ -277,6 +290,32 @@ async def rollouts(session: aiohttp.ClientSession, server: str | None) -> tuple[
         return msgspec.json.decode(body, type=Standings).rollouts, msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise TidegateError(f"what the gateway says of rollouts cannot be read: {error}") from None
+
+
+async def signals(session: aiohttp.ClientSession) -> list[SignalStatus]:
+    """Ask for the signals from outside.
+
+    Raises:
+        TidegateError: what came is none of it.
+    """
+    body = await within(_get(session, "/v1/signals"))
+    try:
+        return msgspec.json.decode(body, type=_Signals).signals
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise TidegateError(f"what the gateway says of signals cannot be read: {error}") from None
+
+
+async def turn(session: aiohttp.ClientSession, signal: str, body: dict[str, Any]) -> SignalStatus:
+    """Turn a signal from outside on or off. Give what it is then.
+
+    Raises:
+        TidegateError: no server is told by it, or what came is none of it.
+    """
+    told = await operate(session, f"/v1/signals/{word(signal)}", body)
+    try:
+        return msgspec.json.decode(told, type=SignalStatus)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise TidegateError(f"what the gateway says of the signal cannot be read: {error}") from None
 
 
 async def operate(session: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> bytes:

@@ -5,6 +5,7 @@ A value comes from standard input or is typed without being shown; it is never a
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tidegate.cli.changes import record
 from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, StateDir, state_of
 from tidegate.cli.output import cell, out, say, table, write, write_json
 from tidegate.domain.errors import SettingsError, TidegateError
@@ -44,8 +46,9 @@ def set_secret(
     from tidegate.extensions.secrets.store_file import check_name
 
     check_name(name)
-    store = _store(config, state, store_key, make=True)
-    entry = store.set(name, _value(name))
+    store, value = _store(config, state, store_key, make=True), _value(name)
+    asyncio.run(record(state_of(config, state), "secret_set", name))
+    entry = store.set(name, value)
     if json:
         write_json(_facts(entry))
     else:
@@ -71,7 +74,11 @@ def list_secrets(config: Config = DEFAULT_CONFIG, state: StateDir = None, json: 
 @app.command("rm")
 def remove(name: Name, config: Config = DEFAULT_CONFIG, state: StateDir = None) -> None:
     """Remove a secret. Servers that have it keep it until they are started anew."""
-    if not _store(config, state, None).remove(name):
+    store = _store(config, state, None)
+    there = any(entry.name == name for entry in store.entries())
+    if there:
+        asyncio.run(record(state_of(config, state), "secret_rm", name))
+    if not there or not store.remove(name):
         raise TidegateError(f"there is no secret {name[:127]} (tidegate secret list shows them)")
     write(f"removed {name}")
 
@@ -96,7 +103,9 @@ def rotate_key(
         key = read_key(new_key) if new_key is not None else None
     except FileNotFoundError:
         raise SettingsError(f"--new-key: there is no file {new_key}") from None
-    count = _store(config, state, store_key).rotate(key)
+    store = _store(config, state, store_key)
+    asyncio.run(record(state_of(config, state), "secret_rotate_key"))
+    count = store.rotate(key)
     write(f"sealed {count} {'secret' if count == 1 else 'secrets'} with another key")
     if new_key is not None:
         say(

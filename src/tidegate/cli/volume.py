@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from tidegate.cli.changes import record
 from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, load_settings
 from tidegate.cli.output import out, say, table, write, write_json
 from tidegate.domain.errors import SettingsError, TidegateError
@@ -133,6 +134,7 @@ async def _restore(settings: Settings, name: str, file: Path) -> None:
 
     with _opened(file, os.O_RDONLY, "rb") as source:
         async with open_volumes(settings) as volumes:
+            await record(settings.state, "volume_restore", name)
             await volumes.restore(name, source)
 
 
@@ -146,6 +148,7 @@ async def _remove(settings: Settings, names: Sequence[str], gone: bool) -> list[
         if gone:
             wanted += [one.name for one in await volumes.volumes() if one.server not in declared]
         for name in dict.fromkeys(wanted):
+            await record(settings.state, "volume_rm", name)
             await volumes.remove_volume(name)
             say(f"removed {name}")
             removed.append(name)

@@ -26,7 +26,7 @@ class AdvicePages:
                 await send_json(send, 200, {"advice": self._operations.advice()})
             elif method == "POST" and path.startswith("/v1/advice/"):
                 server = path.removeprefix("/v1/advice/")
-                await send_json(send, 200, await self._operations.take_advice(server, self._actor))
+                await send_json(send, 200, await self._operations.take_advice(server, self._actor.met(scope)))
             else:
                 await send_json(send, 404, {"error": f"no {method} {path} here"})
         except TidegateError as error:

@@ -6,6 +6,8 @@ A request is read in whole, then handed on; pipelined ones wait their turn. Noth
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ _LINGER = 2.0
 """Seconds in which a refused client may still send, so that it reads the refusal and no reset."""
 _MOST_AGAIN = 256
 """Headers of a request whose name stood before; how many there are at all is bounded by their bytes."""
+_CREDENTIALS = struct.Struct("iII")
+"""Process, user and group at the other end of a Unix socket (unix(7), SO_PEERCRED)."""
 _CLOSE = b"connection: close\r\n"
 _REFUSAL = (
     b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
@@ -57,6 +61,21 @@ class Site(Protocol):
     def malformed(self, peer: str, reason: str) -> None:
         """Learn of bytes that are no request; they were answered."""
         ...
+
+
+def _other_end(transport: asyncio.BaseTransport) -> str:
+    """Give the client's address; on a Unix socket `uid:` and the number of its user, as the kernel has it."""
+    peer: object = transport.get_extra_info("peername")
+    if isinstance(peer, tuple):
+        return str(cast("tuple[object, ...]", peer)[0])
+    end: socket.socket | None = transport.get_extra_info("socket")
+    if end is None or end.family != socket.AF_UNIX:
+        return ""
+    try:
+        said = end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    except OSError:
+        return ""  # it has gone already
+    return f"uid:{_CREDENTIALS.unpack(said)[1]}"
 
 
 class Server:
@@ -145,8 +164,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, unless there are too many."""
         self._transport = cast("asyncio.Transport", transport)
-        peer: object = transport.get_extra_info("peername")
-        self.peer = str(cast("tuple[object, ...]", peer)[0]) if isinstance(peer, tuple) else ""
+        self.peer = _other_end(transport)
         connections = self._server.connections
         connections.add(self)
         most = self._server.bounds.connections

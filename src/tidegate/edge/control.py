@@ -29,7 +29,7 @@ B = TypeVar("B")
 
 
 class Control:
-    """`/v1/status`, `/v1/servers/…`, `/v1/events`, `/v1/logs/SERVER`, `/v1/stop`."""
+    """`/v1/status`, `/v1/servers/…`, `/v1/signals/…`, `/v1/changes`, `/v1/events`, `/v1/logs/SERVER`, `/v1/stop`."""
 
     def __init__(self, fleet: Fleet, parts: Parts, actor: Actor, stop: Callable[[], None]) -> None:
         """`actor` is whoever asks here."""
@@ -47,6 +47,8 @@ class Control:
                 await send_json(send, 200, self.status())
             elif (method, path) == ("GET", "/v1/events"):
                 await self._events(query, receive, send)
+            elif (method, path) == ("GET", "/v1/signals"):
+                await send_json(send, 200, {"signals": self._parts.operations.signals()})
             elif method == "GET" and path.startswith("/v1/logs/"):
                 await self._logs(path.removeprefix("/v1/logs/"), query, receive, send)
             elif (method, path) == ("POST", "/v1/stop"):
@@ -55,7 +57,7 @@ class Control:
             elif method == "GET" and path.startswith("/v1/servers/"):
                 pool = self._parts.operations.pool(path.removeprefix("/v1/servers/"))
                 await send_json(send, 200, self._parts.views.detail(pool))
-            elif method == "POST" and (done := await self._do(path, receive)) is not None:
+            elif method == "POST" and (done := await self._do(scope, receive)) is not None:
                 await send_json(send, 200, done)
             else:
                 await send_json(send, 404, {"error": f"no {method} {path} here"})
@@ -67,14 +69,15 @@ class Control:
         views = self._parts.views
         return {**self._parts.about(), "endpoints": views.endpoints(), "servers": views.servers()}
 
-    async def _do(self, path: str, receive: Receive) -> Mapping[str, object] | None:
+    async def _do(self, scope: Scope, receive: Receive) -> Mapping[str, object] | None:
         """Do what is asked for; None where there is no such thing."""
         body: bytes = (await receive()).get("body", b"")
         if len(body) > MAX_BODY:
             raise Problem(413, "too_large", f"the body is larger than {MAX_BODY} bytes")
         from tidegate.edge.admin.actions import ask  # with models that nobody needs who only looks
 
-        return await ask(self._parts, path.removeprefix("/v1/"), body, self._actor)
+        path: str = scope["path"]
+        return await ask(self._parts, path.removeprefix("/v1/"), body, self._actor.met(scope))
 
     async def _logs(self, server: str, query: dict[str, list[str]], receive: Receive, send: Send) -> None:
         pool = self._parts.operations.pool(server)

@@ -32,7 +32,7 @@ class RolloutPages:
             if (method, path) == ("GET", _PREFIX):
                 await send_json(send, 200, {"rollouts": self._asked(scope["query_string"].decode("latin-1"))})
             elif method == "POST" and what in ("pause", "promote", "undo"):
-                await self._operations.steer(server, what, self._actor)
+                await self._operations.steer(server, what, self._actor.met(scope))
                 await send_json(send, 200, {"rollouts": self._rollouts.status(server)})
             else:
                 await send_json(send, 404, {"error": f"no {method} {path} here"})

@@ -96,13 +96,13 @@ class Scaling:
     async def signal(self, name: str, on: bool, seconds: float | None = None) -> Sequence[str]:
         """Turn a signal on for so many seconds (None: until it is turned off), or off.
 
-        It is kept over a restart. Gives the servers that it is about; where there are none, nothing is done.
+        It is kept over a restart. Gives the servers that it is about; where there are none, none is turned on.
 
         Raises:
             StateError: it cannot be kept, and is as it was.
         """
         servers = self.about(name)
-        if not servers:
+        if on and not servers:
             return ()
         until = None if seconds is None else self._now() + seconds
         value = msgspec.json.encode(_Kept(until)) if on else None

@@ -124,6 +124,11 @@ async def test_data_outlives_whatever_ends_and_is_carried_out_and_in(
     assert "notes/data" in listed
     assert "64 MiB" in listed
     assert "restored notes/data" in await told("restore", "notes/data", str(saved))
+    changes = [each["data"] for each in gateway.records() if each["kind"] == "admin"]
+    assert [(each["event"], each["name"], each["via"]) for each in changes] == [
+        ("volume_restore", "notes/data", "control"),
+        ("volume_restore", "notes/data", "command"),
+    ]
     (tmp_path / "again.tar.part").write_text("somebody's, who waits for what is written to it")
     (tmp_path / "again.tar.part").chmod(0o666)
     assert "of notes/data to" in await told("backup", "notes/data", str(again))

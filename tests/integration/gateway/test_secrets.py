@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -105,6 +106,12 @@ async def test_servers_get_secrets_and_their_changes_and_nothing_else_shows_one(
     given = [each["secrets"] for each in started if each.get("server") == "safe"]
     assert len(given) >= 3
     assert set(map(tuple, given)) == {("file:token", "secret:app/token")}
+    changes = [each["data"] for each in made.records() if each["kind"] == "admin"]
+    assert [(each["event"], each["name"], each["via"]) for each in changes] == [
+        ("secret_set", "app/token", "command"),
+        ("secret_set", "app/token", "control"),
+    ]
+    assert {each["peer"] for each in changes} == {f"uid:{os.getuid()}"}
     shown += [made.said(), command_lines(), made.command("secret", "list").stdout]
     shown += [path.read_text(errors="replace") for path in made.state.rglob("*") if path.is_file()]
     assert canaries_in("\n".join(shown)) == []

@@ -59,6 +59,13 @@ ADVICE: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
+SIGNALS: list[dict[str, Any]] = [
+    {"signal": "gale", "on": True, "until": None, "servers": []},
+    {"signal": "sale", "on": True, "until": 1_800_000_000, "servers": ["time"]},
+    {"signal": "storm", "on": False, "until": None, "servers": ["time", "ves\x1b[2Jsels"]},
+]
+
+
 DETAIL: dict[str, Any] = {
     **STATUS["servers"][0],
     "demand": {"calls": 40, "failures": 2, "errors": 1, "wait": 0.5},
@@ -118,6 +125,9 @@ class Gateway:
     bodies: list[Any] = field(default_factory=list[Any])
     """Of what was to be done."""
     rollouts: list[Any] = field(default_factory=list[Any])
+    signals: list[Any] = field(default_factory=lambda: list(SIGNALS))
+    records: bool = True
+    """Whether it can record what commands change."""
     done: bool = True
     looks: int | None = None
     """How many more statuses it gives before it is gone."""
@@ -141,6 +151,12 @@ class Gateway:
         if request.path.startswith("/v1/rollouts/"):
             self.bodies.append((request.path.removeprefix("/v1/rollouts/"), await request.json()))
             return web.json_response({})
+        if request.path == "/v1/signals":
+            return web.json_response({"signals": self.signals})
+        if request.path.startswith("/v1/signals/"):
+            return await self._signal(request)
+        if request.path == "/v1/changes":
+            return await self._change(request)
         if request.path.startswith("/v1/advice"):
             return self._advice(request)
         if request.path.startswith("/v1/logs/"):
@@ -157,6 +173,22 @@ class Gateway:
             return web.json_response(DETAIL)
         self.bodies.append((what, await request.json()))
         return web.json_response({"server": STATUS["servers"][0], "done": self.done})
+
+    async def _signal(self, request: web.Request) -> web.StreamResponse:
+        name, asked = request.path.removeprefix("/v1/signals/"), await request.json()
+        if name != "storm":
+            told = f"no server is told by a signal {name!r} (known: sale, storm)"
+            return web.json_response({"error": told}, status=404)
+        self.bodies.append((name, asked))
+        until = None if asked["seconds"] is None else 1_800_000_000
+        return web.json_response({"signal": name, "on": asked["on"], "until": until, "servers": ["time"]})
+
+    async def _change(self, request: web.Request) -> web.StreamResponse:
+        self.bodies.append(("changes", await request.json()))
+        if not self.records:
+            told = "nothing was done, since it cannot be recorded: its disk is full"
+            return web.json_response({"error": told}, status=503)
+        return web.json_response({"recorded": True})
 
     def _advice(self, request: web.Request) -> web.StreamResponse:
         name = request.path.removeprefix("/v1/advice").removeprefix("/")

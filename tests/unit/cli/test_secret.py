@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from tests.unit.cli.conftest import run
+from tests.unit.cli.conftest import Gateway, run, run_beside
 from tidegate.cli.app import app
+from tidegate.extensions.identity.local import local_principal
 from tidegate.extensions.secrets.store import StoreSettings, store_in
 from tidegate.extensions.secrets.store_key import draw_key, encode_key
 from tidegate.state_directory import StateDirectory
@@ -45,6 +50,57 @@ def test_a_secret_is_kept_while_a_gateway_has_the_directory(tmp_path: Path) -> N
     with StateDirectory.open(tmp_path / "state"):
         keep(tmp_path / "state", "a", CANARY)
     assert store_in(tmp_path / "state").get("a") == CANARY
+
+
+def changes(state: Path) -> list[dict[str, Any]]:
+    """Give what the journal says was changed, and that it is whole."""
+    assert run("audit", "verify", "--state", str(state)).status == 0
+    files = sorted((state / "journal").glob("journal-*.jsonl"))
+    lines = [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
+    return [each for each in lines if each["kind"] == "admin"]
+
+
+def test_what_is_changed_while_no_gateway_runs_is_in_the_journal_by_name_alone(tmp_path: Path) -> None:
+    keep(tmp_path, "app/token", CANARY)
+    run("secret", "rotate-key", "--state", str(tmp_path))
+    run("secret", "rm", "app/token", "--state", str(tmp_path))
+    run("secret", "rm", "app/token", "--state", str(tmp_path))
+    found = changes(tmp_path)
+    assert [(each["data"]["event"], each["data"]["name"]) for each in found] == [
+        ("secret_set", "app/token"),
+        ("secret_rotate_key", ""),
+        ("secret_rm", "app/token"),
+    ]
+    for each in found:
+        assert (each["issuer"], each["subject"]) == ("local", local_principal().subject)
+        assert (each["data"]["via"], each["data"]["peer"]) == ("command", f"uid:{os.getuid()}")
+    assert all(CANARY.encode() not in file.read_bytes() for file in (tmp_path / "journal").iterdir())
+
+
+def test_what_cannot_be_recorded_since_another_process_has_the_journal_is_said(tmp_path: Path) -> None:
+    with StateDirectory.open(tmp_path / "state"):
+        told = keep(tmp_path / "state", "a", CANARY)
+    assert "tidegate: this is not recorded in the journal: another gateway" in told
+    assert "kept a (version 1)" in told
+    assert changes(tmp_path / "state") == []
+
+
+async def test_a_gateway_that_runs_is_told_before_anything_is_changed(gateway: Gateway) -> None:
+    StateDirectory.open(gateway.state).close()
+    kept = await asyncio.to_thread(keep, gateway.state, "a", CANARY)
+    assert "not recorded" not in kept
+    await run_beside("secret", "rotate-key", "--state", str(gateway.state))
+    gateway.records = False
+    refused = await run_beside("secret", "rm", "a", "--state", str(gateway.state))
+    assert (refused.status, refused.out) == (1, "")
+    assert refused.err == "tidegate: nothing was done, since it cannot be recorded: its disk is full\n"
+    assert store_in(gateway.state).get("a") == CANARY
+    assert gateway.bodies == [
+        ("changes", {"event": "secret_set", "name": "a"}),
+        ("changes", {"event": "secret_rotate_key", "name": ""}),
+        ("changes", {"event": "secret_rm", "name": "a"}),
+    ]
+    assert not list((gateway.state / "journal").iterdir())
 
 
 def test_what_is_removed_is_gone(tmp_path: Path) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import pytest
 
 from tests.unit.edge.conftest import Listen
-from tests.unit.edge.setting import raw_post, tool
+from tests.unit.edge.setting import EdgeSetting, Got, raw_post, tool
 from tests.unit.fleet.setting import spec
-from tidegate.domain.server import Command, Image, Package, Remote, ServerSpec
+from tidegate.domain.server import Command, Image, Package, Remote, Scaling, ServerSpec, Sharing
+from tidegate.edge.admin.door import Actor
+from tidegate.extensions.identity.local import local_principal
 from tidegate.testing.memory_server import MemoryServer
 
 
@@ -68,6 +73,106 @@ async def test_what_the_control_socket_does_not_have_is_404(listen: Listen, meth
     assert (got.status, got.json["error"]) == (404, f"no {method} {path} here")
     assert edge.stopped == 0
     await wire.close()
+
+
+async def posted(edge: EdgeSetting, path: str, body: object) -> Got:
+    """Post to the control socket on a connection of its own."""
+    wire = await edge.control()
+    try:
+        await wire.send(raw_post(body, {"Host": "localhost"}, path))
+        return await wire.read()
+    finally:
+        await wire.close()
+
+
+async def signals(edge: EdgeSetting) -> list[Any]:
+    """Give the signals that are told."""
+    wire = await edge.control()
+    try:
+        return (await wire.get("/v1/signals")).json["signals"]
+    finally:
+        await wire.close()
+
+
+async def test_signals_are_told_with_their_servers_and_turned_on_and_off_by_name(listen: Listen) -> None:
+    stormy: dict[str, Any] = {
+        "sharing": Sharing.SHARED,
+        "stateless": True,
+        "scaling": Scaling(signals={"storm": 2, "sale": 3}),
+    }
+    edge = await listen(spec("one", **stormy), spec("two", **stormy), wait=["one__echo"])
+    off = {"signal": "storm", "on": False, "until": None, "servers": ["one", "two"]}
+    assert [each["signal"] for each in await signals(edge)] == ["sale", "storm"]
+    on = await posted(edge, "/v1/signals/storm", {"on": True, "seconds": 60, "reason": "gale"})
+    assert on.status == 200, on.body
+    assert {**on.json, "until": 0} == {**off, "on": True, "until": 0}
+    assert on.json["until"] == pytest.approx(edge.gateway.fleet.now() + 60, abs=1)
+    assert (await signals(edge))[1] == on.json
+    assert (await posted(edge, "/v1/signals/storm", {"on": False})).json == off
+    assert (await signals(edge))[1] == off
+    unknown = await posted(edge, "/v1/signals/strom", {"on": True})
+    assert (unknown.status, unknown.json["error"]) == (
+        404,
+        "no server is told by a signal 'strom' (known: sale, storm)",
+    )
+    changes = edge.gateway.records("admin")
+    assert [(each["data"]["signal"], each["data"]["on"]) for each in changes] == [
+        ("storm", True),
+        ("storm", False),
+    ]
+    assert (changes[0]["data"]["reason"], changes[0]["data"]["seconds"]) == ("gale", 60.0)
+
+
+async def test_a_signal_whose_servers_are_gone_is_still_told_and_can_be_turned_off(listen: Listen) -> None:
+    stormy = spec("one", sharing=Sharing.SHARED, stateless=True, scaling=Scaling(signals={"storm": 2}))
+    edge = await listen(stormy, wait=["one__echo"])
+    await posted(edge, "/v1/signals/storm", {"on": True})
+    await edge.gateway.fleet.apply(spec("two"))
+    assert await signals(edge) == [{"signal": "storm", "on": True, "until": None, "servers": []}]
+    assert (await posted(edge, "/v1/signals/storm", {"on": True})).status == 404
+    gone = await posted(edge, "/v1/signals/storm", {"on": False})
+    assert gone.json == {"signal": "storm", "on": False, "until": None, "servers": []}
+    assert await signals(edge) == []
+
+
+async def test_what_commands_change_by_themselves_is_recorded_with_the_user_at_the_socket(
+    listen: Listen,
+) -> None:
+    edge = await listen()
+    told = await posted(edge, "/v1/changes", {"event": "secret_set", "name": "app/token"})
+    assert (told.status, told.json) == (200, {"recorded": True})
+    (record,) = edge.gateway.records("admin")
+    assert (record["issuer"], record["subject"]) == ("local", local_principal().subject)
+    assert record["data"] == {
+        "event": "secret_set", "name": "app/token", "via": "control", "credential": "", "peer": f"uid:{os.getuid()}",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"event": "restart", "name": "one"},
+        {"event": "secret_set", "name": "a", "value": "s3cret"},
+        {"event": "secret_set", "name": "a" * 201},
+        {},
+    ],
+)
+async def test_nothing_else_gets_into_the_journal_as_a_commands_change(listen: Listen, body: object) -> None:
+    edge = await listen()
+    refused = await posted(edge, "/v1/changes", body)
+    assert refused.status == 422
+    assert b"s3cret" not in refused.body
+    assert edge.gateway.records("admin") == []
+
+
+def test_who_asks_on_a_socket_is_the_user_that_the_kernel_names() -> None:
+    actor = Actor(local_principal(), "control")
+    assert actor.met({"client": (f"uid:{os.getuid()}", 0)}).principal == actor.principal
+    other = actor.met({"client": ("uid:4294967294", 0)})
+    assert (other.principal.subject, other.peer) == ("uid-4294967294", "uid:4294967294")
+    assert other.principal.roles == actor.principal.roles
+    assert actor.met({"client": ("127.0.0.1", 0)}) == actor
+    assert actor.met({}) == actor
 
 
 async def test_a_stop_is_passed_on(listen: Listen) -> None:

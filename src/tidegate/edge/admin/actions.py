@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from tidegate.edge.admin.bodies import (
     Body,
+    ChangeBody,
     QuarantineBody,
     ReasonBody,
     RestartBody,
@@ -74,12 +75,16 @@ async def signal(parts: Parts, name: str, body: SignalBody, by: Actor) -> Signal
     return await parts.operations.signal(name, body.on, body.seconds, body.reason, by)
 
 
-async def ask(parts: Parts, path: str, body: bytes, by: Actor) -> DoneShape | SignalShape | None:
-    """Do what a path such as `servers/NAME/restart` says; None where it says nothing that is known.
+async def ask(parts: Parts, path: str, body: bytes, by: Actor) -> Mapping[str, object] | None:
+    """Do what a path of the control socket such as `servers/NAME/restart` says; None where it says nothing known.
 
     Raises:
         Problem: it is not said as it should be, or cannot be done.
     """
+    if path == "changes":
+        change = parse(ChangeBody, body)
+        parts.operations.note(change.event, change.name, by)
+        return {"recorded": True}
     kind, _, rest = path.partition("/")
     name, _, what = rest.partition("/")
     if kind == "signals" and name and not what:

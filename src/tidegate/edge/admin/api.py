@@ -72,6 +72,12 @@ class RolloutsAnswer(BaseModel):
     rollouts: list[RolloutShape]
 
 
+class SignalsAnswer(BaseModel):
+    """The signals from outside."""
+
+    signals: list[SignalShape]
+
+
 class AdviceAnswer(BaseModel):
     """What is recommended."""
 
@@ -141,6 +147,12 @@ async def quarantine(name: Name, body: QuarantineBody, parts: With, by: By) -> D
 async def release(name: Name, body: ReasonBody, parts: With, by: By) -> DoneShape:
     """Take a server out of quarantine: it is started again."""
     return await actions.release(parts, name, body, by)
+
+
+@router.get("/signals", response_model=SignalsAnswer)
+async def signals(parts: With) -> Mapping[str, object]:
+    """List the signals from outside: which are on, until when, and which servers have replicas by them."""
+    return {"signals": parts.operations.signals()}
 
 
 @router.post("/signals/{name}", response_model=SignalShape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -58,6 +58,14 @@ class SignalBody(ReasonBody):
     """Whether it holds."""
     seconds: Annotated[float | None, Field(gt=0, le=30 * 86400, allow_inf_nan=False)] = None
     """For which it holds; until it is taken back where absent."""
+
+
+class ChangeBody(Body):
+    """A change that a command is about to make by itself, beside the gateway."""
+
+    event: Literal["secret_set", "secret_rm", "secret_rotate_key", "volume_restore", "volume_rm"]
+    name: Annotated[str, Field(max_length=200)] = ""
+    """Of the secret or the volume; never what it holds."""
 
 
 class RollbackBody(Body):

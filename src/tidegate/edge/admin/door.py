@@ -6,9 +6,11 @@ What a web page could have a browser send without being asked is refused, whoeve
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from tidegate.domain.errors import (
@@ -50,6 +52,24 @@ class Actor:
     """`control` or `api`."""
     credential: str = ""
     peer: str = ""
+
+    def met(self, scope: Scope) -> Actor:
+        """Give whoever asks in this one's name on a connection of a Unix socket: root may, beside its owner."""
+        client = scope.get("client")
+        peer = str(client[0]) if client else ""
+        number = peer.removeprefix("uid:")
+        if number == peer or not number.isdecimal():
+            return self
+        if int(number) == os.getuid():
+            return replace(self, peer=peer)
+        return replace(self, principal=replace(self.principal, subject=_user(int(number))), peer=peer)
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid-{uid}"
 
 
 class Gatekeeper(Protocol):
@@ -112,7 +132,7 @@ class Door:
         actor = Actor(
             vouched.principal, "control" if self._operator else "api", vouched.credential[:64], peer
         )
-        scope["state"] = {"actor": actor}
+        scope["state"] = {"actor": actor.met(scope) if self._operator else actor}
         self._under_way += 1
         try:
             await self._serve(scope, receive, send, credentials)

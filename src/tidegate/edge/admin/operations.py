@@ -122,20 +122,39 @@ class Operations:
             Problem: no server has replicas by a signal of that name.
             StateError: it cannot be kept, and is as it was.
         """
-        scaling = self._fleet.scaling
-        servers = scaling.about(name)
-        if not servers:
-            known = sorted(
-                {each for pool in self._fleet.pools.values() for each in pool.spec.scaling.signals}
-            )
-            names = ", ".join(known)[:2000] or "none"
+        known = {each["signal"]: each for each in self.signals()}
+        if name not in known or (on and not known[name]["servers"]):
+            names = ", ".join(each for each in known if known[each]["servers"])[:2000] or "none"
             raise Problem(
                 404, "unknown_signal", f"no server is told by a signal {name[:64]!r} (known: {names})"
             )
         self._record(actor, "signal", signal=name, on=on, seconds=seconds, reason=reason)
-        await scaling.signal(name, on=on, seconds=seconds)
-        until = next((each.until for each in scaling.signals() if each.name == name), None)
-        return {"signal": name, "on": on, "until": until, "servers": list(servers)}
+        await self._fleet.scaling.signal(name, on=on, seconds=seconds)
+        off: SignalShape = {**known[name], "on": False, "until": None}
+        return next((each for each in self.signals() if each["signal"] == name), off)
+
+    def signals(self) -> list[SignalShape]:
+        """Give the signals that servers are told by, and those that are on though no server is any more."""
+        scaling = self._fleet.scaling
+        on = {each.name: each for each in scaling.signals()}
+        known = {each for pool in self._fleet.pools.values() for each in pool.spec.scaling.signals}
+        return [
+            {
+                "signal": name,
+                "on": name in on,
+                "until": on[name].until if name in on else None,
+                "servers": list(scaling.about(name)),
+            }
+            for name in sorted(known | on.keys())
+        ]
+
+    def note(self, event: str, name: str, actor: Actor) -> None:
+        """Record what a command is about to change by itself, beside the gateway.
+
+        Raises:
+            JournalRefused: it cannot be recorded, so it should not be done.
+        """
+        self._record(actor, event, name=name)
 
     async def steer(self, name: str, what: str, actor: Actor) -> None:
         """Have a server's rollout `pause`, or `promote` or `undo` it.
