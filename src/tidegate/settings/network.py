@@ -85,10 +85,10 @@ def mistakes(servers: Mapping[str, object]) -> Iterator[tuple[tuple[str | int, .
             continue
         if "command" in server or server.get("runtime") == "process":
             yield at, "goes with containers only: a process cannot be held to a list"
-        if server.get("companions"):
-            yield at, "does not go with companions yet"
         for index, peer in enumerate(_peers(server)):
             message = _objection(name, peer, servers)
+            if isinstance(peer, str) and peer in _mapping(server.get("companions")):
+                message = "is the name of a companion of this server too"
             if message is not None:
                 yield (*at, "peers", index), message
 

@@ -24,6 +24,20 @@ from tidegate.testing.runtime_contract import Bench, Heard, nothing_said
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
+SERVE = """
+import http.server, socket
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        try:
+            with socket.create_connection((self.path[1:], 5000), 3) as there:
+                there.sendall(b"count"); said = there.recv(100)
+        except OSError as error:
+            said = type(error).__name__.encode()
+        self.send_response(200); self.end_headers(); self.wfile.write(said)
+http.server.ThreadingHTTPServer(("0.0.0.0", 8000), Answer).serve_forever()
+"""
+"""Asks the database that its path names."""
+
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
@@ -98,21 +112,12 @@ async def test_a_start_that_is_broken_off_ends_what_it_began(bench: Bench) -> No
 
 async def test_a_server_that_listens_is_reached_beside_its_companions_too(bench: Bench) -> None:
     spec = await beside(await database())
-    serve = (
-        "import http.server, socket\n"
-        "class Answer(http.server.BaseHTTPRequestHandler):\n"
-        "    def do_GET(self):\n"
-        "        with socket.create_connection(('db', 5000), 3) as there:\n"
-        "            there.sendall(b'count'); said = there.recv(100)\n"
-        "        self.send_response(200); self.end_headers(); self.wfile.write(said)\n"
-        "http.server.ThreadingHTTPServer(('0.0.0.0', 8000), Answer).serve_forever()\n"
-    )
     image = await python_base()
-    launch = Image(image, ("-u", "-c", serve), ("python3",), transport=Transport.HTTP)
+    launch = Image(image, ("-u", "-c", SERVE), ("python3",), transport=Transport.HTTP)
     spec = replace(spec, launch=launch)
     await bench.runtime.prepare(spec, nothing_said)
     running = await bench.runtime.start(spec, named(bench, spec), Heard())
-    assert await answer(running.address, "") == "1 quiet 65532"
+    assert await answer(running.address, "db") == "1 quiet 65532"
 
 
 async def test_one_that_ends_before_it_can_be_used_is_told_with_its_status(bench: Bench) -> None:

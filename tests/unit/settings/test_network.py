@@ -60,6 +60,11 @@ def test_a_destination_that_is_none_is_told_of(destination: str, said: str) -> N
         ("a: {image: x, network: {peers: [b]}}, b: {image: y}", "a.network.peers[0]: is not mutual"),
         ("a: {image: x, network: {peers: [b]}}", "a.network.peers[0]: there is no server b"),
         ("a: {image: x, network: {peers: [a]}}", "a.network.peers[0]: is the server itself"),
+        (
+            "a: {image: x, companions: {b: {image: z}}, network: {peers: [b]}}, "
+            "b: {image: y, transport: http, sharing: shared, network: {peers: [a]}}",
+            "a.network.peers[0]: is the name of a companion",
+        ),
         ("a: {command: [x], network: {egress: []}}", "a.network: goes with containers only"),
         ("a: {image: x, network: {egres: []}}", "a.network.egres: is no known key; did you mean egress?"),
         ("a: {image: x, network: opne}", "a.network: is none of the known words; did you mean open?"),

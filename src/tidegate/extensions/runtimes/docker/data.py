@@ -19,7 +19,7 @@ from tidegate.extensions.runtimes.docker.archive import Archive
 from tidegate.extensions.runtimes.docker.companions import Companions
 from tidegate.extensions.runtimes.docker.engine import Engine, EngineRefused
 from tidegate.extensions.runtimes.docker.images import Pulls, Say
-from tidegate.extensions.runtimes.docker.sets import Set, labels_of, on_set, set_of
+from tidegate.extensions.runtimes.docker.sets import Set, labels_of, on_set
 from tidegate.extensions.runtimes.docker.volumes import Kept, Volumes
 from tidegate.extensions.runtimes.docker.watch import Bounded, Watch, watched
 
@@ -81,24 +81,19 @@ class Data:
         self._begin()
         return made
 
-    async def created(self, spec: ServerSpec, identity: WorkloadIdentity, made: harden.Made) -> None:
+    async def created(self, identity: WorkloadIdentity, made: harden.Made) -> None:
         """Put a container that was created on its companions' network too, where it has one of its own."""
-        if not spec.companions:
-            return
-        network = set_of(spec, identity).name
-        if made.network != network:
-            what = f"connecting {identity.id}"
-            await self._engine.ask(
-                what, f"networks/{network}/connect", "POST", body={"Container": identity.id}
-            )
+        if made.companions and made.network and not made.network.startswith(harden.SHARES):
+            what, path = f"connecting {identity.id}", f"networks/{made.companions}/connect"
+            await self._engine.ask(what, path, "POST", body={"Container": identity.id})
 
-    async def started(self, spec: ServerSpec, identity: WorkloadIdentity, reaching: str) -> None:
+    async def started(self, spec: ServerSpec, identity: WorkloadIdentity, reaching: Sequence[str]) -> None:
         """Hold a container that runs to its bandwidth, and see that what it needs did not end meanwhile.
 
-        `reaching` is the container whose interfaces it reaches others by.
+        `reaching` are the containers whose interfaces it reaches others by.
         """
-        if spec.limits.bandwidth is not None:
-            await bandwidth.hold(self._engine, reaching, spec.limits.bandwidth)
+        for container in reaching if spec.limits.bandwidth is not None else ():
+            await bandwidth.hold(self._engine, container, spec.limits.bandwidth or 0)
         broken = self._companions.broken.get(self._companions.used_by(identity.id) or "")
         reason = self.lost.get(identity.id) or broken
         if reason is not None:

@@ -18,6 +18,9 @@ from tidegate.domain.workload import WorkloadIdentity
 NOBODY = "65532:65532"
 """The `nonroot` user of the common minimal images; no file of an image belongs to it unless meant for it."""
 
+SHARES = "container:"
+"""How a network mode begins that is another container's."""
+
 _NUMERIC = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?")
 _LARGEST_ID = 2**31 - 1
 _OPEN_FILES = 4096
@@ -42,7 +45,9 @@ class Made:
     apparmor: bool = False
     """Whether the engine has AppArmor."""
     network: str | None = None
-    """Name of the server's own network, for an HTTP server or one with an open network."""
+    """Name of the server's own network, for an HTTP server or one with an open network; or whose it shares."""
+    companions: str | None = None
+    """Name of the network on which its companions are."""
     volumes: tuple[str, ...] = ()
     """Paths that the image declares as volumes."""
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -104,7 +109,7 @@ def host(spec: ServerSpec, made: Made) -> dict[str, object]:
             {"Name": "nofile", "Soft": _OPEN_FILES, "Hard": _OPEN_FILES},
             {"Name": "core", "Soft": 0, "Hard": 0},
         ],
-        "NetworkMode": made.network or "none",
+        "NetworkMode": made.network or made.companions or "none",
         "IpcMode": "private",
         "PidMode": "",
         "UTSMode": "",
@@ -205,5 +210,6 @@ def listens_on(spec: ServerSpec) -> int | None:
 
 
 def on_network(made: Made, network: str | None) -> Made:
-    """Give the same with the network it goes on."""
-    return replace(made, network=network)
+    """Give the same with the network it goes on. Who shares another's has that one's names too."""
+    shared = network is not None and network.startswith(SHARES)
+    return replace(made, network=network, hosts=() if shared else made.hosts)

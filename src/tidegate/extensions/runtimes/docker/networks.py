@@ -9,14 +9,14 @@ bridge it would still reach this machine.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 from tidegate.domain.errors import EngineUnavailable, RuntimeFailure
 from tidegate.domain.server import Network, ServerSpec, Transport
 from tidegate.domain.workload import Observed, WorkloadIdentity
-from tidegate.extensions.runtimes.docker import facts
+from tidegate.extensions.runtimes.docker import facts, harden
 from tidegate.extensions.runtimes.docker.egress import parts
 from tidegate.extensions.runtimes.docker.egress.outlets import Outlets
 from tidegate.extensions.runtimes.docker.engine import Engine, EngineRefused
@@ -59,10 +59,6 @@ class Networks:
             RuntimeFailure: it cannot be had.
         """
         if parts.wanted(spec, self._bridged):
-            if spec.companions:
-                raise RuntimeFailure(
-                    f"server {spec.name}: a list of destinations and companions do not go together yet"
-                )
             try:
                 await self._outlets.prepare(spec, say)
             except EngineUnavailable:
@@ -73,14 +69,14 @@ class Networks:
                 hint = "runtimes.docker.private_http: bridge does without a sidecar"
                 raise RuntimeFailure(f"{error}; {hint}") from error
 
-    async def ensure(self, spec: ServerSpec, identity: WorkloadIdentity) -> str | None:
-        """Make what a workload needs and give its network mode, or None where it has none.
+    async def ensure(self, spec: ServerSpec, identity: WorkloadIdentity, made: harden.Made) -> str | None:
+        """Make what a workload needs and give its network mode, or None where it has none but its companions'.
 
         Raises:
             RuntimeFailure: it cannot be made; nothing is left behind.
         """
         if parts.wanted(spec, self._bridged):
-            return await self._behind_sidecars(spec, identity)
+            return await self._behind_sidecars(spec, identity, made)
         if spec.transport is Transport.STDIO and spec.network is Network.NONE:
             return None
         name = f"tidegate-{identity.instance[:8]}-{spec.name}-{spec.network.value}"
@@ -110,9 +106,13 @@ class Networks:
         port = container.get("Config", {}).get("Labels", {}).get(facts.PORT_LABEL)
         return await self._outlets.address(identity.id, int(port)) if port else None
 
-    def reaching(self, identity: WorkloadIdentity) -> str:
-        """Give the container by whose interfaces a workload reaches others."""
-        return parts.outlet_name(identity.id) if identity.id in self._behind else identity.id
+    def reaching(self, identity: WorkloadIdentity) -> tuple[str, ...]:
+        """Give the containers by whose interfaces a workload reaches others: its own lead to companions at least."""
+        return (identity.id, *self.outlets([identity.id]).values())
+
+    def outlets(self, workloads: Iterable[str]) -> dict[str, str]:
+        """Give the outlets of those workloads that have one."""
+        return {each: parts.outlet_name(each) for each in workloads if each in self._behind}
 
     async def release(self, identity: WorkloadIdentity) -> None:
         """Give a workload's place back, and remove what nobody uses any more. Idempotent.
@@ -161,24 +161,25 @@ class Networks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _behind_sidecars(self, spec: ServerSpec, identity: WorkloadIdentity) -> str:
+    async def _behind_sidecars(self, spec: ServerSpec, identity: WorkloadIdentity, made: harden.Made) -> str:
         self._behind.add(identity.id)
         # What is broken off may be carried out all the same, so it is seen to its end and taken back then.
-        starting = self._own(self._start(spec, identity))
+        starting = self._own(self._start(spec, identity, made))
         try:
             return await asyncio.shield(starting)
         except BaseException:
             await asyncio.wait([self._own(self._undo(starting, identity))], timeout=_TAKE_BACK)
             raise
 
-    async def _start(self, spec: ServerSpec, identity: WorkloadIdentity) -> str:
+    async def _start(self, spec: ServerSpec, identity: WorkloadIdentity, made: harden.Made) -> str:
         out = parts.outlets_network(identity.instance)
         await self._join(out, identity)
         peers: dict[str, str] = {}
         for peer in spec.peers:
             wanted = parts.peers_network(identity.instance, spec.name, peer.partition(":")[0])
             peers[str(wanted["Name"])] = await self._join(wanted, identity)
-        return await self._outlets.start(spec, identity, str(out["Name"]), peers)
+        joins = parts.Joins(str(out["Name"]), peers, made.companions, made.hosts)
+        return await self._outlets.start(spec, identity, joins)
 
     async def _undo(self, starting: asyncio.Task[str], identity: WorkloadIdentity) -> None:
         await asyncio.wait([starting])

@@ -85,13 +85,14 @@ class DockerRuntime:
         made = self._made(spec, supplied, abilities)
         harden.user(spec, self._place.user)
         made = replace(made, data=(*made.data, *handover.mounts(spec, identity)))
-        made = harden.on_network(made, await self._networks.ensure(spec, identity))
 
         def log(line: str) -> None:
             events.stderr(f"{line}\n".encode())
 
         try:
+            # The companions first: a sidecar that is on their network is given their names.
             made = await self._data.ready(spec, identity, made, log)
+            made = harden.on_network(made, await self._networks.ensure(spec, identity, made))
         except BaseException:
             await self._networks.release(identity)
             await self._data.release(identity)
@@ -111,7 +112,7 @@ class DockerRuntime:
             await self._take_back(identity, creating)
             raise
         try:
-            await self._data.created(spec, identity, made)
+            await self._data.created(identity, made)
             attachment = await self._attach(spec, identity, events)
             user = harden.user(spec, self._place.user)
             async with self._handover.filled(spec, identity, made, user):
@@ -175,16 +176,7 @@ class DockerRuntime:
     async def usage(self, identities: Sequence[WorkloadIdentity]) -> Mapping[str, Usage]:
         """Measure containers (`Measures`)."""
         found = await self._live.usage(identities)
-        beside = self._data.beside(found)
-        if not beside:
-            return found
-        held = await self._live.by_name([name for names in beside.values() for name in names])
-        return {
-            workload: replace(
-                usage, companions=sum(held[n].memory for n in beside.get(workload, ()) if n in held)
-            )
-            for workload, usage in found.items()
-        }
+        return await self._live.whole(found, self._networks.outlets(found), self._data.beside(found))
 
     async def resize(self, identity: WorkloadIdentity, limits: Limits) -> None:
         """Set what a running container may use (`Resizes`)."""

@@ -127,9 +127,9 @@ def subnet_of(number: int) -> str:
 
 
 def on_set(made: harden.Made, joined: Joined) -> harden.Made:
-    """Give the same beside companions: on their network alone where it has no other."""
+    """Give the same beside companions."""
     labels = {**made.labels, SET: joined.name, facts.COMPANIONS_LABEL: ", ".join(_names(joined))}
-    return replace(made, network=made.network or joined.name, hosts=joined.hosts, labels=labels)
+    return replace(made, companions=joined.name, hosts=joined.hosts, labels=labels)
 
 
 def _names(joined: Joined) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,10 +56,24 @@ class Live:
             if isinstance(usage, Usage)
         }
 
-    async def by_name(self, names: Sequence[str]) -> dict[str, Usage]:
-        """Measure containers that are no workloads; what cannot be measured now is left out."""
-        found = await asyncio.gather(*map(self._measure, names))
-        return {name: usage for name, usage in zip(names, found, strict=True) if isinstance(usage, Usage)}
+    async def whole(
+        self, found: Mapping[str, Usage], outlets: Mapping[str, str], beside: Mapping[str, Sequence[str]]
+    ) -> Mapping[str, Usage]:
+        """Add to what workloads use what goes through their outlets, and the memory of their companions.
+
+        What cannot be measured now is left out.
+        """
+        names = [*outlets.values(), *(name for companions in beside.values() for name in companions)]
+        told = await asyncio.gather(*map(self._measure, names))
+        held = {name: usage for name, usage in zip(names, told, strict=True) if isinstance(usage, Usage)}
+        return {
+            workload: with_parts(
+                usage,
+                held.get(outlets.get(workload, "")),
+                [held[n] for n in beside.get(workload, ()) if n in held],
+            )
+            for workload, usage in found.items()
+        }
 
     async def memory(self) -> int | None:
         """Give the memory of the engine's machine where it is not this one."""
@@ -89,6 +104,13 @@ def elsewhere(info: Json, meminfo: str) -> bool:
     first = meminfo.split("\n", 1)[0].split()
     ours = int(first[1]) * 1024 if first[:1] == ["MemTotal:"] else 0
     return int(info.get("MemTotal") or 0) != ours and info.get("Name") != socket.gethostname()
+
+
+def with_parts(usage: Usage, outlet: Usage | None, companions: Sequence[Usage]) -> Usage:
+    """Give what a workload uses with what stands beside it."""
+    rx, tx = (outlet.rx, outlet.tx) if outlet is not None else (0, 0)
+    memory = sum(one.memory for one in companions)
+    return replace(usage, rx=usage.rx + rx, tx=usage.tx + tx, companions=memory)
 
 
 def update_of(limits: Limits) -> dict[str, object]:

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from tidegate.domain.server import Limits
-from tidegate.extensions.runtimes.docker.usage import elsewhere, update_of, usage_of
+from tidegate.extensions.runtimes.docker.usage import elsewhere, update_of, usage_of, with_parts
 from tidegate.ports.runtime import Usage
 
 MIB = 1024 * 1024
@@ -59,3 +59,10 @@ def test_an_engine_is_elsewhere_where_neither_memory_nor_name_are_ours(
 def test_swap_goes_along_with_memory() -> None:
     told = update_of(Limits(memory=64 * MIB, cpus=0.25, pids=9))
     assert told == {"Memory": 64 * MIB, "MemorySwap": 64 * MIB, "NanoCpus": 250_000_000, "PidsLimit": 9}
+
+
+def test_what_goes_through_an_outlet_is_added_to_what_goes_to_companions() -> None:
+    own, outlet = Usage(1.0, MIB, rx=10, tx=20), Usage(9.0, 9 * MIB, rx=1000, tx=2000)
+    told = with_parts(own, outlet, [Usage(9.0, 2 * MIB), Usage(9.0, 3 * MIB)])
+    assert told == Usage(1.0, MIB, rx=1010, tx=2020, companions=5 * MIB)
+    assert with_parts(own, None, []) == own

@@ -18,8 +18,9 @@ from tidegate.extensions.runtimes.docker.egress import parts
 from tidegate.extensions.runtimes.docker.egress.hearing import AGAIN, Hearing
 from tidegate.extensions.runtimes.docker.egress.image import SidecarImage
 from tidegate.extensions.runtimes.docker.egress.own import own_addresses
-from tidegate.extensions.runtimes.docker.egress.parts import Sidecars, cell_name, outlet_name
+from tidegate.extensions.runtimes.docker.egress.parts import Joins, Sidecars, cell_name, outlet_name
 from tidegate.extensions.runtimes.docker.engine import Engine, EngineRefused
+from tidegate.extensions.runtimes.docker.harden import SHARES
 from tidegate.extensions.runtimes.docker.host import Abilities, read_abilities
 from tidegate.extensions.runtimes.docker.images import Say
 from tidegate.ports.runtime import Connection
@@ -55,10 +56,8 @@ class Outlets:
         self._shares(read_abilities(await self._engine.info()))
         await self._image.bring(spec.name, say)
 
-    async def start(
-        self, spec: ServerSpec, identity: WorkloadIdentity, network: str, peers: Mapping[str, str]
-    ) -> str:
-        """Start both and give the network mode of the workload. `peers`: further networks, with their subnets.
+    async def start(self, spec: ServerSpec, identity: WorkloadIdentity, joins: Joins) -> str:
+        """Start both and give the network mode of the workload.
 
         Raises:
             RuntimeFailure: they do not work; `stop` leaves nothing behind.
@@ -68,12 +67,11 @@ class Outlets:
             abilities = read_abilities(await self._engine.info())
             self._shares(abilities)
             self._apparmor = abilities.apparmor
-        subnets = tuple(peers.values())
         own = await asyncio.to_thread(own_addresses)
-        made = Sidecars(spec, identity, image.id, network, self._apparmor, self._resolvers, subnets, own)
+        made = Sidecars(spec, identity, image.id, joins, self._apparmor, self._resolvers, own)
         outlet, cell = outlet_name(identity.id), cell_name(identity.id)
         await self._engine.create(outlet, parts.outlet(made))
-        for name in peers:
+        for name in joins.peers:
             body = {"Container": outlet, "EndpointConfig": {"Aliases": [parts.alias(spec.name)]}}
             await self._engine.ask(f"connecting {outlet}", f"networks/{name}/connect", "POST", body=body)
         hearing = await self._hear(identity)
@@ -86,7 +84,7 @@ class Outlets:
                 raise one
         await self._engine.start(cell)
         await self._until_ready(spec, identity, hearing)
-        return f"container:{cell}"
+        return f"{SHARES}{cell}"
 
     async def again(self, spec: ServerSpec, identity: WorkloadIdentity) -> None:
         """Hear an outlet that runs already.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tidegate.domain.server import Network, ServerSpec
 from tidegate.domain.workload import WorkloadIdentity
@@ -22,7 +22,22 @@ _OUTLET_MEMORY = 128 * 1024 * 1024
 _CELL_MEMORY = 64 * 1024 * 1024
 """For the Python that plugs the cable; what stays needs less than one."""
 _LEAST_CPUS = 0.25
+_NOT_FORWARDING = {"net.ipv4.ip_forward": "0"}
 _PEER_DOMAIN = "peer.tidegate.internal"
+
+
+@dataclass(frozen=True, slots=True)
+class Joins:
+    """The networks that the sidecars of one workload are on."""
+
+    network: str
+    """By which the outlet reaches others."""
+    peers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Further ones of the outlet, with their subnets: peers are on them."""
+    companions: str | None = None
+    """That of the workload's companions: the cell's, so that they are reached without the outlet."""
+    hosts: tuple[str, ...] = ()
+    """`name:address` of the companions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +47,10 @@ class Sidecars:
     spec: ServerSpec
     identity: WorkloadIdentity
     image: str
-    network: str
-    """By which the outlet reaches others."""
+    joins: Joins
     apparmor: bool = False
     resolvers: tuple[str, ...] = ()
     """Addresses of the resolvers that the outlet asks; the engine's where none is."""
-    nets: tuple[str, ...] = ()
-    """Networks on which peers are."""
     own: tuple[str, ...] = ()
     """Addresses of this machine, to which no name leads."""
 
@@ -58,26 +70,33 @@ def wanted(spec: ServerSpec, bridged: bool) -> bool:
     if spec.network is Network.ALLOWED:
         return True
     http = harden.listens_on(spec) is not None and spec.network is Network.NONE
-    return http and not bridged and not spec.companions
+    return http and not bridged
 
 
 def cell(made: Sidecars) -> dict[str, object]:
     """Give the body of "create a container" for the cell."""
-    config = {
+    joins, name = made.joins, made.spec.name
+    if any(host.startswith(f"{name}:") for host in joins.hosts):
+        name = f"{name}-server"  # the name itself is a companion's
+    config: dict[str, object] = {
         **_host(made, _CELL_MEMORY, 8),
         # The cable is made in its name space; it becomes nobody when that is done.
         "CapAdd": ["NET_ADMIN", "SETGID", "SETUID"],
-        "NetworkMode": "none",
+        "NetworkMode": joins.companions or "none",
         # The cable's other end is put where this process is; and the cell ends with it.
         "PidMode": f"container:{outlet_name(made.identity.id)}",
         "Dns": [cable.OUTLET],
         "DnsSearch": ["."],
         # Many a server looks up its own name, which would be told as refused.
-        "ExtraHosts": [f"{made.spec.name}:127.0.0.1"],
+        "ExtraHosts": [f"{name}:127.0.0.1", *joins.hosts],
         "Init": False,
     }
-    body = _body(made, CELL, [], config)
-    return {**body, "Hostname": made.spec.name}
+    if joins.companions:
+        # It says itself which resolver is asked: the engine would put its own before the outlet, and newer ones ask
+        # nobody else from such a network. Its root is its own, and nothing runs in it but `sleep`, as nobody.
+        config["ReadonlyRootfs"] = False
+        config["Sysctls"] = _NOT_FORWARDING
+    return {**_body(made, CELL, [], config), "Hostname": name}
 
 
 def outlet(made: Sidecars) -> dict[str, object]:
@@ -87,7 +106,7 @@ def outlet(made: Sidecars) -> dict[str, object]:
     told = {
         "egress": list(spec.egress),
         "peers": [peer_of(each) for each in spec.peers if ":" in each],
-        "networks": list(made.nets),
+        "networks": list(made.joins.peers.values()),
         "own": list(made.own),
         "port": port,
     }
@@ -97,10 +116,11 @@ def outlet(made: Sidecars) -> dict[str, object]:
         "NanoCpus": int(min(1.0, max(_LEAST_CPUS, spec.limits.cpus)) * 1_000_000_000),
         # To take the cable, to answer from addresses that are not its own, and to see what is refused.
         "CapAdd": ["NET_ADMIN", "NET_RAW", "SETGID", "SETUID"],
-        "NetworkMode": made.network,
+        "NetworkMode": made.joins.network,
         "Dns": list(made.resolvers),
-        # What comes over the cable ends here; nothing is ever forwarded.
-        "Sysctls": {"net.ipv4.ip_forward": "0"},
+        # What comes over the cable ends here; nothing is ever forwarded. Nor is anything answered that did not come
+        # from the cell's own end of it: the answer would leave by another way.
+        "Sysctls": {**_NOT_FORWARDING, "net.ipv4.conf.all.rp_filter": "1"},
         # Its Python is the first process, whose name space the cell shares.
         "Init": False,
     }

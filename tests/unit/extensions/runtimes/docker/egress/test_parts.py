@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
-from tidegate.domain.server import Companion, Image, Network, ServerSpec, Transport
+from tidegate.domain.server import Image, Network, ServerSpec, Transport
 from tidegate.domain.workload import WorkloadIdentity, WorkloadKey
 from tidegate.extensions.runtimes.docker import facts
 from tidegate.extensions.runtimes.docker.egress import parts
 from tidegate.extensions.runtimes.docker.egress.image import image_name
-from tidegate.extensions.runtimes.docker.egress.parts import Sidecars
+from tidegate.extensions.runtimes.docker.egress.parts import Joins, Sidecars
 
 STDIO, HTTP = Image("x"), Image("x", transport=Transport.HTTP, port=9000)
 SPEC = ServerSpec(
@@ -20,7 +21,12 @@ SPEC = ServerSpec(
 )
 IDENTITY = WorkloadIdentity("tg-asks-1", "0" * 16, WorkloadKey("asks", SPEC.digest(), "shared"))
 MADE = Sidecars(
-    SPEC, IDENTITY, "image", "net", resolvers=("192.0.2.53",), nets=("172.30.0.0/16",), own=("203.0.113.7",)
+    SPEC,
+    IDENTITY,
+    "image",
+    Joins("net", {"peers": "172.30.0.0/16"}),
+    resolvers=("192.0.2.53",),
+    own=("203.0.113.7",),
 )
 
 
@@ -45,16 +51,23 @@ def test_who_stands_behind_sidecars(launch: Image, network: Network, bridged: bo
     assert parts.wanted(ServerSpec("s", launch, "docker", network=network), bridged) is wanted
 
 
-def test_a_server_with_companions_and_no_network_is_on_theirs() -> None:
-    spec = ServerSpec("s", HTTP, "docker", companions=(Companion("db", "x"),))
-    assert not parts.wanted(spec, bridged=False)
+def test_the_cell_alone_is_on_the_network_of_companions_and_forwards_nothing_from_it() -> None:
+    beside = Joins("net", companions="tg-asks-c1", hosts=("db:198.18.0.2", "asks:198.18.0.3"))
+    made = replace(MADE, joins=beside)
+    outlet, cell = parts.outlet(made), parts.cell(made)
+    assert host(outlet)["NetworkMode"] == "net"
+    assert host(cell)["NetworkMode"] == "tg-asks-c1"
+    assert host(cell)["Sysctls"] == {"net.ipv4.ip_forward": "0"}
+    assert host(cell)["Dns"] == ["100.127.255.1"]
+    assert host(cell)["ExtraHosts"] == ["asks-server:127.0.0.1", "db:198.18.0.2", "asks:198.18.0.3"]
+    assert cell["Hostname"] == "asks-server"
 
 
 def test_the_outlet_alone_has_a_network_and_is_reached_on_loopback_alone() -> None:
     outlet, cell = parts.outlet(MADE), parts.cell(MADE)
     assert host(outlet)["NetworkMode"] == "net"
     assert host(outlet)["PortBindings"] == {"9000/tcp": [{"HostIp": "127.0.0.1", "HostPort": ""}]}
-    assert host(outlet)["Sysctls"] == {"net.ipv4.ip_forward": "0"}
+    assert host(outlet)["Sysctls"]["net.ipv4.ip_forward"] == "0"
     assert host(cell)["NetworkMode"] == "none"
     assert host(cell)["PidMode"] == "container:tg-asks-1-out"
     assert "PortBindings" not in host(cell)

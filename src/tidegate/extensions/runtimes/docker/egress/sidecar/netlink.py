@@ -7,7 +7,7 @@ import socket
 import struct
 
 _NEWLINK, _NEWADDR, _NEWROUTE, _NEWRULE, _ERROR = 16, 20, 24, 32, 2
-_REQUEST, _ACK, _EXCLUSIVE, _CREATE = 0x1, 0x4, 0x200, 0x400
+_REQUEST, _ACK, _REPLACE, _EXCLUSIVE, _CREATE = 0x1, 0x4, 0x100, 0x200, 0x400
 _NEW = _REQUEST | _ACK | _CREATE | _EXCLUSIVE
 _UNICAST, _LOCAL = 1, 2
 _HOST_SCOPE = 254
@@ -44,10 +44,11 @@ class Netlink:
         self._ask(_NEWADDR, _NEW, body + _attribute(2, raw) + _attribute(1, raw))
 
     def gateway(self, index: int, address: str) -> None:
-        """Send everything for elsewhere to an address."""
+        """Send everything for elsewhere to an address, whatever it was sent to before."""
         head = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 254, 4, 0, _UNICAST, 0)
         body = head + _attribute(5, socket.inet_aton(address)) + _attribute(4, struct.pack("=i", index))
-        self._ask(_NEWROUTE, _NEW, body)
+        # Engines give a network with companions a way out too, which leads to nobody.
+        self._ask(_NEWROUTE, _REQUEST | _ACK | _CREATE | _REPLACE, body)
 
     def keep(self, interface: str, table: int) -> None:
         """Take everything that comes over an interface for one's own, whatever address it is for."""
