@@ -32,15 +32,21 @@ from tests.servers.launch import listening
 from tests.trials.parts import report
 from tests.trials.parts.books import Books, balance
 from tests.trials.parts.callers import Caller, tally
+from tests.trials.parts.sdk import SdkCaller
 from tests.trials.parts.watch import Held, held, left, settle
 
 SERVERS = ("pair", "twins", "one", "keeps", "far")
 PAIRS = ("pair", "twins")
 """Those with two replicas: in containers, and as processes."""
-CLIENTS = 8
+CLIENTS, SDK_CLIENTS = 6, 2
 BETWEEN = (5.0, 15.0)
 """Seconds between faults."""
-DISK = "64m"
+SHORT = 5
+"""Minutes up to which clients call as fast as they can; in longer ones they take their time, or the journal is too large
+to be compared with what they heard."""
+DISK = 64
+"""Megabytes of disk that the journal has, and `A_MINUTE` more for each minute."""
+A_MINUTE = 16
 AFTERMATH = 3.0
 """Seconds after a fault of the engine or the gateway that count as part of it."""
 
@@ -124,6 +130,8 @@ class Faults:
     done: Counter[str] = field(default_factory=Counter[str])
     away: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     """From when to when the engine or the gateway was away, on the loop's clock."""
+    full: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    """From when to when the journal's disk had no room."""
     back: list[float] = field(default_factory=list[float])
     """Seconds from the engine's return until a server in containers answered."""
     restarts: list[float] = field(default_factory=list[float])
@@ -171,9 +179,12 @@ class Faults:
 
     async def disk(self) -> None:
         ballast = self.gateway.state / "ballast"
+        clock = asyncio.get_running_loop().time
+        began = clock()
         await asyncio.to_thread(fill, ballast)
         await asyncio.sleep(self.dice.uniform(0.5, 2.0))
-        ballast.unlink(missing_ok=True)
+        await asyncio.to_thread(ballast.unlink, missing_ok=True)
+        self.full.append((began, clock() + 1.0))
         self.done["disk of the journal full"] += 1
 
     async def jump(self) -> None:
@@ -241,9 +252,9 @@ def availability(callers: Sequence[Caller], faults: Faults, name: str) -> tuple[
     made = failed = 0
     for caller in callers:
         for each in caller.made:
-            if each.server != name or each.came == "-31007":
+            if each.server != name:
                 continue
-            if any(begin <= each.ended and each.began <= end for begin, end in faults.away):
+            if any(begin <= each.ended and each.began <= end for begin, end in (*faults.away, *faults.full)):
                 continue
             made += 1
             failed += each.came != "ok"
@@ -251,10 +262,10 @@ def availability(callers: Sequence[Caller], faults: Faults, name: str) -> tuple[
 
 
 @contextmanager
-def small_disk(state: Path) -> Iterator[None]:
+def small_disk(state: Path, megabytes: int) -> Iterator[None]:
     """Give the state directory a small disk of its own."""
     state.mkdir(mode=0o700)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=0700", "tmpfs", str(state)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "tmpfs", str(state)]
     subprocess.run(command, check=True, timeout=20)
     try:
         yield
@@ -296,7 +307,7 @@ async def trial(
         name = await asyncio.to_thread(image)
         engine = stack.enter_context(own_engine(live_restore=False))
         await asyncio.to_thread(engine.load, name, place / "python.tar")
-        stack.enter_context(small_disk(place / ".tidegate"))
+        stack.enter_context(small_disk(place / ".tidegate", DISK + int(A_MINUTE * minutes)))
         port = unused_port()
         async with listening("legacy_http", "--port", str(port)):
             wire = Wire(port)
@@ -321,7 +332,9 @@ async def under_load(
     try:
         await asyncio.to_thread(gateway.start)
         await asyncio.to_thread(gateway.until_servers, **dict.fromkeys(SERVERS, "ready"))
-        callers = [Caller(gateway, f"c{n}", modern=n % 2 == 0, pace=0.005) for n in range(CLIENTS)]
+        pace = 0.005 if minutes < SHORT else 0.05
+        callers = [Caller(gateway, f"c{n}", modern=n % 2 == 0, pace=pace) for n in range(CLIENTS)]
+        callers += [SdkCaller(gateway, f"s{n}", modern=n % 2 == 0, pace=pace) for n in range(SDK_CLIENTS)]
         until = loop.time() + minutes * 60
         async with asyncio.TaskGroup() as group:
             group.create_task(faults.run(until - 15))
@@ -366,7 +379,7 @@ def written(minutes: float, faults: Faults, callers: list[Caller], books: Books,
     return f"""# Trial: faults
 
 {__doc__}
-{minutes:g} minutes, {CLIENTS} clients (half of each era). *pair* and *twins* have two replicas (containers, processes), *one* has one
+{minutes:g} minutes, {CLIENTS + SDK_CLIENTS} clients (half of each era; {SDK_CLIENTS} of them are the Python SDK's). *pair* and *twins* have two replicas (containers, processes), *one* has one
 container, *keeps* one container for each principal, with memory, *far* is reached by URL. {report.machine()}. Run again with
 `scripts/trial faults --minutes {minutes:g}`.
 {clock}

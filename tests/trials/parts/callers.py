@@ -29,7 +29,7 @@ class Made:
     server: str
     tool: str
     came: str
-    """`ok`, `wrong`, `broken off`, `no gateway`, or the error's code."""
+    """`ok`, `tool_error`, `wrong`, `broken off`, `no gateway`, or the error's code."""
     call_id: str | None = None
     """The gateway's, where an error said it."""
     note: str = ""
@@ -59,7 +59,12 @@ class Caller:
         async with httpx2.AsyncClient(timeout=60) as self.http:
             while loop.time() < until:
                 await call(self, dice)
-                await asyncio.sleep(dice.uniform(0, 2 * self.pace))
+                await pause(dice, self.pace)
+
+    @staticmethod
+    def loop_time() -> float:
+        """Give the loop's time."""
+        return asyncio.get_running_loop().time()
 
     async def echo(self, server: str, padding: int = 0) -> None:
         """Have a text said again, and see that it is the same."""
@@ -97,8 +102,9 @@ class Caller:
                 self.wire.session = None
         else:
             text = message["result"]["content"][0]["text"]
-            made.came = "ok" if expected is None or text == expected else "wrong"
-            if made.came == "wrong":
+            made.came = "tool_error" if message["result"].get("isError") else "ok"
+            if expected is not None and text != expected:
+                made.came = "wrong"
                 made.note = f"expected {(expected or '')[:80]!r}, got {text[:80]!r}"
         return text
 
@@ -119,6 +125,11 @@ class Caller:
         headers, body = self.wire.request(method, params, next(self.numbers) + 1)
         got = await self.http.post(self.wire.url, json=body, headers={**headers, "traceparent": trace})
         return read_answer(got)
+
+
+async def pause(dice: random.Random, pace: float) -> None:
+    """Wait as a client does between calls: `pace` seconds on average."""
+    await asyncio.sleep(dice.uniform(0, 2 * pace))
 
 
 def tally(callers: Sequence[Caller]) -> dict[str, int]:
