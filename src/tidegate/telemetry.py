@@ -44,6 +44,7 @@ LOG_EVENTS: Final = {
     "rollout.stepped": "A rollout went one step further.",
     "rollout.done": "A change of a server is in.",
     "rollout.rolled_back": "A change of a server was taken back, and why; the version before it goes on.",
+    "rollout.quarantined": "A change that takes rights away failed: nothing of the server runs until somebody says so.",
     "rollout.refused": "A change that was taken back is not tried again until somebody asks for it.",
     "secret.changed": "Secrets have another value than the servers were given; the settings are loaded again.",
     "secret.unavailable": "A secret could not be looked at; what was given of it stays.",

@@ -2,7 +2,9 @@
 
 Standard library only; as `legacy_stdio`, but for `--bad`.
 
-    python versions.py [--version N] [--bad exits|fails] …
+    python versions.py [--version N] [--bad exits|fails] [--needs PATH] …
+
+With `--needs` it does not start where there is nothing at that path.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import argparse
 import json
 import sys
 import threading
+from pathlib import Path
 
 from legacy_stdio import send
 from scripted import Message, Script, Send, options, result
@@ -37,9 +40,12 @@ def main() -> None:
     parser = options(__doc__ or "")
     parser.add_argument("--version", type=int, default=1)
     parser.add_argument("--bad", choices=["no", "exits", "fails"], default="no")
+    parser.add_argument("--needs", type=Path, default=Path("/"))
     chosen = parser.parse_args()
     if chosen.bad == "exits":
         sys.exit("this version does not start")
+    if not chosen.needs.exists():
+        sys.exit(f"does not start without {chosen.needs}")
     script = Version(chosen)
     for line in sys.stdin:
         if line.strip():

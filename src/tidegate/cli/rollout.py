@@ -22,7 +22,13 @@ app = typer.Typer(help="Follow how changes of servers come in, and steer them.",
 Server = Annotated[
     str | None, typer.Argument(metavar="[SERVER]", help="The server's name; the only one, where absent.")
 ]
-_COLOURS = {"done": "green", "rolled_back": "red", "taking_back": "red", "superseded": "dim"}
+_COLOURS = {
+    "done": "green",
+    "rolled_back": "red",
+    "taking_back": "red",
+    "quarantined": "red",
+    "superseded": "dim",
+}
 _UNDER_WAY = frozenset({"under_way", "undoing", "draining", "taking_back"})
 
 
@@ -109,6 +115,7 @@ def _only(found: Sequence[Standing], what: str) -> str:
 
 def _print(found: Sequence[Standing]) -> None:
     rows = table("SERVER", "STATE", "STRATEGY", "STEP", "SHARE", "READY", "CALLS", "FAILED", "P95", "SINCE")
+    rows.columns[1].no_wrap = True  # the word that matters most stays whole
     for each in found:
         colour = _COLOURS.get(each.state)
         state = "paused" if each.paused else each.state

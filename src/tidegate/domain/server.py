@@ -250,7 +250,7 @@ class Rollout:
     calls: int = 20
     """Least calls that a canary is judged by; it waits for them up to ten times `watch`."""
     errors: float = 0.05
-    """Share of failed calls, above that of the old, at which it is taken back."""
+    """Share of failed calls, above that of the old, with more than which it is taken back."""
     latency: float = 2.0
     """Factor of the old's p95 at which it is taken back."""
     drain: float = 60.0

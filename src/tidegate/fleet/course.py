@@ -1,95 +1,28 @@
 """Course: the rollouts of one server, one after the other, kept for the next gateway process as they go.
 
-The supervisor of a rollout: whatever happens in one, the server ends with one version that has all calls.
+The supervisor of a rollout: whatever happens in one, the server ends with one version that has all calls; or
+with none, in quarantine, where the only other version has rights that were to be taken away.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Coroutine
 
 import msgspec
 
-from tidegate.domain.errors import JournalUnavailable, StateError
-from tidegate.domain.record import RecordKind
-from tidegate.domain.server import ServerSpec, Sharing
+from tidegate.domain.rights import in_words, taken_away
+from tidegate.domain.server import Sharing
+from tidegate.fleet.books import Books, Kept, Phase, Target
 from tidegate.fleet.change import Change, TakenBack, leave, ready
-from tidegate.fleet.launcher import Launcher
+from tidegate.fleet.history import Happening
 from tidegate.fleet.pool import Pool
-from tidegate.fleet.specs import SpecKeeper
 from tidegate.fleet.strategies import bring_in
 from tidegate.fleet.track import Track
-from tidegate.ports.recorder import Recorder
-from tidegate.ports.state import State
-from tidegate.telemetry import Metrics, log
+from tidegate.telemetry import log
 
-PREFIX = "rollout/"
-"""Of the keys in the state store; a server's name follows."""
-
-
-class Phase(StrEnum):
-    """Where a rollout is, or how it ended."""
-
-    UNDER_WAY = "under_way"
-    UNDOING = "undoing"
-    """The version before is brought in again."""
-    TAKING_BACK = "taking_back"
-    DRAINING = "draining"
-    """All calls are on the new version; what is left of the old ends."""
-    DONE = "done"
-    ROLLED_BACK = "rolled_back"
-    SUPERSEDED = "superseded"
-
-
-class Kept(msgspec.Struct, frozen=True):
-    """What is kept of a server's last rollout."""
-
-    phase: str
-    strategy: str
-    old: str
-    """Digest of the version before."""
-    new: str
-    """Digest of the version that the settings name."""
-    spec: bytes
-    """The version before, sealed: the settings do not name it any more."""
-    count: int
-    """Workloads that there were to replace."""
-    began: float
-    """Unix seconds."""
-    changed: float
-    reason: str | None = None
-    paused: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A version that is to be brought in."""
-
-    spec: ServerSpec
-    launcher: Launcher
-    undoing: str | None = None
-    """Why it comes in place of the one that the settings name, where it does."""
-
-    @property
-    def digest(self) -> str:
-        """Digest of its spec."""
-        return self.spec.digest()
-
-
-@dataclass(frozen=True, slots=True)
-class Books:
-    """Where a rollout is kept, recorded and counted."""
-
-    state: State
-    recorder: Recorder
-    metrics: Metrics
-    keeper: SpecKeeper
-    now: Callable[[], float]
-    """Unix seconds."""
-    changed: Callable[[str], None]
-    """Told of a server whose version is another one now."""
+_NOT_BACK = "it is not taken back, as the version before it had"
+_RELEASED = "released from quarantine"
 
 
 class Course:
@@ -119,6 +52,12 @@ class Course:
         self._drains: dict[str, asyncio.Task[None]] = {}
         """By digest."""
         self._more: set[asyncio.Task[None]] = set()
+        pool.history.subscribe(self._heard)
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether the last rollout left the server in quarantine."""
+        return self.kept is not None and self.kept.phase == Phase.QUARANTINED
 
     def start(self, target: Target, count: int | None = None) -> None:
         """Have a version brought in, once what is under way has ended; in place of `count` workloads."""
@@ -191,7 +130,9 @@ class Course:
                 draining = self._drains.get(target.digest)
                 if draining is not None:  # a version cannot go and come at one time
                     await asyncio.wait([draining])
-                if target.digest != self.pool.current.digest:
+                if self.quarantined:
+                    await self._begin_again(target)
+                elif target.digest != self.pool.current.digest:
                     await self._bring_in(target)
         except Exception as error:  # noqa: BLE001 - a supervisor: a fault of ours is said, and the next change is tried
             log().error("supervisor.failed", server=self.server, exc_info=error)
@@ -218,7 +159,11 @@ class Course:
                 await change.go_on()
             await self._go(change)
         except TakenBack as error:
-            await self._take_back(change, target, kept, str(error))
+            rights = () if change.broken_off else taken_away(old.spec, new.spec)
+            if rights:
+                await self._quarantine(change, target, kept, f"{error}; {_NOT_BACK} {in_words(rights)}")
+            else:
+                await self._take_back(change, target, kept, str(error))
         else:
             await self._brought_in(change, target, kept)
         finally:
@@ -264,6 +209,63 @@ class Course:
             await self._end(kept, Phase.ROLLED_BACK, reason)
         self._tell("superseded" if self._superseded else "rolled_back", change, reason)
 
+    # -- quarantine ---------------------------------------------------------------------------
+
+    async def _quarantine(self, change: Change, target: Target, kept: Kept, reason: str) -> None:
+        """Have nothing of the server run: the version before has what was to be taken away.
+
+        It is kept before it is done, so that no gateway brings that version back.
+        """
+        named, other = (change.new, change.old) if target.undoing is None else (change.old, change.new)
+        self.draining = True
+        self.refused, self.before = None, Target(other.spec, other.launcher)
+        await self._end(kept, Phase.QUARANTINED, reason)
+        self.pool.promote(named)
+        self.pool.quarantine(reason)
+        self.pool.drop_track(other)
+        self._books.changed(self.server)
+        self._tell("quarantined", change, reason)
+
+    def stay_quarantined(self, kept: Kept, before: Target | None) -> None:
+        """Have the server be in quarantine as a gateway before this one left it."""
+        self.kept, self.before = kept, before
+        self.pool.quarantine(kept.reason or _NOT_BACK)
+        self._books.changed(self.server)
+
+    def end_adopted(self) -> None:
+        """End what is adopted of a server in quarantine: the gateway before this one had not come to it."""
+        for workload in list(self.pool.workloads.values()):
+            self.pool.retire(workload, self.pool.quarantined or _NOT_BACK)
+
+    async def _begin_again(self, target: Target) -> None:
+        """Have a version run alone, and the server out of quarantine: somebody decided that, and there is no other."""
+        pool, named, kept = self.pool, self.pool.current, self.kept
+        if target.digest != named.digest:
+            pool.promote(self._track(target.digest) or pool.add_track(target.spec, target.launcher))
+            pool.drop_track(named)
+        if kept is None or (target.digest == kept.old and target.undoing is None):
+            self.before = None  # the settings name the version before again
+            await self.keep(None)
+        elif target.undoing is not None:
+            self.refused, self.before = Target(named.spec, named.launcher), None
+            await self._end(kept, Phase.ROLLED_BACK, target.undoing)
+        else:
+            await self._end(msgspec.structs.replace(kept, new=target.digest), Phase.DONE, None)
+        pool.release()
+        self._books.changed(self.server)
+        self._resumed(named.digest, target.digest, target.undoing)
+
+    def _heard(self, happening: Happening) -> None:
+        """Learn that the server was released from quarantine by hand."""
+        kept, released = self.kept, (happening.workload, happening.state) == ("", "released")
+        if kept is not None and self.quarantined and released:
+            self._spawn(self._end(kept, Phase.DONE, _RELEASED), "release")
+            self._resumed(kept.old, kept.new, _RELEASED)
+
+    def _resumed(self, old: str, new: str, reason: str | None) -> None:
+        fields = {"server": self.server, "from": old, "to": new, "reason": reason}
+        self._books.record("resumed", fields)
+
     async def _drain(self, track: Track, seconds: float) -> None:
         if track.spec.sharing is self.pool.spec.sharing:
             await self.pool.drain(track, seconds)
@@ -280,11 +282,7 @@ class Course:
     async def keep(self, kept: Kept | None) -> None:
         """Keep where the rollout is."""
         self.kept = kept
-        value = None if kept is None else msgspec.json.encode(kept)
-        try:
-            await self._books.state.put(PREFIX + self.server, value)
-        except StateError as error:
-            log().error("state.failed", reason=str(error))
+        await self._books.keep(self.server, kept)
 
     def _kept(self, change: Change, target: Target) -> Kept:
         """Say what the next process has to know. It is the version of the settings that it has without this."""
@@ -307,30 +305,17 @@ class Course:
         self._books.metrics.rollouts[self.server, phase.value] += 1
 
     def _tell(self, step: str, change: Change, reason: str | None) -> None:
-        """Record and log a step."""
+        """Record and log a step, and pass on what matters."""
         fields: dict[str, object] = {
-            "event": step, "server": self.server, "strategy": change.how.strategy.value,
+            "server": self.server, "strategy": change.how.strategy.value,
             "from": change.old.digest, "to": change.new.digest,
         }  # fmt: skip
         if step == "share":
             fields["share"] = round(change.share, 4)
         if step in ("ready", "replaced"):
             fields["ready"], fields["count"] = ready(self.pool, change.new), change.count
-        if reason is not None:
-            fields["reason"] = reason
-        told = {name: value for name, value in fields.items() if name != "event"}
-        match step:
-            case "began":
-                log().info("rollout.began", **told)
-            case "done":
-                log().info("rollout.done", **told)
-            case "rolled_back" | "superseded":
-                log().warning("rollout.rolled_back", **told)
-            case _:
-                log().info("rollout.stepped", step=step, **told)
+        if step == "quarantined":
+            fields["rights"] = list(taken_away(change.old.spec, change.new.spec))
         if step == "promoted":
             self._books.changed(self.server)
-        try:
-            self._books.recorder.event(RecordKind.ROLLOUT, fields)
-        except JournalUnavailable as error:
-            log().error("journal.unavailable", reason=str(error))
+        self._books.record(step, {**fields, "reason": reason})

@@ -45,8 +45,11 @@ class Replicas:
 
         Raises:
             Overloaded: one more would be over a cap.
+            ServerUnavailable: the server is in quarantine, since a call began to wait for it.
         """
         pool = self._pool
+        if pool.quarantined is not None:
+            raise ServerUnavailable(f"server {pool.spec.name} is quarantined: {pool.quarantined}")
         pool.watcher.admit(pool, sharing)
         track = track or pool.current
         workload = Workload(track, pool.identity_for(sharing, offer, track), pool.reports)

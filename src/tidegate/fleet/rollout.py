@@ -12,8 +12,9 @@ import msgspec
 
 from tidegate.domain.errors import StateError, TidegateError
 from tidegate.domain.server import ServerSpec
+from tidegate.fleet.books import PREFIX, Books, Kept, Phase, Target
 from tidegate.fleet.change import Change, ready, seen
-from tidegate.fleet.course import PREFIX, Books, Course, Kept, Phase, Target
+from tidegate.fleet.course import Course
 from tidegate.fleet.launcher import Launcher
 from tidegate.fleet.pool import Pool
 from tidegate.fleet.specs import SpecKeeper
@@ -80,7 +81,8 @@ class Rollouts:
     def _begin_anew(self, course: Course, target: Target) -> None:
         kept, digest = course.kept, target.digest
         if digest == course.pool.current.digest:
-            course.forget()
+            if not course.quarantined:
+                course.forget()
         elif kept is not None and kept.phase in _TAKEN_BACK and kept.new == digest:
             course.refused = target
             log().warning("rollout.refused", server=course.server, digest=digest, reason=kept.reason)
@@ -102,7 +104,7 @@ class Rollouts:
             await course.keep(msgspec.structs.replace(course.kept, paused=True))
 
     async def promote(self, server: str) -> None:
-        """Have the rollout that is under way go on without waiting and judging; or try again what was taken back.
+        """Have the rollout that is under way go on without waiting and judging; or try again what failed.
 
         Raises:
             TidegateError: there is neither.
@@ -111,6 +113,10 @@ class Rollouts:
         if course.change is None and course.refused is not None:
             course.start(course.refused)
             return
+        if course.change is None and course.quarantined:
+            current = course.pool.current
+            course.start(Target(current.spec, current.launcher))
+            return
         course, change = self._under_way(server)
         change.hurry()
         change.told("resumed", "promoted by hand")
@@ -118,7 +124,7 @@ class Rollouts:
             await course.keep(msgspec.structs.replace(course.kept, paused=False))
 
     async def undo(self, server: str) -> None:
-        """Take back the rollout that is under way; where the last one is done, bring in the version before it.
+        """Take back the rollout that is under way; where it is done or in quarantine, bring in the version before it.
 
         Raises:
             TidegateError: there is nothing to undo.
@@ -149,8 +155,8 @@ class Rollouts:
         kept = None if course is None else course.kept
         if course is None or kept is None or kept.phase in (Phase.DONE, Phase.SUPERSEDED):
             return None
-        if kept.phase == Phase.ROLLED_BACK:
-            return f"rolled back: {kept.reason}"
+        if kept.phase in (Phase.ROLLED_BACK, Phase.QUARANTINED):
+            return f"{kept.phase.replace('_', ' ')}: {kept.reason}"
         step = "" if course.change is None or course.draining else f", {course.change.phase}"
         paused = course.change is not None and course.change.paused
         return f"{'paused' if paused else kept.phase.replace('_', ' ')} ({kept.strategy}{step})"
@@ -212,13 +218,17 @@ class Rollouts:
     async def _recall(self, course: Course, kept: Kept) -> None:
         named = course.pool.current
         before = self._open(course, kept)
+        if kept.phase == Phase.QUARANTINED and kept.new == named.digest:
+            course.stay_quarantined(kept, before)
+            self._pending[course.server] = course.end_adopted
+            return
         if before is None or kept.old == named.digest:
             await course.keep(None)
             return
         if kept.new == named.digest and kept.phase in (Phase.DONE, Phase.DRAINING, Phase.UNDOING):
             course.kept, course.before = kept, before
             self._go_on(course, kept, before)
-        elif kept.phase in (Phase.DONE, Phase.DRAINING, Phase.SUPERSEDED):
+        elif kept.phase in (Phase.DONE, Phase.DRAINING, Phase.SUPERSEDED, Phase.QUARANTINED):
             await course.keep(None)  # the settings name a third version by now: it is simply what runs
         else:
             course.kept = kept

@@ -8,7 +8,7 @@ from tests.unit.fleet.conftest import Open
 from tests.unit.fleet.rolling import NAME, ready, standing, version
 from tests.unit.fleet.setting import Setting
 from tidegate.domain.server import Secret, ServerSpec, Sharing, Strategy
-from tidegate.fleet.course import Kept
+from tidegate.fleet.books import Kept
 from tidegate.testing.loop_time import LoopTime
 from tidegate.testing.memory_server import MemoryServer
 
