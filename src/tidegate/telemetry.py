@@ -53,6 +53,7 @@ LOG_EVENTS: Final = {
     "usage.unknown": "A runtime did not tell what its workloads use.",
     "host.memory_short": "A workload was not started: there is too little memory for it.",
     "host.memory_unknown": "How much memory there is cannot be told; starts are not held back by it.",
+    "principal.refused": "A principal may not call a shared server for a while: its calls alone fail or end it, and how.",
     "server.quarantined": "Nothing of a server is started any more until somebody says so, and why.",
     "server.released": "A server that was in quarantine is started again.",
     "server.listed": "A server's tools were read.",

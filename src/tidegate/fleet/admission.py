@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from tidegate.channels.channel import Asked, Channel, Party
@@ -24,16 +25,23 @@ class Admission:
     """One call's way to a place on a workload."""
 
     def __init__(
-        self, pool: Pool, sharing: str, asker: Asker | None, timeout: float, holder: str, offer: Offer
+        self,
+        pool: Pool,
+        sharing: str,
+        asker: Asker | None,
+        timeout: float,
+        holder: str,
+        offer: Offer,
+        principal: str,
     ) -> None:
         self._pool = pool
+        self._principal = principal
         self._key = sharing
         self._asker = asker
         self._holder = holder
         self._offer = offer
         self._began = pool.clock()
         self._ends = self._began + timeout
-        self._ticket: int | None = None
         self._made: Workload | None = None
         """What was claimed or made for this call."""
 
@@ -41,20 +49,27 @@ class Admission:
         """Come to a place. Raises as `Pool.lease` does."""
         pool = self._pool
         party = None if asked is None else Party(self._holder, asked)
-        pool.admit_waiting()
-        pool.queue.count += 1
+        self._entry = pool.queue.enter(self._principal, pool.spec.queue, pool.pace)
+        served = False
         try:
-            return await self._come(party)
-        except BaseException:
+            lease = await self._come(party)
+            served = True
+            return lease
+        except BaseException as error:
             if self._made is not None and pool.spec.sharing is Sharing.CALL:
                 pool.discard(self._made)  # it was for this call alone, which does not come any more
+            if isinstance(error, asyncio.CancelledError) and self._entry.is_alone():
+                why = "more of your calls wait for it than of anybody's, and all places are taken"
+                raise pool.queue.refusal(why, *pool.pace()) from None
             raise
         finally:
-            pool.queue.count -= 1
+            pool.queue.leave(self._entry, served=served)
 
     async def _come(self, party: Party | None) -> Lease:
         pool = self._pool
         while True:
+            if pool.blame.refused:
+                pool.blame.check(self._principal)
             workload = await self._workload()
             if workload is None:
                 continue
@@ -91,7 +106,7 @@ class Admission:
                 self._key = first
                 return None
             return found or self._make()
-        if pool.queue.has(self._key) and self._ticket is None:
+        if pool.queue.has(self._key) and self._entry.ticket is None:
             return await self._queue(group)  # others were here before
         picked = group.pick()
         if picked is not None:
@@ -121,12 +136,10 @@ class Admission:
     async def _queue(self, group: Group) -> Workload | None:
         """Wait until a workload that is only busy may take one more."""
         pool, bounds = self._pool, self._pool.spec.queue
-        self._ticket = pool.queue.ticket() if self._ticket is None else self._ticket
         ends = min(self._ends, self._began + bounds.wait)
-        if not await pool.queue.wait(group.key, self._ticket, ends):
+        if not await pool.queue.wait(group.key, pool.queue.ticket(self._entry), ends):
             waited = pool.clock() - self._began
-            latency, places = pool.pace(group)
-            raise pool.queue.refusal(f"no place was free for {waited:.0f} s", latency, places)
+            raise pool.queue.refusal(f"no place was free for {waited:.0f} s", *pool.pace(group))
         return None
 
     def _make(self) -> Workload:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol
 
 from tidegate.channels.channel import Asked
@@ -26,9 +25,10 @@ from tidegate.fleet.host import Host
 from tidegate.fleet.kept import Memory
 from tidegate.fleet.launcher import Launcher
 from tidegate.fleet.losses import Asker
-from tidegate.fleet.pool import Lease, Pool, check_cap
+from tidegate.fleet.pool import Lease, Pool
 from tidegate.fleet.reconcile import Diff, LauncherFor, Pools, Reconciler
 from tidegate.fleet.rollout import Rollouts
+from tidegate.fleet.room import Caps, Room
 from tidegate.fleet.scaling import Scaling
 from tidegate.fleet.usage import Usages
 from tidegate.fleet.workload import Workload
@@ -46,20 +46,8 @@ _DRAIN_LOOK = 0.1
 _CLOSE, _CLOSE_EACH = 15.0, 0.25
 """Seconds that ending everything may take, and further ones for each workload. What an engine that hangs has
 not ended by then is found by the next start, and by `tidegate clean`."""
-_ABANDONED = 60.0
-"""Seconds of idleness after which a session's workload may be ended for another session of its principal."""
-
 _THERE = frozenset({WorkloadState.READY, WorkloadState.PAUSED, WorkloadState.DRAINING})
 """States in which a server answers, if need be after it was woken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caps:
-    """Most workloads there may be."""
-
-    workloads: int = 200
-    per_server: int = 64
-    per_principal: int = 32
 
 
 class FleetEvents(Protocol):
@@ -111,7 +99,6 @@ class Fleet:
         self._recorder = recorder
         self._metrics = metrics
         self._gate = Gate(starts)
-        self._caps = caps
         self._instance, self._new_id, self._now = instance, new_id, now
         self._memory = Memory(state)
         self._adoption = Adoption(self.pools, self._memory, recorder, self)
@@ -128,6 +115,9 @@ class Fleet:
         )
         self.usages = Usages(self.pools, runtimes, self._memory, now)
         self.host = Host(self.pools, runtimes, self.usages, metrics, reserve)
+        self._room = Room(
+            self.pools, self.everything, self.host, caps, lambda server, key: self.wanted(server, key)
+        )
         self.adviser = Adviser(self.pools, runtimes, self.usages)
         self._reconciler = Reconciler(self.pools, self)
         self._leaving: dict[asyncio.Task[None], Pool] = {}
@@ -164,7 +154,7 @@ class Fleet:
         """Have other bounds, and another reserve of memory. What runs beyond them goes on."""
         self.host.keep_free(reserve)
         self._gate.resize(starts)
-        self._caps = caps
+        self._room.caps = caps
 
     def begin(self) -> None:
         """Start making it so. Returns at once; nothing that is slow is waited for."""
@@ -279,13 +269,15 @@ class Fleet:
         holder: str = "",
         offer: Offer = Offer.NONE,
         asked: Asked | None = None,
+        principal: str = "",
     ) -> Lease:
         """Give a place, waiting at most `timeout` seconds. Raises as `Pool.lease` does.
 
         `sharing` ends in the offer's suffix: what a legacy server was offered is part of what a workload is.
-        `holder` and `asked` are as in `Outbound`: a server may ask as soon as it is up.
+        `holder` and `asked` are as in `Outbound`: a server may ask as soon as it is up. `principal` is whose turn it
+        is to wait, and who may be refused; empty: the gateway's own.
         """
-        return await self._pool(server).lease(sharing, asker, timeout, holder, offer, asked)
+        return await self._pool(server).lease(sharing, asker, timeout, holder, offer, asked, principal)
 
     async def era(self, server: str, timeout: float) -> str:
         """Give the era of a server, `modern` or `legacy`, waiting at most `timeout` seconds where it is not known.
@@ -357,31 +349,13 @@ class Fleet:
         """Keep it no more."""
         self._memory.forget(workload_id)
 
-    def admit(self, pool: Pool, sharing: str) -> None:
-        """Hold the caps on workloads."""
-        everything = [w for each in self.everything() for w in each.workloads.values()]
-        self.host.admit(pool)
-        check_cap("on this gateway", len(everything), self._caps.workloads)
-        check_cap(f"of server {pool.spec.name}", len(pool.workloads), self._caps.per_server)
-        if pool.spec.sharing is not Sharing.SHARED and sharing != UNCLAIMED:
-            principal = sharing[:32]
-            mine = [w for w in everything if w.sharing[:32] == principal]
-            if len(mine) >= self._caps.per_principal and self._make_room(mine, pool.clock()):
-                return
-            check_cap("for this principal", len(mine), self._caps.per_principal)
+    def admit(self, pool: Pool, sharing: str, *, called: bool) -> None:
+        """Pass on."""
+        self._room.admit(pool, sharing, called=called)
 
-    def _make_room(self, workloads: Sequence[Workload], now: float) -> bool:
-        """End the one of a principal's sessions' workloads that was idle longest: such sessions are often left."""
-        idle = [
-            w for w in workloads
-            if w.spec.sharing is Sharing.SESSION and w.channel is not None and not w.in_flight
-            and now - w.last_used > _ABANDONED
-        ]  # fmt: skip
-        if not idle:
-            return False
-        oldest = min(idle, key=lambda w: w.last_used)
-        self.pools[oldest.spec.name].retire(oldest, "ended for another session of the same principal")
-        return True
+    def admit_again(self, pool: Pool, workload: Workload) -> None:
+        """Pass on."""
+        self._room.admit_again(pool, workload)
 
     # -- Finder -------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ Reads a few small files of /proc and /sys; starts and ends nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +107,8 @@ class Host:
         self._elsewhere: dict[str, int | None] = {}
         """Bytes of machines that are not this one, by runtime."""
         self._balances: dict[str, _Balance] = {}
+        self._ending: list[tuple[Workload, int]] = []
+        """Those that were ended to make room, and what each gives."""
         self._said = -_SAY_AGAIN
         self._clock = asyncio.get_running_loop().time
 
@@ -127,32 +129,53 @@ class Host:
                 with suppress(RuntimeFailure):  # as it was, or this machine
                     self._elsewhere[name] = await runtime.memory()
 
-    def admit(self, pool: Pool) -> None:
-        """See that one more workload of a server can be started.
+    def admit(
+        self, pool: Pool, room: Callable[[int], int] = lambda short: 0, *, again: Workload | None = None
+    ) -> None:
+        """See that one more workload of a server can be started, or the one that ended `again`.
+
+        `room` is asked where bytes are short: it gives how many it will free.
 
         Raises:
             Overloaded: it might take memory that others are using, or that is to stay free.
         """
-        spec = pool.spec
+        spec = pool.spec if again is None else again.spec
         if not self.reserve or isinstance(spec.launch, Remote):
             return
         try:
-            balance = self._balance(spec.runtime)
+            balance = self._balance(pool.spec.runtime)
         except (OSError, ValueError) as error:
             self._say("host.memory_unknown", reason=str(error))
             return  # as good as without a reserve
-        own, free = self._needs(pool), balance.free
-        need = own + balance.claimed
-        if free - self.reserve >= need:
+        need = balance.claimed + (self._needs(pool) if again is None else self._need(spec))
+        short = need + self.reserve - balance.free
+        if short > 0 and (freed := room(short)) >= short:
+            balance.free += freed
+            short = 0
+        if short <= 0:
             balance.claimed = need
             return
         self._metrics.starts_refused[spec.name] += 1
         reason = (
-            f"there is too little memory to start server {spec.name}: {free // _MIB} MiB are free, of which "
+            f"there is too little memory to start server {spec.name}: {balance.free // _MIB} MiB are free, of which "
             f"{self.reserve // _MIB} MiB stay so, and {need // _MIB} MiB may be needed; nothing was called"
         )
         self._say("host.memory_short", server=spec.name, reason=reason)
         raise Overloaded(reason, data={"retryAfter": RETRY_AFTER})
+
+    def gives(self, workload: Workload) -> int:
+        """Give the bytes that are free again once it has ended, as far as that was seen."""
+        look = self._usages.of(workload.identity.id)
+        return 0 if look is None else look.usage.memory + look.usage.companions
+
+    def expect(self, workload: Workload) -> None:
+        """Count what a workload that is to end now will give as free."""
+        self._ending = [each for each in self._ending if not each[0].gone.is_set()]
+        self._ending.append((workload, self.gives(workload)))
+
+    def beside(self, runtime: str) -> Sequence[Workload]:
+        """Give the workloads that have their memory of the same machine as those of a runtime."""
+        return self._workloads(runtime)
 
     def free(self, runtime: str) -> int:
         """Give the bytes that workloads of a runtime could still have."""
@@ -162,7 +185,12 @@ class Host:
         # What an engine starts is in no group of ours; what we start ourselves may be.
         outside = isinstance(self._runtimes.get(runtime), Houses)
         machine, own = self.read
-        return (machine if outside else own)().free
+        ending = [
+            gives
+            for workload, gives in self._ending
+            if not workload.gone.is_set() and self._elsewhere.get(workload.spec.runtime) is None
+        ]
+        return (machine if outside else own)().free + sum(ending)
 
     def _balance(self, runtime: str) -> _Balance:
         """Give what there is and what is claimed; for as long as nothing can have changed much, as it was."""
@@ -180,7 +208,7 @@ class Host:
 
     def _coming(self, runtime: str) -> int:
         """Give what those that are starting may need, which nobody sees yet."""
-        return sum(self._need(w.spec) for w in self._workloads(runtime) if w.state in _COMING)
+        return sum(self._need(w.spec) for w in self._workloads(runtime) if w.state in _COMING and w.admitted)
 
     def _holds(self, workload: Workload) -> int:
         look = self._usages.of(workload.identity.id)

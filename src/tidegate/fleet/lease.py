@@ -47,17 +47,19 @@ class Lease(Struct, eq=False):
     def __exit__(self, *exception: object) -> None:
         self.release()
 
-    def done(self, ok: bool, seconds: float, error: bool = False, reason: str = "") -> None:
+    def done(
+        self, ok: bool, seconds: float, error: bool = False, reason: str = "", principal: str = ""
+    ) -> None:
         """Tell how the call went: whether an answer came, after how long, and whether it is an error.
 
-        `reason` is why none came.
+        `reason` is why none came; `principal` the key of whoever called, which matters where none did.
         """
         workload = self.workload
         workload.took(seconds)
         if error:
             workload.track.meter.errors += 1
         if not ok or not workload.vitals.clear:
-            self._pool.judge(workload, ok, reason or "a call failed")
+            self._pool.judge(workload, ok, reason or "a call failed", principal)
 
     def release(self) -> None:
         """Give the place back."""

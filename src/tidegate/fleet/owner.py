@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import TYPE_CHECKING, Protocol
 
 from tidegate.domain.workload import WorkloadIdentity
@@ -26,12 +27,24 @@ class Owner(Protocol):
         """Tell whether it should be brought up again after it broke."""
         ...
 
+    def admit(self, workload: Workload) -> None:
+        """Say whether one that ended may be started again, or raise `Overloaded`."""
+        ...
+
     def workload_changed(self, workload: Workload) -> None:
         """Learn that its state changed."""
         ...
 
     def workload_judged(self, workload: Workload) -> None:
         """Learn that its health changed."""
+        ...
+
+    def workload_answered(self, workload: Workload) -> None:
+        """Learn that it answered a probe after calls on it had failed."""
+        ...
+
+    def workload_blamed(self, workload: Workload, culprits: Set[str]) -> Set[str]:
+        """Learn whose calls failed with its end; give those who are refused for it."""
         ...
 
     def workload_quarantined(self, workload: Workload) -> None:

@@ -21,6 +21,7 @@ from tidegate.domain.workload import (
 from tidegate.fleet import standing
 from tidegate.fleet.admission import Admission
 from tidegate.fleet.balance import Demand, base, exact
+from tidegate.fleet.blame import Blame
 from tidegate.fleet.gate import Gate
 from tidegate.fleet.group import Group
 from tidegate.fleet.history import History
@@ -79,6 +80,7 @@ class Pool:
         self.groups: dict[str, Group] = {}
         """By key, where a place is more than a matter of looking it up."""
         self.queue = Waiting(spec.name, self.clock)
+        self.blame = Blame(spec.name, self.clock, self._regroup)
         self.follows = spec.sharing is Sharing.CALL
         """Whether there is more to do when a place is given back."""
         self.wanted = spec.replicas.min
@@ -128,10 +130,12 @@ class Pool:
         """Give what is asked of it now, and how it does."""
         return standing.demand(self)
 
-    def pace(self, group: Group) -> tuple[float, int]:
-        """Give how long calls take, and how many a group takes at one time."""
-        ready = sum(w.channel is not None for w in group.members)
-        return self.demand().latency_p50, max(1, ready) * (group.limit or 1)
+    def pace(self, group: Group | None = None) -> tuple[float, int]:
+        """Give how long calls take, and how many the server, or a group of it, takes at one time."""
+        demand = self.demand()
+        ready = demand.ready if group is None else sum(w.channel is not None for w in group.members)
+        limit = 1 if group is None else group.limit or 1
+        return demand.latency_p50, max(1, ready) * limit
 
     # -- for the fleet ------------------------------------------------------------------------
 
@@ -165,8 +169,7 @@ class Pool:
             if workload.track is self.current:
                 workload.spec = spec
         self.wanted = max(spec.replicas.min, min(self.wanted, spec.replicas.max))
-        for key in self.replicas.all_keys():
-            self.replicas.regroup(key)
+        self._regroup()
         self.ensure_warm()
 
     def turn(self) -> None:
@@ -181,14 +184,18 @@ class Pool:
                 workload.heard = now
                 workload.probe()
         self.replicas.warm.turn()
+        self.blame.turn()
         if not self.closed:
             with suppress(Overloaded):  # tried again at the next turn
                 self.replicas.converge()
 
     def lease_now(self, sharing: str, asker: Asker | None, holder: str) -> Lease | None:
         """Give a place at once where a workload of that key is ready."""
-        if self.groups and (group := self.groups.get(sharing)) is not None:
-            return self._lease_of(group, asker, holder)
+        if self.groups:
+            if self.blame.refused:
+                return None  # who calls has to be looked at
+            if (group := self.groups.get(sharing)) is not None:
+                return self._lease_of(group, asker, holder)
         workload = self.workloads.get(sharing)
         if workload is None or workload.channel is None or self.losses.concern(sharing, asker):
             return None
@@ -210,13 +217,14 @@ class Pool:
         holder: str,
         offer: Offer,
         asked: Asked | None,
+        principal: str = "",
     ) -> Lease:
-        """Give a place, waiting at most `timeout` seconds for a workload to be ready.
+        """Give a place, waiting at most `timeout` seconds for a workload to be ready. Principals wait by turns.
 
         What the workload asks while it is waited for, and until the lease is released, may be put to `asked`.
 
         Raises:
-            ServerUnavailable: none became ready, or none is well; `retryAfter` says when to come again.
+            ServerUnavailable: none became ready, none is well, or this principal may not; see `retryAfter`.
             MemoryLost: what the workload of this key remembered is gone; said once.
             Overloaded: one more workload would be over a cap, or too many wait, or for too long.
         """
@@ -227,7 +235,7 @@ class Pool:
             raise ServerUnavailable(f"server {self.spec.name} is quarantined: {self.quarantined}")
         if self.outage is not None:
             raise ServerUnavailable(f"server {self.spec.name} is not available: {self.outage}")
-        return await Admission(self, sharing, asker, timeout, holder, offer).lease(asked)
+        return await Admission(self, sharing, asker, timeout, holder, offer, principal).lease(asked)
 
     async def wait_era(self, timeout: float) -> str:
         """Give the server's era, bringing up a workload where none was ready yet.
@@ -428,19 +436,10 @@ class Pool:
         shared = self.spec.sharing is Sharing.SHARED
         if self.spec.sharing is Sharing.CALL:
             self.replicas.warm.missed(self.spec)
-        made = self.replicas.create(sharing, offer, self.current if shared else self.replicas.choose_track())
+        track = self.current if shared else self.replicas.choose_track()
+        made = self.replicas.create(sharing, offer, track, called=True)
         self.ensure_warm()
         return made
-
-    def admit_waiting(self) -> None:
-        """Refuse a call that has to wait, where as many do as may.
-
-        Raises:
-            Overloaded: they do.
-        """
-        if self.queue.count >= self.spec.queue.length:
-            demand = self.demand()
-            self.queue.check(self.spec.queue, demand.latency_p50, max(1, demand.ready))
 
     def tell_loss(self, sharing: str, asker: Asker | None) -> None:
         """Say once to whoever it concerns that what the workload remembered is gone.
@@ -455,13 +454,13 @@ class Pool:
                 "nothing was called; call again to go on"
             )
 
-    def judge(self, workload: Workload, ok: bool, reason: str) -> None:
+    def judge(self, workload: Workload, ok: bool, reason: str, principal: str) -> None:
         """Take a call's end as a sign of its workload's health."""
         if ok:
             workload.vitals.succeeded()
         else:
             workload.track.meter.failures += 1
-            workload.vitals.failed(workload.spec.health, reason)
+            self.replicas.failed(workload, reason, principal)
 
     def released(self, lease: Lease) -> None:
         """Do what there is to do when a place was given back."""
@@ -473,6 +472,10 @@ class Pool:
         if workload.draining and not workload.in_flight:
             workload.drained.set()
         self.queue.wake(base(workload.sharing))
+
+    def _regroup(self) -> None:
+        for key in self.replicas.all_keys():
+            self.replicas.regroup(key)
 
     def _lease_of(self, group: Group, asker: Asker | None, holder: str) -> Lease | None:
         if self.queue.has(group.key) or self.losses.concern(group.key, asker):
@@ -487,13 +490,3 @@ class Pool:
         if workload.health == EJECTED:
             workload.vitals.begin_trial(lease)
         return lease
-
-
-def check_cap(what: str, now: int, cap: int) -> None:
-    """Refuse one more where `now` reaches `cap`.
-
-    Raises:
-        Overloaded: it does.
-    """
-    if now >= cap:
-        raise Overloaded(f"{now} workloads run {what}, which is the limit; try again later")

@@ -39,9 +39,15 @@ class Replicas:
     # -- one workload -------------------------------------------------------------------------
 
     def create(
-        self, sharing: str, offer: str = NO_OFFER, track: Track | None = None, *, held: bool = False
+        self,
+        sharing: str,
+        offer: str = NO_OFFER,
+        track: Track | None = None,
+        *,
+        held: bool = False,
+        called: bool = False,
     ) -> Workload:
-        """Make a workload and bring it up. With `held` it gets no calls yet.
+        """Make a workload and bring it up. With `held` it gets no calls yet; `called`: a call waits for it.
 
         Raises:
             Overloaded: one more would be over a cap.
@@ -50,7 +56,7 @@ class Replicas:
         pool = self._pool
         if pool.quarantined is not None:
             raise ServerUnavailable(f"server {pool.spec.name} is quarantined: {pool.quarantined}")
-        pool.watcher.admit(pool, sharing)
+        pool.watcher.admit(pool, sharing, called=called)
         track = track or pool.current
         workload = Workload(track, pool.identity_for(sharing, offer, track), pool.reports)
         workload.held = held
@@ -125,6 +131,21 @@ class Replicas:
             self._taken(found)
         return found
 
+    def failed(self, workload: Workload, reason: str, principal: str) -> None:
+        """Learn that a call failed. Of the last of a shared key that takes calls it matters whose it was.
+
+        One principal is not to take it from all: where its calls alone fail, and the workload answers a probe, the
+        principal is refused (`Reports.workload_answered`).
+        """
+        pool, health = self._pool, workload.spec.health
+        others = [w for w in self.of(workload.sharing) if w is not workload and w.channel is not None]
+        others = [w for w in others if not w.held and not w.draining]
+        shared = pool.spec.sharing is Sharing.SHARED
+        last = shared and (not others or any(w.health == EJECTED for w in others))
+        workload.vitals.failed(health, reason, principal if shared else "", last=last)
+        if workload.health != EJECTED and workload.vitals.failures >= health.failures:
+            workload.suspect()
+
     def choose_track(self) -> Track:
         """Say of which version the next new key is."""
         pool = self._pool
@@ -152,7 +173,8 @@ class Replicas:
         if members and key not in pool.workloads:
             self._fill(key, members)
         limit = pool.spec.queue.in_flight
-        if key != UNCLAIMED and _is_special(members, limit):
+        watched = bool(pool.blame.refused) and bool(members)
+        if key != UNCLAIMED and (watched or _is_special(members, limit)):
             group = pool.groups.setdefault(key, Group(key, self._spread))
             group.members, group.limit = members, limit
         else:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import TYPE_CHECKING
 
 from tidegate.domain.errors import JournalUnavailable
 from tidegate.domain.record import RecordKind
+from tidegate.domain.server import Sharing
 from tidegate.domain.workload import SHARED, UNCLAIMED, WorkloadIdentity, WorkloadState
 from tidegate.fleet.balance import base
 from tidegate.fleet.track import Track
@@ -43,6 +45,10 @@ class Reports:
         limit = pool.spec.timeouts.idle
         return workload.calls > 0 and (not limit or pool.clock() - workload.last_used < limit)
 
+    def admit(self, workload: Workload) -> None:
+        """Pass on."""
+        self._pool.watcher.admit_again(self._pool, workload)
+
     def workload_changed(self, workload: Workload) -> None:
         """Record, log and pass on what matters."""
         pool, state = self._pool, workload.state
@@ -72,6 +78,23 @@ class Reports:
         elif health == HEALTHY and base(workload.sharing) in pool.groups:
             log().info("workload.healed", workload=workload.identity.id)
         pool.replicas.regroup(workload.sharing)
+
+    def workload_answered(self, workload: Workload) -> None:
+        """Refuse the principal whose calls alone fail for a while: the server is well."""
+        vitals, health = workload.vitals, workload.spec.health
+        if self._is_shared and vitals.sole and vitals.failures >= health.failures and vitals.state != EJECTED:
+            self._refuse(
+                vitals.sole, workload, f"{vitals.failures} in a row failed, the last: {vitals.reason}"
+            )
+
+    def workload_blamed(self, workload: Workload, culprits: Set[str]) -> Set[str]:
+        """Refuse the principals who ended a shared server again and again for a while."""
+        if not self._is_shared:
+            return frozenset()
+        blamed = self._pool.blame.broke(culprits, workload.spec.health)
+        for principal in blamed:
+            self._refuse(principal, workload, "it ended during each of the last ones")
+        return blamed
 
     def workload_quarantined(self, workload: Workload) -> None:
         """Keep it from being tried again; with it the server, where nothing else of it is up."""
@@ -146,6 +169,18 @@ class Reports:
         """Keep what a workload is for the next gateway process, where it is somebody's."""
         if base(workload.sharing) != UNCLAIMED and workload.channel is not None:
             self._pool.watcher.remember(workload)
+
+    @property
+    def _is_shared(self) -> bool:
+        return self._pool.spec.sharing is Sharing.SHARED
+
+    def _refuse(self, principal: str, workload: Workload, why: str) -> None:
+        pool = self._pool
+        if pool.blame.refuse(principal, workload.spec.health, why):
+            pool.history.add("", "principal refused", f"{principal}: {why}")
+            log().warning("principal.refused", server=pool.spec.name, principal=principal, reason=why)
+            fields = {"event": "principal refused", "server": pool.spec.name, "principal": principal}
+            self._write({**fields, "workload": workload.identity.id, "reason": why})
 
     def _started(self, workload: Workload) -> None:
         pool = self._pool

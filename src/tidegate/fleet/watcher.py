@@ -34,6 +34,10 @@ class Watcher(Protocol):
         """Keep it no more."""
         ...
 
-    def admit(self, pool: Pool, sharing: str) -> None:
-        """Say whether one more workload may be, or raise `Overloaded`."""
+    def admit(self, pool: Pool, sharing: str, *, called: bool) -> None:
+        """Say whether one more workload may be, or raise `Overloaded`; for a call, what is idle may end for it."""
+        ...
+
+    def admit_again(self, pool: Pool, workload: Workload) -> None:
+        """Say whether one that ended may be started again, or raise `Overloaded`."""
         ...

@@ -7,7 +7,6 @@ knows, and nothing is left running.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Iterable, Mapping
 
 from tidegate.channels.channel import Channel, Outbound, Party
@@ -15,6 +14,7 @@ from tidegate.domain.errors import (
     ChannelFailure,
     ChannelTimeout,
     EngineUnavailable,
+    Overloaded,
     RuntimeFailure,
     ServerUnavailable,
     SessionForgotten,
@@ -22,6 +22,7 @@ from tidegate.domain.errors import (
 )
 from tidegate.domain.server import Remote
 from tidegate.domain.workload import Upstream, WorkloadIdentity, WorkloadState
+from tidegate.fleet.blame import Restarts
 from tidegate.fleet.launcher import Opened
 from tidegate.fleet.owner import Owner
 from tidegate.fleet.track import Track
@@ -36,6 +37,8 @@ SETTLED = 60.0
 """Seconds of readiness after which an end counts as the first again."""
 _BREAKS = 3
 """Breaks of its channel alone, in a row, after each of which it is attached to again at once."""
+_NO_ROOM = 5.0
+"""Seconds at least between attempts where there is no room for it."""
 STOP_GRACE = 5.0
 """Seconds a workload has to end by itself when it is stopped."""
 CRASH_GRACE = 0.5
@@ -91,10 +94,11 @@ class Workload:
         self._owner = owner
         self._failures = 0
         self._breaks = 0
-        self._restarted: deque[float] = deque()
-        """Loop times of restarts, of the last `health.window` seconds."""
+        self._restarts = Restarts()
         self._counts = False
         """Whether a failure now is the workload's own."""
+        self.admitted = True
+        """Whether there is room for it where it comes up now: for one that is made that was looked at before."""
         self._freed = asyncio.Event()
         self._asleep: Channel | None = None
         self._freezing = asyncio.Lock()
@@ -267,6 +271,9 @@ class Workload:
         except EngineUnavailable as error:
             await self._back_off(str(error), FIRST_BACKOFF)
             return known
+        except Overloaded as error:  # it was not started, and what there was of it is gone
+            await self._back_off(str(error), _NO_ROOM)
+            return None
         except (RuntimeFailure, ChannelFailure) as error:
             await self.track.launcher.end(self.identity, CRASH_GRACE)
             if known is not None:  # what ran is gone, and so is what it remembered
@@ -301,6 +308,9 @@ class Workload:
             self._set(WorkloadState.PREPARING, self.reason)
             await self.track.launcher.prepare()
             self._set(WorkloadState.WAITING, self.reason)
+        if not self.admitted and known is None:
+            self._owner.admit(self)
+        self.admitted = True
         async with self._owner.gate.place(lambda: self.waiting > 0):
             self._set(WorkloadState.STARTING, self.reason)
             self._counts = not isinstance(
@@ -329,7 +339,7 @@ class Workload:
             self._used = self.calls > before
             self._ended, self.ready_since = None, None
         if self._stopping:
-            self._set(WorkloadState.STOPPING, None)
+            self._set(WorkloadState.STOPPING, self.reason)  # whoever ends it says why
         else:
             self._set(WorkloadState.STARTING, reason)
         await self._close_channel()
@@ -381,14 +391,13 @@ class Workload:
             self._set(WorkloadState.STARTING, reason)
 
     def _is_often(self) -> bool:
-        """Tell whether one more restart were too many, and count it where it is not."""
-        now, health = self.track.now(), self.spec.health
-        while self._restarted and now - self._restarted[0] > health.window:
-            self._restarted.popleft()
-        if len(self._restarted) >= health.restarts:
-            return True
-        self._restarted.append(now)
-        return False
+        """Tell whether one more restart were too many, and count it where it is not, nor somebody's."""
+        culprits = self.vitals.culprits()
+        if blamed := self._owner.workload_blamed(self, culprits):
+            self._restarts.excuse(blamed)
+            self._failures = 1
+            return False
+        return self._restarts.are_often(self.track.now(), self.spec.health, culprits)
 
     async def _stay_quarantined(self, reason: str) -> None:
         """Do nothing until somebody releases it."""
@@ -400,11 +409,12 @@ class Workload:
         )
         self._owner.workload_quarantined(self)
         await self._freed.wait()
-        self._restarted.clear()
+        self._restarts.clear()
         self._failures = 0
         self._set(WorkloadState.STARTING, "released from quarantine")
 
     def _rename(self) -> None:
+        self.admitted = False
         self.identity = self._owner.identity_for(self.sharing, self.offer, self.track)
 
     def _set(self, state: WorkloadState, reason: str | None) -> None:
@@ -449,6 +459,8 @@ class Workload:
             for _ in range(tries):
                 channel = self.channel
                 if channel is None or await self._answers(channel, limit, idle):
+                    if channel is not None and not idle:
+                        self._owner.workload_answered(self)
                     return
             self.replace(f"hangs: {what} went without answer for {limit:g} s")
         except ChannelFailure as error:

@@ -228,7 +228,7 @@ class Forward:
                     if outcome is _OK and at.workload.vitals.clear:
                         at.workload.took(seconds)  # what `done` comes to for nearly all calls
                     elif outcome is not _CANCELLED:  # which says nothing about the server
-                        at.done(not broke, seconds, outcome in _ERRORS, broke)
+                        at.done(not broke, seconds, outcome in _ERRORS, broke, call.principal.key)
                     at.release()
                 if call.session is not None:
                     call.later = self._streams

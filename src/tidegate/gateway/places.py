@@ -68,7 +68,7 @@ class Places:
             asked = self.asked(call, route) if offer and call.session is not None else None
             lease = await fleet.lease(
                 route.server, self._key(call, route, pool), call.asker, left,
-                holder=call.holder, offer=offer, asked=asked,
+                holder=call.holder, offer=offer, asked=asked, principal=call.principal.key,
             )  # fmt: skip
         except ServerUnavailable:
             await self.look_again(call)  # a session that was ended took its workload with it

@@ -98,3 +98,45 @@ def test_one_that_is_brought_up_again_is_another_one(patient: Patient) -> None:
     assert (patient.vitals.state, patient.vitals.takes) == ("unknown", True)
     patient.fail()
     assert patient.vitals.state == "suspect"
+
+
+def test_the_last_one_is_not_ejected_for_the_calls_of_one_principal_alone(patient: Patient) -> None:
+    for _ in range(10):
+        patient.vitals.failed(HEALTH, "it broke", "ann", last=True)
+    assert (patient.vitals.state, patient.vitals.sole) == ("suspect", "ann")
+    patient.vitals.failed(HEALTH, "it broke", "bob", last=True)
+    assert (patient.vitals.state, patient.vitals.sole) == ("ejected", "")
+
+
+def test_one_of_several_is_ejected_whosever_calls_fail(patient: Patient) -> None:
+    for _ in range(3):
+        patient.vitals.failed(HEALTH, "it broke", "ann", last=False)
+    assert patient.vitals.state == "ejected"
+
+
+def test_a_probe_without_answer_confirms_what_one_principal_saw(patient: Patient) -> None:
+    for _ in range(3):
+        patient.vitals.failed(HEALTH, "it broke", "ann", last=True)
+    patient.vitals.failed(HEALTH, "a probe went without answer")
+    assert patient.vitals.state == "ejected"
+
+
+def test_one_principals_trials_do_not_keep_it_ejected_for_ever_longer(patient: Patient) -> None:
+    for who in ("ann", "bob", "ann"):
+        patient.vitals.failed(HEALTH, "it broke", who, last=True)
+    spans: list[float] = []
+    for _ in range(3):
+        patient.now = patient.vitals.until
+        patient.vitals.failed(HEALTH, "it broke", "ann", last=True)
+        spans.append(patient.vitals.until - patient.now)
+    assert spans == [20, 20, 20]
+    patient.now = patient.vitals.until
+    patient.vitals.failed(HEALTH, "it broke", "bob", last=True)
+    assert patient.vitals.until - patient.now == 40
+
+
+def test_who_is_to_blame_for_an_end_is_asked_once(patient: Patient) -> None:
+    patient.vitals.failed(HEALTH, "it broke", "ann", last=True)
+    patient.vitals.failed(HEALTH, "a probe went without answer")
+    assert patient.vitals.culprits() == {"ann"}
+    assert patient.vitals.culprits() == frozenset()
