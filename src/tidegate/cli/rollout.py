@@ -61,7 +61,7 @@ def pause(
 def promote(
     server: Server = None, config: Config = DEFAULT_CONFIG, state: StateDir = None, json: Json = False
 ) -> None:
-    """Have a rollout go on without waiting or judging; or try again the change that was taken back."""
+    """Have a rollout go on without waiting or judging; or try again the change that was taken back or quarantined."""
     _do(state_of(config, state), server, "promote", json=json)
 
 
@@ -69,7 +69,7 @@ def promote(
 def undo(
     server: Server = None, config: Config = DEFAULT_CONFIG, state: StateDir = None, json: Json = False
 ) -> None:
-    """Take a rollout back; where it is done, bring in the version before it."""
+    """Take a rollout back; where it is done or in quarantine, bring in the version before it."""
     _do(state_of(config, state), server, "undo", json=json)
 
 

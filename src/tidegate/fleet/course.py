@@ -221,7 +221,8 @@ class Course:
         self.refused, self.before = None, Target(other.spec, other.launcher)
         await self._end(kept, Phase.QUARANTINED, reason)
         self.pool.promote(named)
-        self.pool.quarantine(reason)
+        if self.pool.quarantined is None:  # what somebody put there before is theirs to release
+            self.pool.quarantine(reason)
         self.pool.drop_track(other)
         self._books.changed(self.server)
         self._tell("quarantined", change, reason)
@@ -240,6 +241,8 @@ class Course:
     async def _begin_again(self, target: Target) -> None:
         """Have a version run alone, and the server out of quarantine: somebody decided that, and there is no other."""
         pool, named, kept = self.pool, self.pool.current, self.kept
+        by_hand = target.undoing is not None or target.digest == named.digest
+        released = by_hand or kept is None or kept.reason == pool.quarantined
         if target.digest != named.digest:
             pool.promote(self._track(target.digest) or pool.add_track(target.spec, target.launcher))
             pool.drop_track(named)
@@ -251,7 +254,8 @@ class Course:
             await self._end(kept, Phase.ROLLED_BACK, target.undoing)
         else:
             await self._end(msgspec.structs.replace(kept, new=target.digest), Phase.DONE, None)
-        pool.release()
+        if released:  # a change of the settings does not end what somebody put there
+            pool.release()
         self._books.changed(self.server)
         self._resumed(named.digest, target.digest, target.undoing)
 

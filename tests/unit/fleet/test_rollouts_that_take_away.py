@@ -284,6 +284,36 @@ async def test_the_next_change_of_the_settings_is_started_in_its_place(fleet: Op
     await time.until(lambda: pool.spec == old and state(setting) == "done")
 
 
+async def test_what_somebody_put_into_quarantine_is_not_released_by_a_change(
+    fleet: Open, time: LoopTime
+) -> None:
+    setting, _, _ = await quarantined(fleet, time)
+    pool = setting.fleet.pools[NAME]
+    pool.quarantine("being restored")
+    third = version("three")
+    await setting.apply(third)
+    await time.advance(10)
+    assert (pool.spec, setting.reason_of(NAME)) == (third, "being restored")
+    assert setting.world.running == set()
+    pool.release()
+    await time.until(lambda: ready(pool) == 3)
+
+
+async def test_a_change_that_fails_since_somebody_put_the_server_into_quarantine_leaves_it_there(
+    fleet: Open, time: LoopTime
+) -> None:
+    old, new = both()
+    setting = await opened(fleet, time, old)
+    pool = setting.fleet.pools[NAME]
+    pool.quarantine("being restored")
+    await setting.apply(new)
+    await time.until(lambda: state(setting) == "quarantined")
+    assert setting.reason_of(NAME) == "being restored"
+    await setting.fleet.rollouts.promote(NAME)
+    await time.until(lambda: ready(pool) == 3)
+    assert pool.spec == new
+
+
 async def test_settings_that_give_the_rights_again_bring_the_version_before_back(
     fleet: Open, time: LoopTime
 ) -> None:
