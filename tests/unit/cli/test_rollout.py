@@ -33,6 +33,18 @@ async def test_rollouts_are_shown_with_the_numbers_of_both_versions(gateway: Gat
     assert "\x1b[31mno" not in shown.out
 
 
+async def test_a_rollout_that_ended_in_quarantine_is_said_to_have_and_why_on_a_narrow_screen(
+    gateway: Gateway,
+) -> None:
+    reason = "it failed; it is not taken back, as the version before it had the mount /kept"
+    gateway.rollouts = [
+        {**ENDED, "server": "a-server-with-a-long-name", "state": "quarantined", "reason": reason}
+    ]
+    shown = await run_beside("rollout", "status", "--state", str(gateway.state), env={"COLUMNS": "80"})
+    assert " quarantined " in shown.out
+    assert shown.out.endswith(f": {reason}\n")
+
+
 async def test_one_servers_rollout_and_none_are_told_as_such(gateway: Gateway) -> None:
     gateway.rollouts = [UNDER_WAY, ENDED]
     shown = await run_beside("rollout", "status", "vessels", "--json", "--state", str(gateway.state))
