@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.docker.base import docker_bench, engine, python_base, python_spec
+from tests.integration.docker.base import SETTINGS, docker_bench, engine, python_base, python_spec
 from tests.integration.docker.data import beside, database, left, named, start
+from tests.integration.docker.guarded import guarded
 from tidegate.domain.errors import RuntimeFailure
 from tidegate.domain.server import Limits, ServerSpec, Sharing, Volume
+from tidegate.extensions.runtimes.docker import DOCKER
 from tidegate.extensions.runtimes.docker.volumes import Volumes
+from tidegate.ports.extension import Surroundings
 from tidegate.ports.runtime import KeepsVolumes
-from tidegate.testing.runtime_contract import Bench, Heard
+from tidegate.testing.runtime_contract import Bench, Heard, nothing_said
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
@@ -163,3 +166,32 @@ async def test_a_gateway_that_may_not_look_into_a_volume_has_the_engine_measure_
         (kept,) = await volumes.kept()
         held = await volumes.measure([replace(kept, place="/nowhere")])
     assert held[kept.name] >= 1 << 20
+
+
+async def test_a_size_that_nobody_can_measure_is_refused_and_one_that_is_measured_no_more_costs_the_workload(
+    bench: Bench, tmp_path: Path
+) -> None:
+    spec = await notes(volumes=(replace(DATA, size=8 << 20),))
+    async with guarded(tmp_path) as (guard, url):
+        settings = SETTINGS.model_copy(update={"socket": url})
+        async with DOCKER.open(settings, Surroundings(tmp_path / "other", bench.instance)) as apart:
+            other = Bench(apart, bench.instance, bench.spec_of, reattaches=True, started=bench.started)
+            guard.accounts = False
+            with pytest.raises(
+                RuntimeFailure, match=r"server tested: volumes\.data\.size cannot be held here: the engine"
+            ):
+                await apart.prepare(spec, nothing_said)
+            guard.accounts = True
+            talk = await start(other, spec)
+            assert await talk.ask("write one") == "wrote"
+            guard.accounts = False
+            await talk.heard.until(lambda h: bool(h.reasons), 30)
+            assert (
+                "data cannot be measured, so that its size of 8388608 does not hold" in talk.heard.reasons[0]
+            )
+            await apart.stop(talk.identity, 0)
+            with pytest.raises(RuntimeFailure, match="is not started: volume data cannot be measured"):
+                await apart.start(spec, named(other, spec), Heard())
+            without = await start(other, await notes())
+            assert await without.ask("list") == "one"
+            await apart.stop(without.identity, 0)

@@ -7,11 +7,11 @@ nothing of it costs no call to the engine.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tidegate.domain.errors import RuntimeFailure
+from tidegate.domain.errors import EngineUnavailable, RuntimeFailure
 from tidegate.domain.server import Limits, ServerSpec, Volume
 from tidegate.domain.workload import Observed, WorkloadIdentity, WorkloadKey
 from tidegate.extensions.runtimes.docker import bandwidth, facts, harden, volumes
@@ -55,6 +55,7 @@ class Data:
         """Pull what runs beside it, and see that its limits can be held."""
         if spec.limits.bandwidth is not None or any(one.limits.bandwidth for one in spec.companions):
             await bandwidth.see_it_can_be_held(self._engine)
+        await self._see_sizes_hold(spec)
         await self._companions.prepare(spec, say)
 
     async def ready(
@@ -74,7 +75,7 @@ class Data:
         made = self._with_volumes(spec, identity, made, own)
         reason = await self._watch.over(await self._bounded(spec, identity.key))
         if reason is not None:
-            raise RuntimeFailure(f"server {spec.name} is not started: {reason}; free some, or give it more")
+            raise RuntimeFailure(f"server {spec.name} is not started: {reason}")
         if spec.companions:
             made = on_set(made, await self._companions.ensure(spec, identity, log))
         self._watch.bound(identity.id, await self._bounded(spec, identity.key))
@@ -159,6 +160,20 @@ class Data:
 
     # --- parts of them
 
+    async def _see_sizes_hold(self, spec: ServerSpec) -> None:
+        told = next(_sizes(spec), None)
+        if told is None:
+            return
+        try:
+            await self.volumes.see_they_can_be_measured()
+        except EngineUnavailable:
+            raise
+        except RuntimeFailure as error:
+            raise RuntimeFailure(
+                f"server {spec.name}: {told} cannot be held here: {error}. Leave it out, run the gateway as root on "
+                "the engine's machine, or let the engine measure (GET /system/df)"
+            ) from error
+
     async def _keep(self, server: str, volume: Volume, key: WorkloadKey, user: str) -> Kept | None:
         if volumes.scratch(volume, key):
             return None
@@ -229,6 +244,18 @@ class Data:
         except EngineRefused as error:
             if error.status not in (404, 409):
                 raise
+
+
+def _sizes(spec: ServerSpec) -> Iterator[str]:
+    """Name the settings that say how much volumes hold."""
+    parts = (
+        ("", spec.volumes, spec.limits),
+        *((f"companions.{one.name}.", one.volumes, one.limits) for one in spec.companions),
+    )
+    for where, declared, limits in parts:
+        yield from (f"{where}volumes.{volume.name}.size" for volume in declared if volume.size is not None)
+        if declared and limits.disk is not None:
+            yield f"{where}limits.disk"
 
 
 def _held_by(volume: Volume, kept: Kept, limits: Limits) -> str:

@@ -9,12 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-import json
-import os
 import secrets
-import stat
 import tarfile
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -23,6 +20,7 @@ from tidegate.domain.errors import RuntimeFailure
 from tidegate.domain.server import Volume
 from tidegate.domain.workload import UNCLAIMED, WorkloadKey
 from tidegate.extensions.runtimes.docker.engine import Engine, EngineRefused
+from tidegate.extensions.runtimes.docker.scales import Scales
 
 Json = Mapping[str, Any]
 
@@ -42,15 +40,7 @@ PLACE = "volume"
 
 _EMPTY = "tidegate/empty:1"
 """Image with nothing in it: carriers are made of it."""
-_DF = 60.0
-"""Seconds for the engine to measure all that it holds."""
-_PIECES = 4096
-"""Of the engine's account, each of at most 64 KiB."""
 _MOST_ID = 2**31 - 1
-_LEAST = 4096
-"""Bytes that each file counts for: empty ones would be free, and take the time of whoever counts."""
-_DEEPEST, _ENDLESS = 256, 1 << 62
-"""Directories in one another, and what they count for where there are more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +97,10 @@ class Volumes:
     def __init__(self, engine: Engine, instance: str) -> None:
         self._engine = engine
         self._instance = instance
+        self.scales = Scales(engine)
         self._quota: bool | None = None
+        self._trying = asyncio.Lock()
+        self._measured = False
         self._owned: set[tuple[str, str]] = set()
         """Volumes, and the users they were given to since this process began."""
 
@@ -178,18 +171,30 @@ class Volumes:
         return cast("list[Json]", found)
 
     async def measure(self, volumes: Iterable[Kept]) -> dict[str, int]:
-        """Tell how many bytes each holds on the disk; one that is gone is left out."""
+        """Tell how many bytes each holds on the disk; one that cannot be measured is left out."""
         sizes: dict[str, int] = {}
-        unseen: set[str] = set()
         for volume in volumes:
-            held = await asyncio.to_thread(held_below, volume.place)
-            if held is None:
-                unseen.add(volume.name)
-            else:
-                sizes[volume.name] = held
-        if unseen:
-            sizes.update(await self._asked(unseen))
+            with suppress(RuntimeFailure):
+                sizes[volume.name] = (await self.scales.weigh(volume.name, volume.place)).held
         return sizes
+
+    async def see_they_can_be_measured(self) -> None:
+        """See that what volumes hold can be told here, with one that is made for it. Asked once, where it can.
+
+        Raises:
+            RuntimeFailure: it cannot; says why.
+        """
+        async with self._trying:
+            if self._measured:
+                return
+            name = f"tg-{self._instance}.tried"
+            made = await self._create(name, {INSTANCE: self._instance}, None)
+            try:
+                await self.scales.weigh(name, str(made.get("Mountpoint") or ""))
+            finally:
+                with suppress(RuntimeFailure):  # the next who tries has it, and removes it
+                    await asyncio.shield(self.remove(name))
+            self._measured = True
 
     @asynccontextmanager
     async def carrier(self, name: str, lasts: str = LONG) -> AsyncGenerator[str]:
@@ -265,19 +270,6 @@ class Volumes:
                 seconds=self._engine.deadlines.start,
             )
 
-    async def _asked(self, names: set[str]) -> dict[str, int]:
-        found: list[bytes] = []
-
-        async def take(piece: bytes) -> None:
-            found.append(piece)
-            if len(found) > _PIECES:
-                raise RuntimeFailure("the engine's account of what it holds is too large")
-
-        await self._engine.read(
-            "measuring volumes", "system/df", take, params={"type": "volume"}, seconds=_DF
-        )
-        return sizes_of(b"".join(found), names)
-
 
 def kept_of(found: Json) -> Kept | None:
     """Read the engine's description of a volume, or None where it is none of ours."""
@@ -296,15 +288,6 @@ def kept_of(found: Json) -> Kept | None:
     )
 
 
-def sizes_of(answer: bytes, names: set[str]) -> dict[str, int]:
-    """Read the engine's account of what it holds; what it could not measure (-1) is left out."""
-    volumes = cast("list[Json]", cast("Json", json.loads(answer)).get("Volumes") or [])
-    sizes = {
-        str(one.get("Name")): int(cast("Json", one.get("UsageData") or {}).get("Size", -1)) for one in volumes
-    }
-    return {name: size for name, size in sizes.items() if name in names and size >= 0}
-
-
 def tar_of(*entries: tarfile.TarInfo) -> bytes:
     """Give a tar of entries that have no content."""
     packed = io.BytesIO()
@@ -320,54 +303,3 @@ async def _whole(data: bytes) -> AsyncIterator[bytes]:
 
 def _labelled(instance: str) -> dict[str, str]:
     return {"filters": '{"label": ["' + f"{INSTANCE}={instance}" + '"]}'}
-
-
-def held_below(place: str) -> int | None:
-    """Count the bytes on the disk below a directory, or None where it cannot be read here. Blocking.
-
-    Whoever writes there may do so meanwhile, and mean ill: each directory is opened in the one above it, which no link
-    leads out of and no depth makes too long to be named; and each file costs a block, since to look at it costs time.
-    """
-    # Another user than root would not see into every directory, and count too little.
-    if not place or os.geteuid() != 0 or not os.access(place, os.R_OK | os.X_OK):
-        return None
-    held, linked = 0, set[tuple[int, int]]()
-    try:
-        down = [_opened(place, None)]
-    except OSError:
-        return None
-    try:
-        while down:
-            directory, entries = down[-1]
-            entry = next(entries, None)
-            if entry is None:
-                os.close(down.pop()[0])
-                continue
-            try:
-                status = entry.stat(follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode) and len(down) < _DEEPEST:
-                    down.append(_opened(entry.name, directory))
-            except OSError:
-                continue  # removed meanwhile
-            if stat.S_ISDIR(status.st_mode):
-                held += _ENDLESS if len(down) == _DEEPEST else 0
-            elif status.st_nlink > 1:
-                if (status.st_dev, status.st_ino) in linked:
-                    continue
-                linked.add((status.st_dev, status.st_ino))
-            held += max(status.st_blocks * 512, _LEAST)
-    except OSError:
-        return None  # of the disk itself
-    finally:
-        for directory, _ in down:
-            os.close(directory)
-    return held
-
-
-def _opened(name: str, above: int | None) -> tuple[int, Iterator[os.DirEntry[str]]]:
-    directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
-    try:
-        return directory, os.scandir(directory)
-    except OSError:
-        os.close(directory)
-        raise

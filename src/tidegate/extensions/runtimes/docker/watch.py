@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from tidegate.domain.errors import RuntimeFailure
+from tidegate.domain.errors import EngineUnavailable, RuntimeFailure
 from tidegate.extensions.runtimes.docker import facts
 from tidegate.extensions.runtimes.docker.companions import Companions
 from tidegate.extensions.runtimes.docker.engine import Engine, EngineRefused
+from tidegate.extensions.runtimes.docker.scales import Weighed
 from tidegate.extensions.runtimes.docker.sets import COMPANION, SET
 from tidegate.extensions.runtimes.docker.volumes import INSTANCE, Kept, Volumes
 
@@ -26,8 +27,11 @@ _HEARING = 300.0
 _AGAIN = 1.0
 _EVENT = 256 * 1024
 _MEASURED = 2.0
-"""Seconds between two measurements, or twenty times what one took."""
+"""Seconds between two looks at a volume, or twenty times what one took."""
 _SHARE = 20
+_TICK = 0.5
+_FAILED = 3
+"""Looks in a row that tell nothing, after which nothing holds the volume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,32 @@ class Bounded:
 
     volumes: tuple[Kept, ...]
     together: int | None
+
+    def measured(self) -> tuple[Kept, ...]:
+        """Give those of which it has to be known what they hold."""
+        return tuple(one for one in self.volumes if self.together is not None or watched(one))
+
+
+@dataclass(slots=True)
+class Look:
+    """What is known of a volume, and when it is looked at again."""
+
+    volume: Kept
+    due: float
+    under_way: bool = False
+    held: int | None = None
+    failed: int = 0
+    """Looks in a row that told nothing."""
+    why: str = ""
+
+    def saw(self, weighed: Weighed, now: float) -> None:
+        """Take what it holds. One that takes long is looked at more rarely, and it alone."""
+        self.held, self.failed = weighed.held, 0
+        self.due = now + max(_MEASURED, weighed.took * _SHARE)
+
+    def saw_nothing(self, why: str, now: float) -> None:
+        """Take that it could not be measured."""
+        self.failed, self.why, self.due = self.failed + 1, why, now + _MEASURED
 
 
 class Watch:
@@ -49,6 +79,8 @@ class Watch:
         self.lose: Callable[[str, str], None] = _nobody
         self._bounded: dict[str, list[Bounded]] = {}
         """By workload."""
+        self._looks: dict[str, Look] = {}
+        """By volume."""
 
     def bound(self, workload: str, bounded: list[Bounded]) -> None:
         """Watch the volumes of a workload."""
@@ -60,12 +92,19 @@ class Watch:
         self._bounded.pop(workload, None)
 
     async def over(self, bounded: list[Bounded]) -> str | None:
-        """Say what holds more than it may, or None."""
-        return _over(bounded, await self._held(bounded)) if bounded else None
+        """Say what holds more than it may, or may do so unseen; None where neither is.
 
-    async def _held(self, bounded: Iterable[Bounded]) -> Mapping[str, int]:
-        volumes = {volume.name: volume for one in bounded for volume in one.volumes}
-        return await self._volumes.measure(volumes.values())
+        Raises:
+            EngineUnavailable: the engine would have to tell.
+        """
+        looks: dict[str, Look] = {}
+        for volume in (volume for one in bounded for volume in one.measured()):
+            look = looks.setdefault(volume.name, Look(volume, 0.0))
+            await self._weigh(look)
+            if look.failed:
+                return _unheld(volume, look.why)
+        reason = over(bounded, looks)
+        return f"{reason}; free some, or give it more" if reason is not None else None
 
     async def hear(self) -> None:
         """Hear of companions that end, for as long as it is let run."""
@@ -96,23 +135,52 @@ class Watch:
                 await asyncio.sleep(_AGAIN)  # the engine is down, or the time is over: look again
 
     async def measure(self) -> None:
-        """Measure again and again, for as long as it is let run."""
+        """Look at each volume again and again, at its own pace, for as long as it is let run."""
         clock = asyncio.get_running_loop().time
-        pause = _MEASURED
-        while True:
-            await asyncio.sleep(pause)
-            began = clock()
-            watched = dict(self._bounded)
-            try:
-                held = await self._held([one for bounded in watched.values() for one in bounded])
-            except RuntimeFailure:
-                continue  # the engine is down: the next time tells
-            for workload, bounded in watched.items():
-                reason = _over(bounded, held)
-                if reason is not None and workload in self._bounded:
-                    self.forget(workload)
-                    self.lose(workload, reason)
-            pause = max(_MEASURED, (clock() - began) * _SHARE)
+        async with asyncio.TaskGroup() as looking:
+            while True:
+                for look in self._due(clock()):
+                    look.under_way = True
+                    looking.create_task(self._look_at(look))
+                await asyncio.sleep(_TICK)
+
+    def _due(self, now: float) -> list[Look]:
+        volumes = {
+            volume.name: volume
+            for bounded in self._bounded.values()
+            for one in bounded
+            for volume in one.measured()
+        }
+        self._looks = {
+            name: self._looks.get(name) or Look(volume, now + _MEASURED) for name, volume in volumes.items()
+        }
+        return [look for look in self._looks.values() if look.due <= now and not look.under_way]
+
+    async def _look_at(self, look: Look) -> None:
+        try:
+            await self._weigh(look)
+        except EngineUnavailable:
+            look.due = (
+                asyncio.get_running_loop().time() + _MEASURED
+            )  # it is back, or workloads are lost anyway
+        finally:
+            look.under_way = False
+        for workload, bounded in list(self._bounded.items()):
+            reason = over(bounded, self._looks)
+            if reason is not None:
+                self.forget(workload)
+                self.lose(workload, reason)
+
+    async def _weigh(self, look: Look) -> None:
+        clock = asyncio.get_running_loop().time
+        try:
+            weighed = await self._volumes.scales.weigh(look.volume.name, look.volume.place)
+        except EngineUnavailable:
+            raise
+        except RuntimeFailure as error:
+            look.saw_nothing(str(error), clock())
+        else:
+            look.saw(weighed, clock())
 
     async def _heard(self, line: bytes) -> None:
         try:
@@ -152,15 +220,28 @@ class Watch:
             self.lose(workload, reason)
 
 
-def _over(bounded: Iterable[Bounded], held: Mapping[str, int]) -> str | None:
+def over(bounded: Iterable[Bounded], looks: Mapping[str, Look]) -> str | None:
+    """Say what holds more than it may, or what nothing holds to that any more; None where all is well."""
     for one in bounded:
-        for volume in one.volumes:
-            if watched(volume) and held.get(volume.name, 0) > (volume.size or 0):
-                return f"volume {volume.volume} holds {held[volume.name]} bytes, more than its size of {volume.size}"
-        together = sum(held.get(volume.name, 0) for volume in one.volumes)
+        together = 0
+        for volume in one.measured():
+            look = looks.get(volume.name)
+            if look is None:
+                continue
+            if look.failed >= _FAILED:
+                return _unheld(volume, f"{look.why} ({look.failed} times in a row)")
+            held = look.held or 0
+            together += held
+            if watched(volume) and held > (volume.size or 0):
+                return f"volume {volume.volume} holds {held} bytes, more than its size of {volume.size}"
         if one.together is not None and together > one.together:
             return f"its volumes hold {together} bytes, more than limits.disk of {one.together}"
     return None
+
+
+def _unheld(volume: Kept, why: str) -> str:
+    bound = "limits.disk" if volume.size is None else f"its size of {volume.size}"
+    return f"volume {volume.volume} cannot be measured, so that {bound} does not hold: {why}"
 
 
 def watched(volume: Kept) -> bool:

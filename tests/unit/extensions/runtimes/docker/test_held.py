@@ -7,11 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.extensions.runtimes.docker.volumes import held_below
+from tidegate.extensions.runtimes.docker.walk import Walk
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root sees into every directory of a volume")
 
 MIB = 1 << 20
+
+
+def held_below(place: str, piece: float = 60.0) -> int | None:
+    walk = Walk(place)
+    try:
+        while not walk.on(piece):
+            pass
+        return walk.held
+    finally:
+        walk.close()
 
 
 def deep(top: Path, name: str, count: int) -> int:
@@ -69,4 +79,20 @@ def test_counting_leaves_nothing_open(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         held_below(str(tmp_path))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_is_counted_in_many_pieces_is_the_same(tmp_path: Path) -> None:
+    for number in range(300):
+        (tmp_path / f"d{number % 7}").mkdir(exist_ok=True)
+        (tmp_path / f"d{number % 7}" / str(number)).write_bytes(bytes(5000))
+    assert held_below(str(tmp_path), 0.0) == held_below(str(tmp_path))
+
+
+def test_a_walk_that_is_given_up_leaves_nothing_open(tmp_path: Path) -> None:
+    os.close(deep(tmp_path, "d", 200))
+    before = len(os.listdir("/proc/self/fd"))
+    walk = Walk(str(tmp_path))
+    assert not walk.on(0.0)
+    walk.close()
     assert len(os.listdir("/proc/self/fd")) == before
