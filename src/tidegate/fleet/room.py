@@ -123,8 +123,10 @@ def _under(what: str, there: Sequence[Workload], cap: int, may_end: Sequence[Wor
         Overloaded: not enough of them may.
     """
     over = len(there) + 1 - cap
-    found = [w for w in may_end if w in there][: max(0, over)]
-    if over > len(found) or over > _MOST:
+    if over <= 0:
+        return []
+    found = [w for w in may_end if w in there][:over]
+    if over > min(_MOST, len(found)):
         raise Overloaded(
             f"{len(there)} workloads run {what}, which is the limit; try again later",
             data={"retryAfter": RETRY_AFTER},
