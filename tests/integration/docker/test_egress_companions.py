@@ -7,6 +7,7 @@ import ipaddress
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -18,9 +19,11 @@ from tests.integration.docker.outside import NAMES, OTHER, OTHER_PORT, PORT
 from tests.integration.docker.test_companions import SERVE
 from tests.integration.docker.test_egress import LIST, PROBE, Probe, allowed
 from tests.integration.docker.test_http import answer
-from tidegate.domain.server import Companion, Image, Transport
+from tidegate.domain.server import Companion, Image, ServerSpec, Transport
 from tidegate.domain.workload import WorkloadIdentity
+from tidegate.extensions.runtimes.docker import DOCKER
 from tidegate.extensions.runtimes.docker.egress.parts import outlet_name
+from tidegate.ports.extension import Surroundings
 from tidegate.ports.runtime import Connection, Measures, TellsConnections
 from tidegate.testing.runtime_contract import Heard, nothing_said
 
@@ -79,14 +82,17 @@ async def probe(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Probe
         told: list[tuple[WorkloadIdentity, Connection]] = []
         assert isinstance(bench.runtime, TellsConnections)
         bench.runtime.tell_connections(lambda identity, seen: told.append((identity, seen)) is None)
-        image = await python_base()
-        beside = Companion("db", image, ("-u", "-c", COMPANION), ("python3",), port=5000)
-        spec, heard = await allowed(SERVER, LIST, companions=(beside,)), Heard()
+        spec, heard = await with_both(), Heard()
         await bench.runtime.prepare(spec, nothing_said)
         running = await bench.runtime.start(spec, bench.identity(spec), heard)
         yield Probe(bench, world, running, heard, told)
         await bench.clean()
         assert await left(instance) == []
+
+
+async def with_both() -> ServerSpec:
+    beside = Companion("db", await python_base(), ("-u", "-c", COMPANION), ("python3",), port=5000)
+    return await allowed(SERVER, LIST, companions=(beside,))
 
 
 async def test_a_server_reaches_its_companion_by_name_and_what_its_list_names_and_nothing_else(
@@ -153,6 +159,30 @@ async def test_a_server_that_listens_beside_companions_is_reached_and_reaches_th
     assert await answer(running.address, "tested") == "1 quiet 65532"
     assert await answer(running.address, "172.17.0.1") == "OSError"
     await probe.bench.runtime.stop(running.identity, 0)
+
+
+async def test_a_gateway_that_comes_after_takes_both_up_or_removes_what_is_left_of_them(
+    probe: Probe, tmp_path: Path
+) -> None:
+    around, spec = Surroundings(tmp_path, secrets.token_hex(8)), await with_both()
+    async with DOCKER.open(SETTINGS, around) as before:
+        identity = replace(probe.running.identity, id="tg-tested-again", instance=around.instance)
+        probe.bench.started.append(identity)  # whatever becomes of this test
+        await before.start(spec, identity, Heard())
+    async with DOCKER.open(SETTINGS, around) as after:
+        [found] = await after.observe()
+        assert found.running
+        heard = Heard()
+        again = Probe(probe.bench, probe.world, await after.attach(spec, found.identity, heard), heard)
+        assert await again.does("tcp", "db", 5000, "ask/localhost") == "got is"
+        async with engine() as opened:  # as a gateway that ended in the midst of a start leaves it
+            await opened.remove(found.identity.id)
+    async with DOCKER.open(SETTINGS, around) as last:
+        while seen := await last.observe():
+            assert not any(one.running for one in seen)
+            for one in seen:
+                await last.stop(one.identity, 0)
+    assert await left(around.instance) == []
 
 
 async def test_what_goes_through_an_outlet_counts_as_the_servers_own(probe: Probe) -> None:
