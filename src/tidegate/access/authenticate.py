@@ -26,7 +26,9 @@ MAX_FAILURES = 30
 _MINUTE = 60.0
 _MAX_PEERS = 4096
 
-_Key = tuple[bytes | None, str]
+_Key = tuple[bytes | None, str, str, bytes | None]
+"""Digest of the header, address, what is asked for, digest of the certificate: all that an identity may look at, but
+for the proof, which is looked at for each request."""
 
 
 @dataclass(slots=True)
@@ -59,9 +61,18 @@ class Authenticator:
         """Whom an identity vouched for before: guesses of others at the same address do not shut them out."""
 
     def cached(self, credentials: Credentials) -> Vouched | None:
-        """Give what was vouched for before and still holds, or None where an identity must be asked."""
-        header = credentials.authorization
-        key = (None if header is None else sha256(header).digest(), credentials.peer)
+        """Give what was vouched for before and still holds, or None where an identity must be asked.
+
+        Raises:
+            Unauthenticated: the credentials are bound to a key, and whoever sent them did not show that it has it.
+        """
+        header, certificate = credentials.authorization, credentials.certificate
+        key = (
+            None if header is None else sha256(header).digest(),
+            credentials.peer,
+            credentials.resource,
+            None if certificate is None else sha256(certificate).digest(),
+        )
         kept = self._kept.get(key)
         if kept is None:
             return None
@@ -73,13 +84,17 @@ class Authenticator:
             del self._kept[key]
             return None
         self._kept.move_to_end(key)
-        return kept.vouched
+        vouched = kept.vouched
+        if vouched.prove is not None and not credentials.proved:
+            self._prove(vouched.prove, credentials)
+        return vouched
 
     async def authenticate(self, credentials: Credentials) -> Vouched:
         """Vouch for who asks.
 
         Raises:
             Unauthenticated: no credentials, none that are valid, or too many that were not.
+            IdentityUnavailable: nobody can tell now whether they are valid.
         """
         vouched = self.cached(credentials)
         if vouched is not None:
@@ -87,8 +102,8 @@ class Authenticator:
         header = credentials.authorization
         if header is not None and len(header) > MAX_HEADER:
             raise Unauthenticated("the Authorization header is too long")
-        key = (None if header is None else sha256(header).digest(), credentials.peer)
-        if header is not None:
+        key = _key(credentials)
+        if header is not None or credentials.certificate is not None:
             self._refuse_again(key)
         # Before asking: what changes meanwhile must not be taken for known.
         version = self._versions()
@@ -98,11 +113,24 @@ class Authenticator:
             except Unauthenticated as error:
                 self._fail(key, str(error), version)
             if vouched is not None:
+                if vouched.prove is not None and not credentials.proved:
+                    self._prove(vouched.prove, credentials)
                 self._keep(key, vouched, version)
                 return vouched
-        if header is None:
-            raise Unauthenticated("no credentials were sent")
+        if header is None:  # a certificate that nobody here goes by is none either
+            raise Unauthenticated("no credentials were sent", error="")
         self._fail(key, "the credentials are of no kind that is accepted here", version)
+
+    def _prove(self, prove: Callable[[Credentials], None], credentials: Credentials) -> None:
+        """See that whoever sent a request has its credentials' key. That it has not is no fault of the credentials,
+        which may be good in other hands: it is held against the address alone."""
+        try:
+            prove(credentials)
+        except Unauthenticated as error:
+            if error.nonce is None:  # else it is told what to send, and has done nothing wrong
+                self._count_failure(credentials.peer)
+            raise
+        credentials.proved = True
 
     def _versions(self) -> int | tuple[int, ...]:
         if self._only is not None:
@@ -141,12 +169,26 @@ class Authenticator:
         self._refused[key] = reason, now + REFUSED_AGE, version
         if len(self._refused) > MAX_REFUSED:
             self._refused.popitem(last=False)
-        failures = self._failures.get(key[1])
+        self._count_failure(key[1])
+        raise Unauthenticated(reason)
+
+    def _count_failure(self, peer: str) -> None:
+        now = self._clock()
+        failures = self._failures.get(peer)
         if failures is None or now >= failures.since + _MINUTE:
-            self._failures[key[1]] = _Failures(now, 1)
-            self._failures.move_to_end(key[1])
+            self._failures[peer] = _Failures(now, 1)
+            self._failures.move_to_end(peer)
         else:
             failures.count += 1
         if len(self._failures) > _MAX_PEERS:
             self._failures.popitem(last=False)
-        raise Unauthenticated(reason)
+
+
+def _key(credentials: Credentials) -> _Key:
+    header, certificate = credentials.authorization, credentials.certificate
+    return (
+        None if header is None else sha256(header).digest(),
+        credentials.peer,
+        credentials.resource,
+        None if certificate is None else sha256(certificate).digest(),
+    )

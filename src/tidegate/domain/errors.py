@@ -184,9 +184,18 @@ class Forbidden(Refusal):
 
 
 class Unauthenticated(Refusal):
-    """No credentials, or none that are valid."""
+    """No credentials, or none that are valid.
+
+    `error` is the word for it in a challenge (RFC 6750, 3.1; RFC 9449, 7.1), empty where nothing was sent that could
+    be wrong. `nonce` is what the next proof has to hold.
+    """
 
     reason, code, status = "unauthenticated", -32600, 401
+
+    def __init__(self, message: str, *, error: str = "invalid_token", nonce: str | None = None) -> None:
+        super().__init__(message)
+        self.error = error
+        self.nonce = nonce
 
 
 class InsufficientScope(Refusal):

@@ -11,7 +11,7 @@ from msgspec import Struct
 from tidegate.domain.principal import Principal
 
 
-class Credentials(Struct, frozen=True):
+class Credentials(Struct, eq=False):
     """What a request brought. Never logged."""
 
     authorization: bytes | None
@@ -27,6 +27,9 @@ class Credentials(Struct, frozen=True):
     """The `DPoP` header."""
     method: str = "POST"
     """Of HTTP; a proof is for one."""
+    proved: bool = False
+    """Set once it was seen that whoever sent this request has the key that its credentials are bound to: a proof is
+    good once, and a request may be looked at again."""
 
 
 @dataclass(frozen=True, slots=True)

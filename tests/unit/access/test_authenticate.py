@@ -1,5 +1,7 @@
 """An identity is asked as seldom as is safe, and never once too seldom."""
 
+from dataclasses import replace
+
 import pytest
 
 from tidegate.access import authenticate
@@ -206,3 +208,90 @@ async def test_guesses_do_not_shut_out_who_was_known_at_that_address(clock: Virt
         with pytest.raises(Unauthenticated, match=expected):
             await access.authenticate(credentials("Bearer alice"))
         clock.advance(authenticate.REFUSED_AGE * (expected == "not known") / 1.5)
+
+
+class Bound(Tokens):
+    """Tokens whose senders have to bring a proof that was not there before, `good-…`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proofs: list[bytes | None] = []
+
+    async def authenticate(self, credentials: Credentials) -> Vouched | None:
+        vouched = await super().authenticate(credentials)
+        return None if vouched is None else replace(vouched, prove=self._prove)
+
+    def _prove(self, credentials: Credentials) -> None:
+        proof = credentials.proof
+        if proof == b"first":
+            raise Unauthenticated("a nonce is needed", error="use_dpop_nonce", nonce="n1")
+        if proof is None or not proof.startswith(b"good") or proof in self.proofs:
+            raise Unauthenticated("the proof is not good", error="invalid_dpop_proof")
+        self.proofs.append(proof)
+
+
+def proving(proof: bytes | None, header: bytes = b"Bearer alice") -> Credentials:
+    return Credentials(header, "10.0.0.1", proof=proof)
+
+
+async def test_an_answer_for_one_resource_or_certificate_is_good_for_no_other(clock: VirtualClock) -> None:
+    access = Authenticator([Tokens()], clock)
+
+    def asking(resource: str, certificate: bytes | None = None) -> Credentials:
+        return Credentials(b"Bearer alice", "10.0.0.1", resource, certificate)
+
+    await access.authenticate(asking("https://gw.example/a"))
+    assert access.cached(asking("https://gw.example/a")) is not None
+    assert access.cached(asking("https://gw.example/b")) is None
+    assert access.cached(asking("https://gw.example/a", b"certificate")) is None
+    await access.authenticate(asking("https://gw.example/a", b"certificate"))
+    assert access.cached(asking("https://gw.example/a", b"another")) is None
+
+
+async def test_each_request_is_proved_once_however_often_it_is_looked_at(clock: VirtualClock) -> None:
+    tokens = Bound()
+    access = Authenticator([tokens], clock)
+    first, second = proving(b"good-1"), proving(b"good-2")
+    await access.authenticate(first)
+    assert access.cached(first) is not None
+    assert access.cached(second) is not None
+    tokens.version += 1  # asked for anew, with the same request
+    await access.authenticate(second)
+    assert tokens.proofs == [b"good-1", b"good-2"]
+    for proof in (b"good-2", b"forged", None):
+        with pytest.raises(Unauthenticated) as refused:
+            access.cached(proving(proof))
+        assert refused.value.error == "invalid_dpop_proof"
+
+
+async def test_a_token_without_its_proof_is_refused_and_stays_good_where_the_proof_is(
+    clock: VirtualClock,
+) -> None:
+    access = Authenticator([Bound()], clock)
+    with pytest.raises(Unauthenticated, match="proof is not good"):
+        await access.authenticate(proving(None))
+    await access.authenticate(proving(b"good-1"))
+
+
+async def test_proofs_that_fail_count_against_an_address_and_being_told_a_nonce_does_not(
+    clock: VirtualClock,
+) -> None:
+    access = Authenticator([Bound()], clock)
+    for number in range(authenticate.MAX_FAILURES * 2):
+        with pytest.raises(Unauthenticated) as told:
+            await access.authenticate(proving(b"first", b"Bearer user%d" % number))
+        assert told.value.nonce == "n1"
+    for number in range(authenticate.MAX_FAILURES):
+        with pytest.raises(Unauthenticated, match="proof is not good"):
+            await access.authenticate(proving(b"forged", b"Bearer user%d" % number))
+    with pytest.raises(Unauthenticated, match="too many"):
+        await access.authenticate(proving(b"good-1"))
+
+
+async def test_a_certificate_that_nobody_goes_by_is_no_failed_attempt(clock: VirtualClock) -> None:
+    access = Authenticator([Tokens()], clock)
+    for _ in range(authenticate.MAX_FAILURES + 1):
+        with pytest.raises(Unauthenticated, match="no credentials") as refused:
+            await access.authenticate(Credentials(None, "10.0.0.1", certificate=b"certificate"))
+        assert refused.value.error == ""
+    await access.authenticate(credentials("Bearer alice"))
