@@ -58,6 +58,7 @@ LOG_EVENTS: Final = {
     "server.released": "A server that was in quarantine is started again.",
     "server.listed": "A server's tools were read.",
     "server.list_failed": "A server's tools could not be read; the last known stay.",
+    "policy.failed": "A policy engine did not decide; what was asked of it is denied.",
     "server.degraded": "Something a server offers is left out, and why.",
     "call.expired": "A call whose server waited for input was ended: the client did not come back in time.",
     "question.refused": "A server asked something of a client that may not be asked.",

@@ -1,132 +1,303 @@
-"""Whether a principal may have a target, by an endpoint's rules. Reads no argument and no result."""
+"""Whether a principal may have a target: an endpoint's rules, the grants of roles and the policies, put together.
+
+Deny overrides, none means deny, a failure denies. What was decided is kept, bounded, for all principals who are
+alike in what is read, until a policy changes; only calls whose arguments are read are judged one by one.
+"""
 
 from __future__ import annotations
 
-import fnmatch
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
+from tidegate.access import engines, rules
+from tidegate.access.classes import LONGEST_NAME, Class, Classes, closed
+from tidegate.access.engines import Combined
+from tidegate.access.rules import NO_RULE, ROLES, Rules, Scopes
+from tidegate.domain.endpoint import EndpointSpec
+from tidegate.domain.errors import TidegateError
 from tidegate.domain.principal import Principal
-from tidegate.domain.target import Decision, Kind, Target
+from tidegate.domain.role import Role
+from tidegate.domain.target import Decision, Kind, Target, is_reaching, reaching
+from tidegate.ports.policy import Policy
 from tidegate.protocol.uris import is_plain
 
-NO_RULE = Decision(False, "no rule")
-FAILED = Decision(False, "the rules could not be applied")
-MAX_ROLE_SETS = 256
-MAX_TARGETS = 16384
-"""Decisions kept for one set of roles: more than an endpoint has targets."""
-LONGEST_NAME = 256
-"""Characters of a name or URI whose decisions are kept: clients make up URIs."""
-ROLES = frozenset({"user", "admin"})
-"""The roles there are."""
+__all__ = ["FAILED", "LONGEST_NAME", "NO_RULE", "ROLES", "Authorizer", "Grants", "Undecided"]
 
-_Match = Callable[[str], object]
+FAILED = Decision(False, "the rules could not be applied")
+CHANGING = Decision(False, "the policies keep changing")
+ODD = Decision(
+    False, "no policy judges such a URI", because="its URI would have to be written in the one usual way"
+)
+FEW = 256
+"""Targets that are decided at once; more are decided beside the loop."""
+_CHUNK = 512
+"""Targets that an engine is asked about at one time."""
+_FAILED_FOR = 1.0
+"""Seconds that a denial holds for want of an engine that decides."""
+_TRIES = 3
+"""Times that something is decided anew since the policies changed meanwhile."""
+_versions = itertools.count(1)
+
+
+class Undecided(TidegateError):
+    """No engine was asked about these targets yet. Have it `settled`, and go on."""
+
+    def __init__(self, authorizer: Authorizer, principal: Principal, targets: Sequence[Target]) -> None:
+        super().__init__(f"{len(targets)} targets are not decided yet")
+        self.targets = targets
+        self._authorizer = authorizer
+        self._principal = principal
+
+    async def settled(self) -> None:
+        """Have the engines asked."""
+        await self._authorizer.know(self._principal, self.targets)
 
 
 @dataclass(frozen=True, slots=True)
-class _Compiled:
-    decision: Decision
-    roles: frozenset[str]
-    servers: _Match | None
-    names: Mapping[Kind, _Match]
-    """By kind; empty where the rule is about everything."""
+class Grants:
+    """What decides beside the rules of an endpoint, the same for all endpoints."""
 
-    def concerns(self, roles: frozenset[str], server: str) -> bool:
-        if self.roles and self.roles.isdisjoint(roles):
-            return False
-        return self.servers is None or bool(self.servers(server))
+    roles: tuple[Role, ...] = ()
+    policies: tuple[Policy, ...] = ()
 
-    def applies(self, roles: frozenset[str], target: Target) -> bool:
-        if not self.concerns(roles, target.server):
-            return False
-        if not self.names:
-            return True
-        if target.kind is Kind.EXTENSION:
-            return not self.decision.allowed  # it may read or do, by another method, just what is denied
-        matches = self.names.get(target.kind)
-        if matches is None:
-            return False
-        if target.kind in (Kind.RESOURCE, Kind.TEMPLATE) and not is_plain(target.name):
-            return not self.decision.allowed  # a URI written oddly fits every denial and no permission
-        return bool(matches(target.name))
-
-    def may_allow(self, kind: Kind | None) -> bool:
-        return self.decision.allowed and (not self.names or kind is None or kind in self.names)
+    def at(self, endpoint: EndpointSpec) -> Authorizer:
+        """Give what decides at an endpoint."""
+        return Authorizer(endpoint, self.roles, self.policies)
 
 
 class Authorizer:
-    """The rules of one endpoint: deny overrides, none means deny, a failure denies."""
+    """What decides at one endpoint."""
 
-    def __init__(self, endpoint: EndpointSpec) -> None:
-        compiled = [_compile(endpoint.path, number, rule) for number, rule in enumerate(endpoint.rules)]
-        self._rules = sorted(compiled, key=lambda rule: rule.decision.allowed)
-        self._kept: dict[frozenset[str], dict[Target, Decision]] = {}
+    def __init__(
+        self,
+        endpoint: EndpointSpec,
+        roles: Sequence[Role] = (),
+        policies: Sequence[Policy] = (),
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` gives seconds and never goes back."""
+        self._path = endpoint.path
+        self._rules = Rules(endpoint, roles)
+        self._scopes = Scopes(endpoint.scopes) if endpoint.scopes else None
+        self._policies = tuple(policies)
+        self._clock = clock
+        self._forget()
 
     @property
     def same_for_all(self) -> bool:
-        """Whether every role gets the same answers."""
-        return all(not rule.roles or rule.roles >= ROLES for rule in self._rules)
+        """Whether every principal with a built-in role gets the same answers."""
+        return not self._policies and self._rules.same_for_all
+
+    @property
+    def asks(self) -> bool:
+        """Whether there are engines to ask."""
+        return bool(self._policies)
+
+    @property
+    def version(self) -> int:
+        """A number that is another one when what was decided before may no longer hold."""
+        self._is_current()
+        return self._version
 
     def decide(self, principal: Principal, target: Target) -> Decision:
-        """Allow or deny, with the rule that says so. Rules ask for roles only, so decisions are kept by them."""
-        kept = self._kept.get(principal.roles)
-        if kept is not None:
-            decision = kept.get(target)
-            if decision is not None:
+        """Allow or deny, with the rule that says so.
+
+        Raises:
+            Undecided: an engine has to be asked first.
+        """
+        found = self._classes.of.get(principal.basis)
+        if found is not None:
+            decision = found.decisions.get(target)
+            if decision is not None and (not self._policies or self._is_current()):
                 return decision
-        try:
-            decision = self._decide(principal.roles, target)
-        except Exception:  # noqa: BLE001 - whatever goes wrong in here, the answer must be no
-            return FAILED
-        self._keep(principal.roles, target, decision)
-        return decision
+        return self._decide(principal, target)
 
     def may_reach(self, principal: Principal, server: str, kind: Kind | None = None) -> bool:
-        """Tell whether a rule may allow a principal something (of a kind) of a server of which nothing is known."""
-        for rule in self._rules:
-            if rule.concerns(principal.roles, server):
-                if rule.may_allow(kind):
-                    return True
-                if not rule.decision.allowed and not rule.names:
-                    return False
+        """Tell whether a principal may have something (of a kind) of a server of which nothing is known.
+
+        Raises:
+            Undecided: an engine has to be asked first.
+        """
+        ruled = rules.reach(self._class(principal).rules, server, kind)
+        if ruled is False or not self._policies:
+            return ruled is True
+        decision = self._decide(principal, reaching(server))
+        return decision.allowed or (ruled is True and decision.rule == NO_RULE.rule)
+
+    def sees(self, principal: Principal) -> Class:
+        """Give what stands for all who are shown the same now: what is kept for them is kept by it."""
+        self._is_current()
+        return self._class(principal)
+
+    def missing_scopes(self, target: Target, held: frozenset[str]) -> frozenset[str]:
+        """Give the scopes that a token lacks for a target."""
+        return frozenset() if self._scopes is None else self._scopes.missing(target, held)
+
+    # -- engines ------------------------------------------------------------------------------
+
+    async def know(self, principal: Principal, targets: Sequence[Target]) -> Sequence[Decision]:
+        """Decide about targets, asking engines about those that are not known, beside the loop where they are many."""
+        for _ in range(_TRIES):
+            version = self.version
+            found = self._class(principal)
+            known: dict[Target, Decision] = {}
+            unknown = self._unknown(found, targets, known)
+            if len(unknown) > FEW:
+                async with found.lock:
+                    unknown = self._unknown(found, unknown, known)
+                    await self._learn(found, unknown, known)
+            elif unknown:
+                await self._learn(found, unknown, known)
+            if self.version == version:
+                return [known[target] for target in targets]
+        return [CHANGING for _ in targets]
+
+    async def judge(self, principal: Principal, target: Target, arguments: object) -> Decision:
+        """Decide about a call by its arguments, as they are decoded from JSON. Only those engines are asked that read them."""
+        for _ in range(_TRIES):
+            version = self.version
+            (decision,) = await self.know(principal, (target,))
+            if not decision.allowed or not decision.arguments:
+                return decision
+            found = self._class(principal)
+            combined = found.judges.get(target)
+            if combined is None:  # others took its room meanwhile
+                self._classes.drop(found, target)
+            else:
+                told = self._told(principal)
+                decision = await self._judged(told, target, arguments, combined)
+                if self.version == version:
+                    return decision
+        return CHANGING
+
+    async def _judged(
+        self, principal: Principal, target: Target, arguments: object, combined: Combined
+    ) -> Decision:
+        said = [
+            (policy, await engines.judgement(policy, principal, self._path, target, arguments))
+            for policy in combined.judges
+        ]
+        return engines.judged(combined, said)
+
+    async def _learn(self, found: Class, targets: Sequence[Target], known: dict[Target, Decision]) -> None:
+        """Decide about targets of which nothing is known, and keep it."""
+        classes = self._classes
+        for at in range(0, len(targets), _CHUNK):
+            chunk = targets[at : at + _CHUNK]
+            if len(targets) > FEW:
+                ruled = await asyncio.to_thread(self._ruled, found, chunk)
+            else:
+                ruled = self._ruled(found, chunk)
+            combined = await self._asked(found, chunk, ruled) if self._policies else map(Combined, ruled)
+            until = self._clock() + _FAILED_FOR
+            for target, each in zip(chunk, combined, strict=True):
+                decision = known[target] = found.share(each.decision) if self._policies else each.decision
+                if each.failed or decision is FAILED:
+                    found.fail(target, decision, until)
+                else:
+                    classes.keep(found, target, decision)
+                    if each.judges:
+                        found.judges[target] = each
+
+    async def _asked(
+        self, found: Class, targets: Sequence[Target], ruled: Sequence[Decision]
+    ) -> Sequence[Combined]:
+        """Ask the engines about those targets that the rules do not deny."""
+        open_ = [
+            (target, decision)
+            for target, decision in zip(targets, ruled, strict=True)
+            if decision.allowed or decision is NO_RULE
+        ]
+        asked = [target for target, _ in open_]
+        said = [
+            (policy, await engines.verdicts(policy, found.principal, self._path, asked) if asked else ())
+            for policy in self._policies
+        ]
+        combined: dict[Target, Combined] = {}
+        for index, (target, decision) in enumerate(open_):
+            each = engines.combine(
+                decision, [(policy, None if found is None else found[index]) for policy, found in said]
+            )
+            if (
+                each.judges and target.kind is Kind.RESOURCE
+            ):  # a reading has no arguments: it is judged at once
+                judged = await self._judged(found.principal, target, {}, each)
+                each = Combined(Decision(judged.allowed, judged.rule, False, judged.reads, judged.because))
+            combined[target] = each
+        return [
+            combined.get(target) or Combined(decision)
+            for target, decision in zip(targets, ruled, strict=True)
+        ]
+
+    # -- what is kept -------------------------------------------------------------------------
+
+    def _decide(self, principal: Principal, target: Target) -> Decision:
+        self._is_current()
+        found = self._class(principal)
+        decision = found.knows(target, self._clock())
+        if decision is not None:
+            return decision
+        try:
+            decision = self._rule(found, target)
+        except Exception:  # noqa: BLE001 - whatever goes wrong in here, the answer must be no
+            return FAILED
+        if self._policies and (decision.allowed or decision is NO_RULE):
+            raise Undecided(self, principal, (target,))
+        if len(target.name) <= LONGEST_NAME or self._policies:
+            self._classes.keep(found, target, decision)
+        return decision
+
+    def _rule(self, found: Class, target: Target) -> Decision:
+        if not self._policies:
+            return rules.decide(found.rules, target)
+        if is_reaching(target):
+            return NO_RULE  # of it engines alone are asked
+        if target.kind in (Kind.RESOURCE, Kind.TEMPLATE) and not is_plain(target.name):
+            return ODD
+        return rules.decide(found.rules, target)
+
+    def _ruled(self, found: Class, targets: Sequence[Target]) -> Sequence[Decision]:
+        try:
+            return [self._rule(found, target) for target in targets]
+        except Exception:  # noqa: BLE001 - as above
+            return [FAILED for _ in targets]
+
+    def _told(self, principal: Principal) -> Principal:
+        """Give a principal as engines are told of it: with the roles that theirs include."""
+        roles = self._rules.roles_of(principal)
+        return principal if roles == principal.roles else replace(principal, roles=roles)
+
+    def _unknown(
+        self, found: Class, targets: Sequence[Target], known: dict[Target, Decision]
+    ) -> Sequence[Target]:
+        """Put what is known with the rest, and give what is not, each once."""
+        now, unknown = self._clock(), dict[Target, None]()
+        for target in targets:
+            decision = found.knows(target, now)
+            if decision is None:
+                unknown[target] = None
+            else:
+                known[target] = decision
+        return list(unknown)
+
+    def _class(self, principal: Principal) -> Class:
+        return self._classes.find(principal, self._clock())
+
+    def _is_current(self) -> bool:
+        """Tell whether the policies are those that decided what is kept. It goes where they are not."""
+        if not self._policies:
+            return True
+        versions = tuple(policy.version for policy in self._policies)
+        if versions == self._versions:
+            return True
+        self._forget()
         return False
 
-    def _decide(self, roles: frozenset[str], target: Target) -> Decision:
-        for rule in self._rules:
-            if rule.applies(roles, target):
-                return rule.decision
-        return NO_RULE
-
-    def _keep(self, roles: frozenset[str], target: Target, decision: Decision) -> None:
-        if len(target.name) > LONGEST_NAME:
-            return
-        kept = self._kept.get(roles)
-        if kept is None:
-            if len(self._kept) >= MAX_ROLE_SETS:
-                self._kept.clear()
-            kept = self._kept[roles] = {}
-        if len(kept) >= MAX_TARGETS:
-            kept.clear()
-        kept[target] = decision
-
-
-def _compile(path: str, number: int, rule: Rule) -> _Compiled:
-    decision = Decision(rule.effect is Effect.ALLOW, f"{path} rules[{number}]")
-    resources = _patterns(rule.resources)
-    given = {
-        Kind.TOOL: _patterns(rule.tools),
-        Kind.PROMPT: _patterns(rule.prompts),
-        Kind.RESOURCE: resources,
-        Kind.TEMPLATE: resources,
-    }
-    names = {kind: matches for kind, matches in given.items() if matches is not None}
-    return _Compiled(decision, rule.roles, _patterns(rule.servers), names)
-
-
-def _patterns(patterns: tuple[str, ...]) -> _Match | None:
-    """Give a test for any of the shell-style patterns, case and all; None where any name will do."""
-    if not patterns:
-        return None
-    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns)).match
+    def _forget(self) -> None:
+        self._versions = tuple(policy.version for policy in self._policies)
+        self._version = next(_versions)
+        self._classes = Classes(self._rules, closed([policy.reads() for policy in self._policies]))

@@ -42,6 +42,26 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """What of servers is meant, by shell-style patterns. Empty means any; as in a rule, patterns of names are for
+    their kinds only.
+    """
+
+    servers: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a token has to have been issued for, where tokens have scopes."""
+
+    name: str
+    covers: Selection
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointSpec:
     """An endpoint as declared. `servers` is in the order in which collisions are decided."""
 
@@ -55,3 +75,5 @@ class EndpointSpec:
     """Patterns on `server__prompt`; empty shows every prompt."""
     resources: tuple[str, ...] = ()
     """Patterns on `server__uri`; empty shows every resource and template."""
+    scopes: tuple[Scope, ...] = ()
+    """In the order in which one is asked for where several would do."""

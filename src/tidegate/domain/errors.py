@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from tidegate.domain.target import Decision, Target
+
 
 class TidegateError(Exception):
     """Anything this package raises on purpose."""
@@ -99,16 +101,27 @@ class Refusal(TidegateError):
 
     `reason` is a stable word for records and metrics; `code` is the JSON-RPC code, `status` the
     HTTP status. Codes in -32768..-32000 are the specification's; our own are outside that range
-    (MCP 2026-07-28, basic, error codes).
+    (MCP 2026-07-28, basic, error codes). `target` and `decision` are for the record alone: no client is told.
     """
 
     reason: ClassVar[str] = "refused"
     code: ClassVar[int] = -32603
     status: ClassVar[int] = 200
 
-    def __init__(self, message: str, *, data: dict[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        data: dict[str, object] | None = None,
+        target: Target | None = None,
+        decision: Decision | None = None,
+    ) -> None:
         super().__init__(message)
         self.data = data
+        self.target = target
+        """What it was for, where that was found."""
+        self.decision = decision
+        """What denied it."""
 
 
 class ParseFailure(Refusal):
@@ -203,8 +216,8 @@ class InsufficientScope(Refusal):
 
     reason, code, status = "insufficient_scope", -32600, 403
 
-    def __init__(self, message: str, scopes: frozenset[str]) -> None:
-        super().__init__(message, data={"scopes": sorted(scopes)})
+    def __init__(self, message: str, scopes: frozenset[str], *, target: Target | None = None) -> None:
+        super().__init__(message, data={"scopes": sorted(scopes)}, target=target)
         self.scopes = scopes
 
 

@@ -35,6 +35,16 @@ class Target(NamedTuple):
     name: str
 
 
+def reaching(server: str) -> Target:
+    """Give what stands for knowing of a server at all, where nothing of what it offers is known."""
+    return Target(server, Kind.EXTENSION, "")
+
+
+def is_reaching(target: Target) -> bool:
+    """Tell whether a target stands for knowing of a server at all."""
+    return target.kind is Kind.EXTENSION and not target.name
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Allow or deny, with the rule that said so."""

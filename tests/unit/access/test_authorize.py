@@ -3,6 +3,7 @@
 import pytest
 
 from tidegate.access.authorize import FAILED, LONGEST_NAME, NO_RULE, Authorizer
+from tidegate.access.classes import MAX_CLASSES, MAX_TARGETS
 from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
 from tidegate.domain.principal import Principal
 from tidegate.domain.target import Decision, Kind, Target
@@ -156,15 +157,24 @@ def test_an_exception_denies_and_is_not_kept() -> None:
 
 
 def test_decisions_kept_are_bounded() -> None:
-    access = rules(Rule(ALLOW, tools=("1*",)))
+    access = rules(Rule(ALLOW, tools=("1*",)), Rule(DENY, frozenset(str(number) for number in range(5000))))
     for number in range(40_000):
         decision = access.decide(USER, Target("db", Kind.TOOL, str(number)))
         assert decision.allowed is str(number).startswith("1")
-    for number in range(600):
+    for number in range(5000):
         access.decide(Principal("t", "i", "s", frozenset({str(number)})), READ)
-    kept = access._kept  # pyright: ignore[reportPrivateUsage]
-    assert len(kept) <= 256
-    assert all(len(decisions) <= 16384 for decisions in kept.values())
+    kept = access._classes  # pyright: ignore[reportPrivateUsage]
+    assert len(kept) <= MAX_CLASSES
+    assert kept.count <= MAX_TARGETS + MAX_CLASSES
+    assert all(len(each.decisions) <= MAX_TARGETS for each in kept.of.values())
+
+
+def test_principals_whose_roles_make_no_difference_are_one_class() -> None:
+    access = rules(Rule(ALLOW, frozenset({"user"})))
+    for number in range(100):
+        roles = frozenset({"user", f"team-{number}"})
+        assert access.decide(Principal("t", "i", f"s{number}", roles), READ).allowed
+    assert len(access._classes) == 1  # pyright: ignore[reportPrivateUsage]
 
 
 def test_what_clients_make_up_at_length_is_decided_and_not_kept() -> None:
@@ -172,5 +182,5 @@ def test_what_clients_make_up_at_length_is_decided_and_not_kept() -> None:
     long = Target("db", Kind.RESOURCE, "x://" + "a" * LONGEST_NAME)
     assert access.decide(USER, long).allowed
     assert access.decide(USER, READ).allowed
-    (kept,) = access._kept.values()  # pyright: ignore[reportPrivateUsage]
+    (kept,) = (each.decisions for each in access._classes.of.values())  # pyright: ignore[reportPrivateUsage]
     assert kept.keys() == {READ}

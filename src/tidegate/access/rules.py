@@ -1,0 +1,171 @@
+"""Rules: what an endpoint's rules and the grants of roles say of a target. Asks no engine, and reads no argument."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tidegate.domain.endpoint import Effect, EndpointSpec, Rule, Scope, Selection
+from tidegate.domain.principal import Principal
+from tidegate.domain.role import BUILT_IN, Role, implied
+from tidegate.domain.target import Decision, Kind, Target
+from tidegate.protocol.uris import is_plain
+
+NO_RULE = Decision(False, "no rule")
+ROLES = frozenset(BUILT_IN)
+"""The roles that there are without being declared."""
+
+_Match = Callable[[str], object]
+_URIS = (Kind.RESOURCE, Kind.TEMPLATE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Selected:
+    """A selection, made ready."""
+
+    servers: _Match | None
+    names: Mapping[Kind, _Match]
+    """By kind; empty where it is about everything."""
+
+    def concerns(self, server: str) -> bool:
+        return self.servers is None or bool(self.servers(server))
+
+    def covers(self, target: Target, *, odd: bool) -> bool:
+        """Tell whether a target is meant; `odd`: also where it only may be, as nobody can tell what it comes to."""
+        if not self.concerns(target.server):
+            return False
+        if not self.names:
+            return True
+        if target.kind is Kind.EXTENSION:
+            return odd  # it may read or do, by another method, just what is meant
+        matches = self.names.get(target.kind)
+        if matches is None:
+            return False
+        if target.kind in _URIS and not is_plain(target.name):
+            return odd  # a URI written oddly fits every denial and no permission
+        return bool(matches(target.name))
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """One rule, made ready."""
+
+    decision: Decision
+    roles: frozenset[str]
+    """Of whom it is, where it is not of all."""
+    selected: _Selected
+
+    def applies(self, target: Target) -> bool:
+        """Tell whether it is about a target."""
+        return self.selected.covers(target, odd=not self.decision.allowed)
+
+    def may_allow(self, kind: Kind | None) -> bool:
+        """Tell whether it allows anything of a kind."""
+        names = self.selected.names
+        return self.decision.allowed and (not names or kind is None or kind in names)
+
+
+class Rules:
+    """The rules of one endpoint and the grants that roles have there: deny overrides, none means deny."""
+
+    def __init__(self, endpoint: EndpointSpec, roles: Sequence[Role] = ()) -> None:
+        compiled = [
+            Compiled(
+                Decision(rule.effect is Effect.ALLOW, f"{endpoint.path} rules[{number}]"),
+                rule.roles,
+                _selected(rule),
+            )
+            for number, rule in enumerate(endpoint.rules)
+        ]
+        compiled += [each for role in roles for each in _grants(endpoint.path, role)]
+        self._rules = sorted(compiled, key=lambda rule: rule.decision.allowed)
+        self._implied = implied(tuple(roles))
+        self.named = frozenset(role for rule in self._rules for role in rule.roles)
+        """The roles that make a difference here."""
+        self.same_for_all = all(not rule.roles or rule.roles >= ROLES for rule in self._rules)
+        """Whether every principal with a built-in role gets the same answers."""
+
+    def roles_of(self, principal: Principal) -> frozenset[str]:
+        """Give a principal's roles, with those that they include."""
+        roles = principal.roles
+        if roles.isdisjoint(self._implied):
+            return roles
+        return roles.union(*(self._implied.get(role, ()) for role in roles))
+
+    def of(self, roles: frozenset[str]) -> tuple[Compiled, ...]:
+        """Give the rules that are about whoever has these roles, denials first."""
+        return tuple(rule for rule in self._rules if not rule.roles or not rule.roles.isdisjoint(roles))
+
+
+def decide(rules: Sequence[Compiled], target: Target) -> Decision:
+    """Give what the first of them that is about a target says."""
+    for rule in rules:
+        if rule.applies(target):
+            return rule.decision
+    return NO_RULE
+
+
+def reach(rules: Sequence[Compiled], server: str, kind: Kind | None) -> bool | None:
+    """Tell whether a rule may allow something (of a kind) of a server of which nothing is known; None: none says so.
+
+    False where all of the server is denied.
+    """
+    for rule in rules:  # denials come first
+        if not rule.selected.concerns(server):
+            continue
+        if rule.may_allow(kind):
+            return True
+        if not rule.decision.allowed and not rule.selected.names:
+            return False
+    return None
+
+
+class Scopes:
+    """Which scopes a token has to have for what, at one endpoint."""
+
+    def __init__(self, declared: Sequence[Scope]) -> None:
+        self._declared = [(scope.name, _selected(scope.covers)) for scope in declared]
+
+    def missing(self, target: Target, held: frozenset[str]) -> frozenset[str]:
+        """Give the scopes that a token lacks for a target: one that covers it, the first, where several do.
+
+        Where nobody can tell what it comes to (a method of an extension, a URI written oddly), all that may cover it.
+        """
+        covering = [name for name, selected in self._declared if selected.covers(target, odd=True)]
+        if target.kind is Kind.EXTENSION or (target.kind in _URIS and not is_plain(target.name)):
+            return frozenset(covering) - held
+        if not covering or not held.isdisjoint(covering):
+            return frozenset()
+        return frozenset(covering[:1])
+
+
+def _grants(path: str, role: Role) -> list[Compiled]:
+    found: list[Compiled] = []
+    for grant in role.grants:
+        matches = _patterns(grant.endpoints)
+        if matches is None or matches(path):
+            rule = f"roles.{role.name} {grant.effect.value}[{grant.number}]"
+            decision = Decision(grant.effect is Effect.ALLOW, rule)
+            found.append(Compiled(decision, frozenset({role.name}), _selected(grant.selection)))
+    return found
+
+
+def _selected(given: Rule | Selection) -> _Selected:
+    resources = _patterns(given.resources)
+    patterns = {
+        Kind.TOOL: _patterns(given.tools),
+        Kind.PROMPT: _patterns(given.prompts),
+        Kind.RESOURCE: resources,
+        Kind.TEMPLATE: resources,
+    }
+    names = {kind: matches for kind, matches in patterns.items() if matches is not None}
+    return _Selected(_patterns(given.servers), names)
+
+
+def _patterns(patterns: tuple[str, ...]) -> _Match | None:
+    """Give a test for any of the shell-style patterns, case and all; None where any name will do."""
+    if not patterns:
+        return None
+    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns)).match
