@@ -250,6 +250,8 @@ def written(
 - As many workloads as were started were stopped, by the journal, of each server.
 - After the stop no container, network, process, cgroup, remembered workload or socket of the gateway was left; the volume was,
   as it is to be, and went with `tidegate volume rm`.
+- What the gateway keeps of the past is bounded (the last events, what befell each server, beginnings of records), and fills
+  up in the meantime: memory may grow by {MORE["rss"]:g} MB, everything else not at all, or by as much as what comes and goes.
 - Files in the state directory are counted without the journal, which keeps what it is for.
 """
 
