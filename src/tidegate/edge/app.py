@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 
 from tidegate.domain.errors import Forbidden
-from tidegate.edge import asgi
+from tidegate.edge import asgi, resources
 from tidegate.edge.asgi import Application, Send
 from tidegate.edge.exchange import Exchange
 from tidegate.edge.guard import Guard
@@ -48,6 +48,9 @@ class App:
 
     async def _serve_page(self, exchange: Exchange) -> None:
         path = exchange.request.path
+        if path.startswith(resources.WELL_KNOWN):
+            resources.serve(exchange, self.mcp.resources, self.mcp.guard)
+            return
         page = self._pages.get(path) or next(
             (self._prefixes[prefix] for prefix in self._prefixes if path.startswith(prefix)), None
         )
@@ -55,6 +58,8 @@ class App:
             exchange.respond(404, _JSON, b'{"error": "no such path"}')
         elif exchange.request.oversize:
             exchange.respond(413, _JSON, b'{"error": "the body is larger than is taken"}')
+        elif exchange.request.query and resources.has_token(exchange.request.query):
+            exchange.respond(400, _JSON, b'{"error": "a token is taken in the Authorization header only"}')
         elif not self._served(exchange):
             exchange.respond(403, _JSON, b'{"error": "this Host or Origin is not served here"}')
         else:

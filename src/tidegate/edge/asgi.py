@@ -20,6 +20,15 @@ async def run(application: Application, exchange: Exchange) -> None:
     await application(talk.scope(), talk.receive, talk.send)
 
 
+def exchange_of(scope: Scope) -> Exchange:
+    """Give the exchange that an application of ours answers."""
+    exchange: Exchange = scope["extensions"][_EXCHANGE]
+    return exchange
+
+
+_EXCHANGE = "tidegate.exchange"
+
+
 class _Talk:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -43,6 +52,7 @@ class _Talk:
             "headers": list(request.headers.items()),
             "client": (self._exchange.peer, 0) if self._exchange.peer else None,
             "server": None,
+            "extensions": {_EXCHANGE: self._exchange},
         }
 
     async def receive(self) -> MutableMapping[str, Any]:

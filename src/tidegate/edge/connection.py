@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections import deque
 from collections.abc import Coroutine
@@ -78,6 +79,14 @@ def _other_end(transport: asyncio.BaseTransport) -> str:
     return f"uid:{_CREDENTIALS.unpack(said)[1]}"
 
 
+def _certificate(transport: asyncio.BaseTransport) -> bytes | None:
+    """Give the certificate that the client showed. Only a context that verifies it has one (ssl, getpeercert)."""
+    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    if tls is None or tls.context.verify_mode is ssl.CERT_NONE:
+        return None
+    return tls.getpeercert(binary_form=True)
+
+
 class Server:
     """What the connections of one listener share."""
 
@@ -94,6 +103,8 @@ class Server:
         self.now = self.loop.time()
         """Loop time of the last sweep: good enough for bounds of seconds, and free."""
         self.closing = False
+        self.certificates = False
+        """Whether clients are asked for theirs."""
 
     def bound(self, bounds: HttpBounds) -> None:
         """Have other bounds, for what is read from now on."""
@@ -127,6 +138,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Server) -> None:
         self.gone = False
         self.peer = ""
+        self.certificate: bytes | None = None
+        """Of the client (DER): seen to be its own, and signed by an authority of the listener's."""
         self.chunks = True
         """Whether the request in hand is of an HTTP that has chunks."""
         self._server = server
@@ -165,6 +178,8 @@ class Connection(asyncio.Protocol):
         """Take the connection, unless there are too many."""
         self._transport = cast("asyncio.Transport", transport)
         self.peer = _other_end(transport)
+        if self._server.certificates:
+            self.certificate = _certificate(transport)
         connections = self._server.connections
         connections.add(self)
         most = self._server.bounds.connections

@@ -53,6 +53,7 @@ class Wire(Protocol):
 
     gone: bool
     peer: str
+    certificate: bytes | None
     chunks: bool
 
     def write(self, data: bytes) -> None:
@@ -96,6 +97,11 @@ class Exchange(Struct, eq=False):
     def peer(self) -> str:
         """Address of the other end; empty on a Unix socket."""
         return self._wire.peer
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The client's certificate (DER), where the listener asked for one and it is good."""
+        return self._wire.certificate
 
     @property
     def can_stream(self) -> bool:

@@ -47,15 +47,23 @@ class Guard:
         Raises:
             Forbidden: one of them is not served here.
         """
+        self.check_host(headers)
+        origin = headers.get(b"origin")
+        if origin is not None:
+            self._check_origin(origin.decode("latin-1").lower())
+
+    def check_host(self, headers: Mapping[bytes, bytes]) -> None:
+        """Check Host alone, for what every page may be told.
+
+        Raises:
+            Forbidden: it is not served here.
+        """
         host = headers.get(b"host", b"")
         if host not in self._known:
             if _hostname(host.decode("latin-1")) not in self._hosts:
                 raise Forbidden("this Host is not served here: add it to allowed_hosts")
             if len(self._known) < 64:
                 self._known[host] = None
-        origin = headers.get(b"origin")
-        if origin is not None:
-            self._check_origin(origin.decode("latin-1").lower())
 
     def _check_origin(self, origin: str) -> None:
         if origin in self._origins:
@@ -74,6 +82,10 @@ class Guard:
             if not self._trusted(hop):
                 break
         return client[:64]
+
+    def trusts(self, client: str) -> bool:
+        """Tell whether an address is a proxy's that is believed."""
+        return bool(self._proxies) and self._trusted(client)
 
     def _trusted(self, address: str) -> bool:
         try:

@@ -20,6 +20,7 @@ from tidegate.edge import batch
 from tidegate.edge.events import EventWriter
 from tidegate.edge.exchange import Exchange, Request
 from tidegate.edge.guard import Guard
+from tidegate.edge.resources import Resources, has_token, no_challenge
 from tidegate.edge.respond import Responder
 from tidegate.gateway.call import Answer, Call, refused
 from tidegate.gateway.catalog import Endpoint
@@ -34,7 +35,7 @@ from tidegate.telemetry import log
 
 _ONCE = frozenset(
     {b"host", b"origin", b"authorization", b"content-type", b"content-length", b"mcp-session-id",
-     b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"last-event-id", b"traceparent"}
+     b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"last-event-id", b"traceparent", b"dpop", b"client-cert"}
 )  # fmt: skip
 """Headers of which a second one is refused: two readers could each take another."""
 _QUIET = 15.0
@@ -62,13 +63,16 @@ class McpEdge:
         operator: Vouched | None = None,
         streams: Streams | None = None,
         open_stream: OpenStream | None = None,
+        resources: Resources | None = None,
     ) -> None:
         """`operator` is everyone who asks here, where the listener itself vouches for who they are.
 
-        `streams` keeps what legacy clients come back for; `open_stream` serves their GETs, where there are to be any.
+        `streams` keeps what legacy clients come back for; `open_stream` serves their GETs, where there are to be any; `resources` is what
+        this is to clients that bring tokens or certificates, where any do.
         """
         self.endpoints = endpoints
         self.active: set[Responder] = set()
+        self.resources = resources
         self._pipeline = pipeline
         self._guard = guard
         self._new_id = new_id
@@ -97,7 +101,10 @@ class McpEdge:
             headers = request.headers
             events = self._check(request)
             peer = self._guard.peer(peer, headers)
-            credentials = Credentials(headers.get(b"authorization"), peer)
+            if (resources := self.resources) is None:
+                credentials = Credentials(headers.get(b"authorization"), peer)
+            else:
+                credentials = resources.credentials(exchange, self._guard, peer, endpoint.path)
             if request.method == b"POST" and request.body[:1] == b"[":
                 await self._batch(exchange, endpoint, credentials, responder)
             elif request.method == b"POST":
@@ -118,12 +125,12 @@ class McpEdge:
                 call = Call(call_id, inbound, endpoint, credentials, responder.since)
                 call.operator = self._operator
                 if request.method == b"DELETE":
-                    await responder.finish(await self._pipeline.end_session(call))
+                    await self._finish(responder, endpoint, await self._pipeline.end_session(call))
                 else:
                     await self._listen(exchange, call, responder, events=events)
         except Refusal as refusal:
             self._pipeline.refuse_unread(call_id, endpoint.path, peer, refusal)
-            await responder.finish(refused(refusal, call_id, request_id, modern=True))
+            await self._finish(responder, endpoint, refused(refusal, call_id, request_id, modern=True))
 
     def _about_session(self, request: Request) -> Inbound | None:
         """Read a GET or DELETE, which legacy clients alone send; None where it is not allowed."""
@@ -163,7 +170,7 @@ class McpEdge:
         if answer is None:
             writer.end()
         else:
-            await responder.finish(answer)
+            await self._finish(responder, call.endpoint, answer)
 
     def _check(self, request: Request) -> bool:
         """Check what does not depend on the body. Tell whether the client takes an event stream."""
@@ -187,6 +194,8 @@ class McpEdge:
                 _check_types(headers)
             if len(self._checked) < _CHECKED:
                 self._checked.add(seen)
+        if request.query and has_token(request.query):
+            raise InvalidRequest("a token is taken in the Authorization header only, never in the URL")
         if request.oversize:
             raise TooLarge("the body is larger than is taken (limits.body)")
         return accept is not None and (
@@ -207,7 +216,7 @@ class McpEdge:
             call.operator = self._operator
         refusal = await self._pipeline.check_batch(calls[0])
         if refusal is not None:
-            await responder.finish(refusal)
+            await self._finish(responder, endpoint, refusal)
             return
 
         async def handle(call: Call) -> Answer:
@@ -241,6 +250,17 @@ class McpEdge:
         finally:
             exchange.when_lost = None
             self.active.discard(responder)
+        if answer.refusal is None:
+            await responder.finish(answer)
+        else:
+            await self._finish(responder, call.endpoint, answer)
+
+    async def _finish(self, responder: Responder, endpoint: Endpoint, answer: Answer) -> None:
+        """Send an answer that may be a refusal: with what tells the client how to be let in."""
+        if answer.refusal is not None:
+            resources, path = self.resources, endpoint.path
+            told = resources.challenge(path, answer.refusal) if resources else no_challenge(answer.refusal)
+            answer = Answer(answer.status, answer.body, answer.headers + told)
         await responder.finish(answer)
 
     def _why_cancelled(self, exchange: Exchange) -> Refusal:

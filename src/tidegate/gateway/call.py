@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 from tidegate.channels.channel import Notify
 from tidegate.domain.errors import MethodNotFound, Refusal
 from tidegate.domain.principal import Principal
+from tidegate.domain.target import Target
 from tidegate.fleet.losses import Asker
 from tidegate.gateway.catalog import Endpoint
 from tidegate.gateway.sessions import Session
@@ -51,6 +52,8 @@ class Call(Struct):
     operator: Vouched | None = None
     """Set by a listener that itself vouches for who asks."""
     vouched: Vouched | None = None
+    target: Target | None = None
+    """What it is for, once that is found and where it is one thing."""
     session: Session | None = None
     offered: Offer | None = None
     later: Listener | None = None
@@ -172,6 +175,8 @@ class Answer(Struct, frozen=True):
     status: int
     body: bytes = b""
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    refusal: Refusal | None = None
+    """What it says, for whoever has to tell how it can be helped."""
 
 
 ACCEPTED = Answer(202)
@@ -185,10 +190,7 @@ def refused(refusal: Refusal, call_id: str, request_id: Raw | None, *, modern: b
     status = refusal.status
     if isinstance(refusal, MethodNotFound) and not modern:
         status = 200  # legacy transports know the status of the request as such only
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    if status == 401:
-        headers = ((b"www-authenticate", b'Bearer realm="tidegate"'),)
-    return Answer(status, body, headers)
+    return Answer(status, body, refusal=refusal)
 
 
 _SMALL = 4096

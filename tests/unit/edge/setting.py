@@ -67,7 +67,9 @@ class EdgeSetting:
         pages = {"/healthz": probes.healthz, "/readyz": probes.readyz, "/metrics": probes.metrics}
         self.parts = self._parts()
         guard = Guard(listen_host="127.0.0.1")
-        self.door = Door(made.pipeline, lambda: guard, lambda: open_api(self.parts))
+        self.door = Door(
+            made.pipeline, lambda: guard, lambda: open_api(self.parts), resources=lambda: edge.resources
+        )
         app = App(edge, pages, {"/api/": self.door})
         self.listener = Listener(app, bounds=HttpBounds(body), tls=tls)
         await self.listener.open_tcp("127.0.0.1", 0)

@@ -20,13 +20,14 @@ from tidegate.domain.errors import (
     StateError,
     StateRefused,
     TooLarge,
-    Unauthenticated,
     WrongMediaType,
 )
 from tidegate.domain.principal import Principal
+from tidegate.edge import asgi
 from tidegate.edge.admin import problem
 from tidegate.edge.asgi import Application, Receive, Scope, Send
 from tidegate.edge.guard import Guard
+from tidegate.edge.resources import ADMIN, Resources, no_challenge
 from tidegate.ports.identity import Credentials, Vouched
 from tidegate.telemetry import log
 
@@ -93,12 +94,15 @@ class Door:
         guard: Callable[[], Guard],
         open_api: Callable[[], Application],
         operator: Vouched | None = None,
+        resources: Callable[[], Resources | None] = lambda: None,
     ) -> None:
-        """`guard` gives the listener's, as it is now; `open_api` imports and makes the API, in a thread; `operator` is everyone who asks here, if anyone is."""
+        """`guard` gives the listener's, as it is now; `open_api` imports and makes the API, in a thread; `operator` is everyone who asks here, if anyone is;
+        `resources` gives what the gateway is to clients that bring tokens, as it is now."""
         self._keeper = keeper
         self._guard = guard
         self._open_api = open_api
         self._operator = operator
+        self._resources = resources
         self._api: Application | None = None
         self._opening = asyncio.Lock()
         self._clock = asyncio.get_running_loop().time
@@ -119,7 +123,7 @@ class Door:
         vouched = None
         try:
             self._check_origin(headers)
-            credentials = Credentials(headers.get(b"authorization"), peer)
+            credentials = self._credentials(scope, headers, peer)
             vouched = await self._vouch(credentials)
             if "admin" not in vouched.principal.roles:
                 raise Forbidden("this needs the role admin")
@@ -127,7 +131,7 @@ class Door:
             receive = await self._bounded(scope, headers, receive)
         except Refusal as refusal:
             self._keeper.turn_away(scope["path"], peer, refusal, vouched)
-            await refuse(send, refusal)
+            await refuse(send, refusal, self._resources())
             return
         actor = Actor(
             vouched.principal, "control" if self._operator else "api", vouched.credential[:64], peer
@@ -176,7 +180,7 @@ class Door:
         if began:
             await send({"type": "http.response.body", "body": b""})
         else:
-            await refuse(send, Forbidden("this needs the role admin"))
+            await refuse(send, Forbidden("this needs the role admin"), None)
 
     async def _opened(self) -> Application:
         """Import the API, beside the loop: it takes longer than a call may be held up."""
@@ -190,6 +194,12 @@ class Door:
         site = headers.get(b"sec-fetch-site")
         if site is not None and site.lower() not in _OWN:
             raise Forbidden("a page of another site asks for this")
+
+    def _credentials(self, scope: Scope, headers: Mapping[bytes, bytes], peer: str) -> Credentials:
+        resources = self._resources()
+        if resources is None or self._operator is not None:
+            return Credentials(headers.get(b"authorization"), peer)
+        return resources.credentials(asgi.exchange_of(scope), self._guard(), peer, ADMIN)
 
     async def _vouch(self, credentials: Credentials) -> Vouched:
         if self._operator is not None:
@@ -236,12 +246,10 @@ class Door:
         return again
 
 
-async def refuse(send: Send, refusal: Refusal) -> None:
+async def refuse(send: Send, refusal: Refusal, resources: Resources | None) -> None:
     """Answer with a refusal."""
     told = problem.as_problem(refusal)
-    more: list[tuple[bytes, bytes]] = []
-    if isinstance(refusal, Unauthenticated):
-        more.append((b"www-authenticate", b'Bearer realm="tidegate"'))
+    more = [*(resources.challenge(ADMIN, refusal) if resources else no_challenge(refusal))]
     if told.status == 429:
         more.append((b"retry-after", b"1"))
     await _send(send, told.status, problem.body(told.status, told.reason, str(told)), more)
