@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from tidegate.extensions import table
+from tidegate.settings.identity import MODELS
 from tidegate.settings.schema import json_schema
 
 Schema = dict[str, Any]
@@ -46,7 +47,6 @@ servers:
 SECTIONS = (
     ("tls", "TlsModel", ""),
     ("outbound", "OutboundModel", ""),
-    ("auth", "AuthModel", ""),
     ("admin", "AdminModel", ""),
     ("journal", "JournalModel", ""),
     ("logs", "LogsModel", ""),
@@ -90,6 +90,17 @@ MORE = (
     ("queue", "QueueModel"),
     ("health", "HealthModel"),
     ("rollout", "RolloutModel"),
+)
+
+_AUTH = """One identity, or a list of them: `auth: {type: keys}`, or `auth: [{type: keys}, {type: jwt, …}]`. They are asked in order,
+and the first whose kind the credentials are decides. See [access](access.md).
+"""
+
+_AUTH_MORE = (
+    ("roles", "RolesModel"),
+    ("roles (workloads)", "WorkloadRolesModel"),
+    ("groups", "GroupsModel"),
+    ("tenant", "TenantModel"),
 )
 
 _ENDPOINTS = """## `endpoints`
@@ -143,6 +154,7 @@ def configuration() -> str:
             f"{found.get('description', '')} {more}".strip() + "\n",
             _table(whole, found),
         ]
+    parts += _auth(whole)
     parts.append("## `runtimes`\n\nSettings of the runtimes; what is not said has its default.\n")
     for name, found in whole["properties"]["runtimes"]["properties"].items():
         parts += [f"### `runtimes.{name}`\n", *_nested(whole, found, f"runtimes.{name}")]
@@ -167,6 +179,18 @@ def configuration() -> str:
         found = whole["$defs"][model]
         parts += [f"### `servers.*.{key}`\n", found["description"] + "\n", _table(whole, found)]
     return "\n".join(parts)
+
+
+def _auth(whole: Schema) -> list[str]:
+    """Write the identities, each by its type, and the models that they share."""
+    parts = ["## `auth`\n", _AUTH]
+    for kind, model in MODELS.items():
+        found = whole["$defs"][model.__name__]
+        parts += [f"### `auth: {{type: {kind}}}`\n", found["description"] + "\n", _table(whole, found)]
+    for key, name in _AUTH_MORE:
+        found = whole["$defs"][name]
+        parts += [f"### `auth.{key}`\n", found["description"] + "\n", _table(whole, found)]
+    return parts
 
 
 def _nested(whole: Schema, found: Schema, name: str) -> list[str]:

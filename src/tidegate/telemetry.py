@@ -46,6 +46,8 @@ LOG_EVENTS: Final = {
     "rollout.rolled_back": "A change of a server was taken back, and why; the version before it goes on.",
     "rollout.quarantined": "A change that takes rights away failed: nothing of the server runs until somebody says so.",
     "rollout.refused": "A change that was taken back is not tried again until somebody asks for it.",
+    "identity.keys_refreshed": "An issuer has other keys than before; what was signed with one that is gone is refused.",
+    "identity.unavailable": "An issuer could not be asked, and why; what is known of its keys is used for a while.",
     "secret.changed": "Secrets have another value than the servers were given; the settings are loaded again.",
     "secret.unavailable": "A secret could not be looked at; what was given of it stays.",
     "server.scaled": "A server is to have more or fewer replicas, and why.",

@@ -15,8 +15,9 @@ from tidegate.access.authenticate import Authenticator
 from tidegate.access.authorize import Authorizer
 from tidegate.assemble.administration import control_pages, open_parts, public_pages
 from tidegate.assemble.background import follow_keys, tick, watch
+from tidegate.assemble.identities import Identities
 from tidegate.assemble.launchers import Launchers
-from tidegate.assemble.plant import Plant
+from tidegate.assemble.plant import Plant, surroundings
 from tidegate.audit.journal import Journal
 from tidegate.edge.admin.parts import Parts
 from tidegate.edge.admin.shapes import AboutShape
@@ -29,8 +30,7 @@ from tidegate.edge.mcp import McpEdge
 from tidegate.edge.probes import Probes
 from tidegate.edge.reloads import Reloads
 from tidegate.edge.stalls import watch_loop
-from tidegate.extensions.identity.keys import KeyIdentity, KeyStore
-from tidegate.extensions.identity.local import LocalIdentity, local_principal
+from tidegate.extensions.identity.local import local_principal
 from tidegate.gateway.build import Given, Path, build
 from tidegate.gateway.catalog import Catalog, Endpoint
 from tidegate.gateway.definitions import DefinitionStore
@@ -59,6 +59,7 @@ class Gateway:
 
     settings: Settings
     path: Path
+    identities: Identities
     catalog: Catalog
     probes: Probes
     parts: Parts
@@ -102,9 +103,9 @@ async def start(
         plant.fleet.declare(spec, launchers.launcher_for(spec))
     plant.fleet.rollouts.launcher_for = launchers.launcher_for
     endpoints = [Endpoint(spec, Authorizer(spec)) for spec in settings.endpoints]
-    one = settings.auth.type == "local"
-    catalog = Catalog(plant.fleet, DefinitionStore(plant.own), endpoints, one_principal=one)
-    path = await _path(settings, plant, catalog, stack)
+    catalog = Catalog(plant.fleet, DefinitionStore(plant.own), endpoints, one_principal=settings.local)
+    identities = await _identities(settings, plant, stack)
+    path = await _path(plant, catalog, identities, stack)
     pipeline = path.pipeline
     await catalog.open(plant.servers)
     stack.push_async_callback(catalog.close)
@@ -119,7 +120,7 @@ async def start(
     public = await _open_public(settings, plant, path, catalog, probes, parts)
     prefixes = control_pages(plant, parts, pipeline, reloads, stop)
     private = await _open_control(settings, plant, path, catalog, _all_pages(probes), prefixes)
-    gateway = Gateway(settings, path, catalog, probes, parts, public, private)
+    gateway = Gateway(settings, path, identities, catalog, probes, parts, public, private)
     stack.callback(plant.directory.control_socket.unlink, missing_ok=True)
     listeners += gateway.listeners
     plant.fleet.begin()
@@ -160,13 +161,15 @@ async def _open_control(
     return listener
 
 
-async def _path(settings: Settings, plant: Plant, catalog: Catalog, stack: AsyncExitStack) -> Path:
-    identity: Identity
-    if settings.auth.type == "keys":
-        identity = KeyIdentity(KeyStore(plant.state))
-        watch(stack, follow_keys(identity, plant.journal), "key watch")
-    else:
-        identity = LocalIdentity()
+async def _identities(settings: Settings, plant: Plant, stack: AsyncExitStack) -> Identities:
+    around = surroundings(settings, plant.directory)
+    identities = Identities(plant.state, around, lambda keys: follow_keys(keys, plant.journal))
+    stack.push_async_callback(identities.close)
+    identities.adopt(await identities.prepare(settings.auth))
+    return identities
+
+
+async def _path(plant: Plant, catalog: Catalog, identity: Identity, stack: AsyncExitStack) -> Path:
     path = build(
         Given(
             plant.state,

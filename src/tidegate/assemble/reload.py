@@ -139,6 +139,7 @@ class Reload:
 
         def step() -> None:
             gateway.show(like, settings)
+            gateway.identities.adopt(identities)
             limits = settings.limits
             plant.limits.change(in_all=limits.calls_in_flight, each=limits.calls_per_principal)
             plant.fleet.bound(limits.starts, caps(settings), limits.memory_reserve)
@@ -151,7 +152,8 @@ class Reload:
 
         launchers = Launchers(plant, settings)
         try:
-            await plant.fleet.apply(servers, launchers.launcher_for, step)
+            async with gateway.identities.prepared(settings.auth) as identities:
+                await plant.fleet.apply(servers, launchers.launcher_for, step)
         except TidegateError:
             if self.version is not version:
                 await asyncio.to_thread(self._versions.drop, version.number)

@@ -52,7 +52,7 @@ def check(
 def _facts(settings: Settings) -> dict[str, object]:
     return {
         "url": settings.url,
-        "auth": settings.auth.type,
+        "auth": [each.type for each in settings.auth],
         "state": str(settings.state),
         "endpoints": [
             {"path": each.path, "servers": list(each.servers), "names": each.names.value}
@@ -73,7 +73,9 @@ def _facts(settings: Settings) -> dict[str, object]:
 def _show(config: str, settings: Settings) -> None:
     held = ", ".join((_count(len(settings.servers), "server"), _count(len(settings.endpoints), "endpoint")))
     write(f"{config} is right: {held}")
-    write(f"listens on {settings.listen} (auth: {settings.auth.type}), keeps its state in {settings.state}")
+    write(
+        f"listens on {settings.listen} (auth: {', '.join(each.type for each in settings.auth)}), keeps its state in {settings.state}"
+    )
     rows = table("SERVER", "LAUNCH", "RUNTIME", "SHARING", "ENDPOINTS")
     for spec in settings.servers:
         shown = [each.path for each in settings.endpoints if spec.name in each.servers]

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from tidegate.settings.settings import Settings
 
-RESTART = frozenset({"listen", "state", "shared", "auth", "admin", "journal", "outbound"})
+RESTART = frozenset({"listen", "state", "shared", "admin", "journal", "outbound"})
 """What a gateway is built on. Listeners, sessions, the journal and the runtimes would have to be opened anew."""
 
 
@@ -21,5 +21,7 @@ def needing_restart(before: Settings, after: Settings, opened: Collection[str]) 
     found = [name for name in different(before, after) if name in RESTART]
     if (before.tls is None) != (after.tls is None):
         found.append("tls")
+    if before.local != after.local:
+        found.append("auth")
     differ = (name for name in sorted(opened) if before.runtimes.get(name) != after.runtimes.get(name))
     return [*found, *(f"runtimes.{name}" for name in differ)]

@@ -13,6 +13,8 @@ from typing import cast
 
 from tidegate.settings.data import mistakes as data_mistakes
 from tidegate.settings.fleet import mistakes as fleet_mistakes
+from tidegate.settings.identity_mistakes import is_local
+from tidegate.settings.identity_mistakes import mistakes as identity_mistakes
 from tidegate.settings.network import mistakes as network_mistakes
 from tidegate.settings.problems import Path, Problem, choose
 from tidegate.settings.servers import LAUNCH_KEYS, SERVER_NAME
@@ -52,7 +54,7 @@ def check(data: _Data, names: Callable[[str], Sequence[str]]) -> Iterator[Proble
     servers = _mapping(data.get("servers"))
     runtimes = names("runtimes")
     yield from _check_listener(data)
-    for place, message in network_mistakes(servers):
+    for place, message in (*network_mistakes(servers), *identity_mistakes(data.get("auth"))):
         yield Problem(place, message)
     for name, server in servers.items():
         yield from _check_server(name, _mapping(server), runtimes)
@@ -75,7 +77,7 @@ def check(data: _Data, names: Callable[[str], Sequence[str]]) -> Iterator[Proble
 
 
 def _check_listener(data: _Data) -> Iterator[Problem]:
-    if _mapping(data.get("auth")).get("type", "local") != "local":
+    if not is_local(data.get("auth")):
         return
     how = "needs auth other than local: everybody who reaches it would be the local user (auth: {type: keys})"
     try:

@@ -255,10 +255,10 @@ def _known(
     look_up: LookUp | None,
     found: list[Problem],
 ) -> Known:
-    """Look the secrets up that servers refer to and that are kept elsewhere."""
+    """Look the secrets up that servers and issuers refer to and that are kept elsewhere."""
     kinds = tuple(kind for kind in extensions.names("secrets") if kind not in HERE)
     try:
-        asked: Sequence[Reference] = wanted(data.get("servers"), kinds)
+        asked: Sequence[Reference] = wanted([data.get("servers"), data.get("auth")], kinds)
     except ValueError as error:
         found.append(Problem(("servers",), str(error)))
         return Known(kinds)
@@ -303,7 +303,7 @@ def _settings(file: FileModel, base: Path, runtimes: Mapping[str, BaseModel], ke
         outbound=file.outbound,
         state=file.state,
         shared=file.shared,
-        auth=file.auth,
+        auth=file.auth if isinstance(file.auth, tuple) else (file.auth,),
         admin=file.admin,
         journal=file.journal,
         logs=file.logs,

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, JsonValue, StrictBool, StrictInt
 
 from tidegate.domain.endpoint import Names
 from tidegate.settings.base import Emptiable, Model
+from tidegate.settings.identity import AuthChoice, LocalModel
 from tidegate.settings.secrets import SecretsModel
 from tidegate.settings.servers import ServerModel
 from tidegate.settings.values import (
@@ -70,18 +71,11 @@ class OutboundModel(Model):
     """PEM file of authorities to trust beside the system's."""
 
 
-class AuthModel(Model):
-    """Who may ask."""
-
-    type: Literal["local", "keys"] = "local"
-    """`local`: whoever reaches the loopback listener is the local user. `keys`: API keys (`tidegate key create`)."""
-
-
 class AdminModel(Model):
     """The admin API ([admin API](admin-api.md)) on the listener for clients. The command line needs it not."""
 
     enabled: StrictBool | None = None
-    """Whether it is served there, to API keys with the role `admin`. Absent: with `auth: {type: keys}`, and not with
+    """Whether it is served there, to API keys with the role `admin`. Absent: with every `auth` but
     `local`, where everybody on this machine would be an administrator, servers with its network among them."""
 
 
@@ -193,9 +187,10 @@ class FileModel(Model):
     """The state directory, relative to the settings file."""
     shared: FilePath | None = None
     """A directory that several gateways on this host share: sessions, keys and streams are then good at each."""
-    auth: AuthModel = AuthModel()
+    auth: AuthChoice = LocalModel()
+    """Who may ask: one identity, or a list of them, asked in order."""
     admin: AdminModel = AdminModel()
-    """Who may ask."""
+    """The admin API on the listener for clients."""
     journal: JournalModel = JournalModel()
     """The record of every call."""
     logs: LogsModel = LogsModel()

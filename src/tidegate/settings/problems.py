@@ -21,6 +21,7 @@ from tidegate.settings.tree import Node
 
 Path = tuple[str | int, ...]
 
+_TAG = re.compile(r"<\w+>")
 _KNOWN_SHOWN = 24
 _ONE_LAUNCH = f"exactly one of {', '.join(LAUNCH_KEYS)} is needed"
 _WANTED = {
@@ -70,6 +71,10 @@ def explain(error: ErrorDetails, model: type[BaseModel], prefix: Path = ()) -> P
         return Problem(path, f"should be {_WANTED[kind]}, is {_kind(given)}{_quotes(kind, given)}")
     if kind in ("literal_error", "enum"):
         return Problem(path, _unknown_choice(str(context.get("expected", "")), given))
+    if kind == "union_tag_invalid":
+        known = ", ".join(f"'{tag}'" for tag in re.findall(r"<(\w+)>", str(context.get("expected_tags", ""))))
+        word = cast("dict[str, object]", given).get("type") if isinstance(given, dict) else given
+        return Problem((*path, "type"), _unknown_choice(known, word))
     if kind == "value_error":
         return Problem(path, str(context["error"]))
     if kind in ("string_too_short", "too_short"):
@@ -107,6 +112,8 @@ def _printable(step: str) -> str:
 
 
 def _without_tag(loc: Sequence[str | int]) -> Path:
+    if loc[:1] == ("auth",):  # auth.<tag of its shape>.[index].<tag of the type>.….<tag of a choice>
+        return tuple(step for step in loc if not (isinstance(step, str) and _TAG.fullmatch(step)))
     # servers.<name>.<tag of the launch>.network.<tag of the choice>.…: the tags are ours, not the file's.
     if loc[:1] != ("servers",) or len(loc) < 3:
         return tuple(loc)

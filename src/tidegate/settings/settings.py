@@ -11,9 +11,9 @@ from pydantic import BaseModel
 
 from tidegate.domain.endpoint import EndpointSpec
 from tidegate.domain.server import Secret, ServerSpec
+from tidegate.settings.identity import IdentityModel
 from tidegate.settings.models import (
     AdminModel,
-    AuthModel,
     GatewayLimitsModel,
     JournalModel,
     LogsModel,
@@ -54,7 +54,8 @@ class Settings:
     """The state directory."""
     shared: Path | None
     """The directory that gateways share which are one to their clients."""
-    auth: AuthModel
+    auth: tuple[IdentityModel, ...]
+    """Asked in order."""
     admin: AdminModel
     journal: JournalModel
     logs: LogsModel
@@ -70,9 +71,14 @@ class Settings:
     servers: tuple[ServerSpec, ...]
 
     @property
+    def local(self) -> bool:
+        """Whether whoever reaches the listener is the local user."""
+        return any(each.type == "local" for each in self.auth)
+
+    @property
     def admin_api(self) -> bool:
         """Whether the admin API is served beside the endpoints."""
-        return self.auth.type != "local" if self.admin.enabled is None else self.admin.enabled
+        return not self.local if self.admin.enabled is None else self.admin.enabled
 
     @property
     def control_socket(self) -> Path:

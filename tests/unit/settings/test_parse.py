@@ -153,7 +153,8 @@ def test_what_is_not_said_has_the_safe_default() -> None:
     settings = read("servers: {time: {package: 'pypi:t==1'}}")
     assert str(settings.listen) == "127.0.0.1:8080"
     assert settings.url == "http://127.0.0.1:8080"
-    assert settings.auth.type == "local"
+    assert [each.type for each in settings.auth] == ["local"]
+    assert settings.local
     assert settings.state == BASE / ".tidegate"
     assert [each.path for each in settings.endpoints] == ["/mcp"]
     (time,) = settings.servers

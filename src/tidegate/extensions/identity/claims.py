@@ -29,8 +29,8 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _DEEPEST = 8
 _CLIENTS = ("client_id", "azp", "cid", "appid")
 """RFC 9068, OpenID Connect, Okta, Entra ID."""
-_OWN = "admin"
-"""The role that may do everything with the gateway itself: never taken from a name that only happens to be the same."""
+_OWN = frozenset({"admin", "user"})
+"""Roles that mean something here by themselves: never taken from a name that only happens to be the same."""
 
 
 def claim_path(text: str) -> ClaimPath:
@@ -94,7 +94,7 @@ class RoleMapping:
         """Give the roles that words stand for."""
         given = set(self.default)
         if self.map is None:
-            given.update(word for word in found if word != _OWN and _WORD.fullmatch(word))
+            given.update(word for word in found if word not in _OWN and _WORD.fullmatch(word))
             return frozenset(given)
         patterns = [(_pattern(name), roles) for name, roles in self.map.items() if "*" in name]
         for word in found:

@@ -17,7 +17,7 @@ from urllib.parse import quote_plus
 
 from tidegate.domain.errors import IdentityUnavailable, Unauthenticated
 from tidegate.domain.server import Secret
-from tidegate.extensions.identity.claims import Claims, look
+from tidegate.extensions.identity.claims import Claims
 from tidegate.extensions.identity.compact import Malformed, bearer, json_object, take_apart
 from tidegate.extensions.identity.confirmation import Bind, Presented, confirmation_of, refuse_bound
 from tidegate.extensions.identity.discovery import discover
@@ -134,8 +134,8 @@ class IntrospectionIdentity:
             raise Unauthenticated("the token is of another issuer")
         if claims.get("exp") is not None:
             until = min(until, check_times(claims, self._clock(), trust.leeway, trust.longest))
-        check_audience(look(claims, trust.audience_claim), trust, credentials.resource)
-        check_required(claims, trust.required)
+        check_audience(claims, trust, credentials.resource)
+        check_required(claims, trust)
         prove = self._bind(Presented(token, scheme, confirmation_of(claims)))
         principal = self._mapping.principal(trust.name, claims)
         return Vouched(principal, until, credential_of(claims, token), self._mapping.granted(claims), prove)

@@ -69,7 +69,8 @@ class Trust:
     """What principals have as their issuer."""
     audiences: frozenset[str] = frozenset()
     """Beside the URI of what is asked for."""
-    audience_claim: ClaimPath = ("aud",)
+    audience_claims: tuple[ClaimPath, ...] = (("aud",),)
+    """The first that is there says it."""
     algorithms: frozenset[str]
     types: frozenset[str] = frozenset({"at+jwt", "jwt", ""})
     """Values of `typ` in lower case; the empty one where it may be missing."""
@@ -79,6 +80,8 @@ class Trust:
     """How long a token may be good for."""
     required: Mapping[ClaimPath, Allowed] = field(default_factory=dict[ClaimPath, Allowed])
     """Claims that must have one of these values."""
+    present: tuple[ClaimPath, ...] = ()
+    """Claims of which one must be there."""
 
 
 class JwtIdentity:
@@ -152,8 +155,8 @@ class JwtIdentity:
         ):  # a logout token or another security event (RFC 8417): signed alike, and no access
             raise Unauthenticated("the token tells of an event and is no access token")
         expires = check_times(claims, self._clock(), trust.leeway, trust.longest)
-        check_audience(look(claims, trust.audience_claim), trust, resource)
-        check_required(claims, trust.required)
+        check_audience(claims, trust, resource)
+        check_required(claims, trust)
         prove = self._bind(Presented(sent, scheme, confirmation_of(claims)))
         return Vouched(
             self._mapping.principal(trust.name, claims),
@@ -195,25 +198,29 @@ def _time(claims: Claims, name: str) -> float | None:
     return float(value)
 
 
-def check_audience(found: object, trust: Trust, resource: str) -> None:
+def check_audience(claims: Claims, trust: Trust, resource: str) -> None:
     """See that a token is for what is asked for, or for one of the audiences that the settings name.
 
     Raises:
         Unauthenticated: it is for somebody else, or does not say for whom.
     """
+    there = (look(claims, path) for path in trust.audience_claims)
+    found = next((each for each in there if each is not None), None)
     audiences = cast("list[object]", found) if isinstance(found, list) else [found]
     wanted = trust.audiences | {resource} - {""}
     if not any(isinstance(each, str) and each in wanted for each in audiences):
         raise Unauthenticated("the token was not issued for this resource")
 
 
-def check_required(claims: Claims, required: Mapping[ClaimPath, Allowed]) -> None:
-    """See that claims have the values that they must have.
+def check_required(claims: Claims, trust: Trust) -> None:
+    """See that claims are there, and have the values that they must have.
 
     Raises:
         Unauthenticated: one has not.
     """
-    for path, allowed in required.items():
+    if trust.present and all(look(claims, path) is None for path in trust.present):
+        raise Unauthenticated("the token is none that gives access (an ID token, perhaps)")
+    for path, allowed in trust.required.items():
         value = look(claims, path)
         # True is 1 to Python, and not to whoever wrote the settings.
         if not any(type(value) is type(each) and value == each for each in allowed):
