@@ -77,8 +77,9 @@ class Resources:
             certificate = None
         method = _METHODS.get(request.method) or request.method.decode("latin-1")
         return Credentials(
-            headers.get(b"authorization"), peer, self.uri(path), certificate, headers.get(b"dpop"), method
-        )
+            headers.get(b"authorization"), peer, self.base + path, certificate, headers.get(b"dpop"), method,
+            "" if request.path == path else self.base + request.path,
+        )  # fmt: skip
 
     def _certificate(self, exchange: Exchange, guard: Guard) -> bytes | None:
         header = exchange.request.headers.get(b"client-cert") if self.forwarded else None

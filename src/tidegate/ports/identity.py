@@ -27,6 +27,8 @@ class Credentials(Struct, eq=False):
     """The `DPoP` header."""
     method: str = "POST"
     """Of HTTP; a proof is for one."""
+    url: str = ""
+    """What is asked, without the query, where that is not the resource itself: a proof is for one."""
     proved: bool = False
     """Set once it was seen that whoever sent this request has the key that its credentials are bound to: a proof is
     good once, and a request may be looked at again."""
