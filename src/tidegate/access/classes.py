@@ -117,9 +117,10 @@ class Classes:
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= MAX_CLASSES:
+                for each in self._known.values():
+                    self._empty(each)
                 self._known.clear()
                 self.of.clear()
-                self._count = 0
             one = principal if roles == principal.roles else replace(principal, roles=roles)
             found = self._known[key] = Class(key, one, self._rules.of(roles))
         elif now >= found.until:

@@ -188,6 +188,7 @@ def refused(refusal: Refusal, call_id: str, request_id: Raw | None, *, modern: b
     data: dict[str, object] = {"id": call_id, "reason": refusal.reason, **(refusal.data or {})}
     body = encode_error(request_id, error_object(refusal.code, str(refusal), data))
     status = refusal.status
+    refusal.__traceback__ = None  # its frames hold all that the client sent
     if isinstance(refusal, MethodNotFound) and not modern:
         status = 200  # legacy transports know the status of the request as such only
     return Answer(status, body, refusal=refusal)

@@ -125,6 +125,14 @@ class Endpoint:
                     await self._renewed.wait()
                     self.asked(label)
 
+    async def prepare(
+        self, principal: Principal, kind: Kind | None = None, *, offer: Offer = Offer.NONE, session: str = ""
+    ) -> None:
+        """Have decided, beside the loop where it is much, what a client is shown: the list of a kind, or all else."""
+        label = NO_OFFER if kind is None else offer.label
+        shown = self._shown_to(principal, session, label, self._wider.get(label, self._shown))
+        await shown.prepare(principal, kind)
+
     # -- names --------------------------------------------------------------------------------
 
     def resolve(
@@ -138,6 +146,7 @@ class Endpoint:
 
         Raises:
             InvalidParams: it has none that it may see.
+            Undecided: whether it may has to be decided first, as in all that is asked here about a principal.
         """
         view = common = self._shown.view
         varies = self.varies if self._wider or self.own is not None else False
@@ -151,15 +160,15 @@ class Endpoint:
             entry = self._find(kind, shown, view)
         if entry is None and view is not common:
             entry = self._find(kind, shown, common)
+        target = decision = None
         if entry is not None:
-            decision = self.authorizer.decide(principal, entry.target)
+            target = entry.target
+            decision = self.authorizer.decide(principal, target)
             if decision.allowed:
                 return entry, decision
-        if kind is Kind.RESOURCE:
-            raise InvalidParams(
-                f"unknown resource: {shown[:128]}", data={"uri": shown[: uris.LONGEST]}
-            )  # 2026-07-28, server/resources, error handling
-        raise InvalidParams(f"unknown {kind}: {shown[:128]}")
+        # 2026-07-28, server/resources, error handling
+        data: dict[str, object] | None = {"uri": shown[: uris.LONGEST]} if kind is Kind.RESOURCE else None
+        raise InvalidParams(f"unknown {kind}: {shown[:128]}", data=data, target=target, decision=decision)
 
     def tool(self, principal: Principal, shown: str) -> tuple[Entry, Decision] | None:
         """Give a tool that all are shown alike, where it may be called; None leaves it to `resolve`."""

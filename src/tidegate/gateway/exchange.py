@@ -16,6 +16,7 @@ from tidegate.domain.target import Kind
 from tidegate.domain.workload import Upstream
 from tidegate.fleet.pool import Lease
 from tidegate.fleet.workload import Workload
+from tidegate.gateway import deciding
 from tidegate.gateway.cache import Place, ReadCache
 from tidegate.gateway.call import LEVEL, Call
 from tidegate.gateway.outbound import Outbounds
@@ -191,7 +192,7 @@ class Exchange:
         if route.entry.target.kind is not Kind.TOOL or call.method != "tools/call":
             return reply
         await self.reread(route.server, Kind.TOOL, _REREAD, lease.workload)
-        again = self._routes.find(call)
+        again = await deciding.found(self._routes, call)
         if again.mirrored == route.mirrored:
             return reply
         route.mirrored = again.mirrored
@@ -211,6 +212,7 @@ class Exchange:
         async def retry(more: Object) -> Reply:
             await self._places.look_again(call)  # the client may have taken its time
             route.params = {**params, **more}
+            await deciding.again(self._routes, call, route)
             return await self._call(call, route, intent, lease)
 
         timeouts = self._places.pools[route.server].spec.timeouts

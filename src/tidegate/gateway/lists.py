@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tidegate.access.classes import Class
 from tidegate.domain.errors import InvalidParams
 from tidegate.domain.target import Kind
 from tidegate.gateway.definitions import LISTS
@@ -14,11 +15,11 @@ PAGE = 1000
 LISTS_SIZE = 32 * 1024 * 1024
 """Bytes of pages that an endpoint keeps: servers decide how large a definition is."""
 _KEPT = 256
-"""Pages kept: one for each set of roles, kind and era."""
+"""Pages kept: one for each class of principals, kind and era."""
 _LETTERS = {Kind.TOOL: "t", Kind.PROMPT: "p", Kind.RESOURCE: "r", Kind.TEMPLATE: "m"}
 
-Key = tuple[frozenset[str], Kind, int, bool]
-"""Roles, kind, offset, era."""
+Key = tuple[Class, Kind, int, bool]
+"""For whom, kind, offset, era."""
 
 
 def cursor_at(kind: Kind, offset: int) -> str:

@@ -13,6 +13,7 @@ from tidegate import __version__
 from tidegate.audit.journal import Journal
 from tidegate.domain.errors import InvalidParams, MethodNotFound, ParseFailure
 from tidegate.domain.target import Kind
+from tidegate.gateway import deciding
 from tidegate.gateway.call import LEVEL, Answer, Call
 from tidegate.gateway.sessions import Sessions
 from tidegate.protocol import revisions
@@ -89,24 +90,25 @@ class LocalAnswers:
         except ParseFailure as error:
             raise InvalidParams("capabilities must be an object") from error
         await call.endpoint.settled(Offer.NONE, _SETTLE)
+        told = await _told(call, modern=False)
         session = self._sessions.create(
             call.principal, call.endpoint.path, revision, client, bytes(capabilities)
         )
         result: dict[str, object] = {
             "protocolVersion": revision,
-            "capabilities": call.endpoint.capabilities(call.principal, modern=False),
+            "capabilities": told.pop("capabilities"),
             "serverInfo": _SERVER_INFO,
-            **_instructions(call),
+            **told,
         }
         return _result(call, encode(result), ((b"mcp-session-id", session.encode()),))
 
     async def _discover(self, call: Call) -> Answer:
         await call.endpoint.settled(Offer.NONE, _SETTLE)
+        told = await _told(call, modern=True)
         result: dict[str, object] = {
             "resultType": "complete",
             "supportedVersions": [revisions.MODERN],
-            "capabilities": call.endpoint.capabilities(call.principal, modern=True),
-            **_instructions(call),
+            **told,
             "ttlMs": 0,
             "cacheScope": "private",
             "_meta": {revisions.META_SERVER: _SERVER_INFO},
@@ -129,16 +131,24 @@ class LocalAnswers:
         cursor = None if raw is None or bytes(raw) == b"null" else decode_text(raw) or ""
         kind, modern = _LISTS[call.method], call.inbound.modern
         await call.endpoint.settled(call.offer, _SETTLE)
-        session = "" if call.session is None else call.session.key
-        listed = call.endpoint.list(
-            kind, call.principal, cursor, modern=modern, offer=call.offer, session=session
+        endpoint, principal, offer, session = call.endpoint, call.principal, call.offer, call.session_key
+        await endpoint.prepare(principal, kind, offer=offer, session=session)
+        listed = await deciding.made(
+            lambda: endpoint.list(kind, principal, cursor, modern=modern, offer=offer, session=session)
         )
         return _result(call, listed)
 
 
-def _instructions(call: Call) -> dict[str, object]:
-    found = call.endpoint.instructions(call.principal)
-    return {} if found is None else {"instructions": found}
+async def _told(call: Call, *, modern: bool) -> dict[str, object]:
+    """Give what a client is told of the endpoint: its capabilities, and instructions where there are any."""
+    endpoint, principal = call.endpoint, call.principal
+
+    def make() -> dict[str, object]:
+        capabilities, said = endpoint.capabilities(principal, modern=modern), endpoint.instructions(principal)
+        return {"capabilities": capabilities, **({} if said is None else {"instructions": said})}
+
+    await endpoint.prepare(principal)
+    return await deciding.made(make)
 
 
 def _result(call: Call, result: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:

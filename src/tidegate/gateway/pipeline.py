@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tidegate.access.authenticate import Authenticator
+from tidegate.access.authorize import Undecided
 from tidegate.access.limits import CallLimits
 from tidegate.audit.journal import Journal
 from tidegate.domain.errors import (
@@ -16,10 +17,12 @@ from tidegate.domain.errors import (
     StateError,
     StateRefused,
 )
+from tidegate.gateway import deciding
 from tidegate.gateway.call import ACCEPTED, Answer, Call, refused
 from tidegate.gateway.forward import Forward
 from tidegate.gateway.local import LocalAnswers
 from tidegate.gateway.questions import Questions
+from tidegate.gateway.routes import Route
 from tidegate.gateway.running import Running
 from tidegate.gateway.sessions import Sessions
 from tidegate.gateway.stream import Writer
@@ -65,19 +68,24 @@ class Pipeline:
     async def handle(self, call: Call) -> Answer:
         """Handle a request, notification or response. Every end of it is recorded; only faults of ours raise."""
         try:
-            if not self._recognise(call):
-                await self._identify(call)
+            vouched = self._recognise(call) or await self._identify(call)
             if self.draining:
                 raise Draining("the gateway is stopping")
             if not call.inbound.message.is_request:
-                return self._take(call)
+                return await self._take(call)
             if call.method in self._local.methods:
                 return await self._answer(call)
-            route = self._forward.routes.find(call)
-            principal = call.principal
+            principal = vouched.principal
+            try:
+                route = self._forward.routes.find(call)
+            except Undecided:
+                route = await self._find(call)
+            call.target = route.entry.target
             self._limits.enter(principal)
             running = self._running.begin(call)
             try:
+                if route.decision.arguments or vouched.scopes is not None:
+                    await deciding.judged(call, route)
                 answer = await self._forward.handle(call, route)
             finally:
                 if running is not None:
@@ -104,6 +112,14 @@ class Pipeline:
         finally:
             self._limits.leave(call.principal)
 
+    async def _find(self, call: Call) -> Route:
+        """Find the route of a call that engines have to decide about, which counts as a call."""
+        self._limits.enter(call.principal)
+        try:
+            return await deciding.found(self._forward.routes, call)
+        finally:
+            self._limits.leave(call.principal)
+
     async def look_again(self, call: Call) -> None:
         """See that a call that had to wait may still go out: credentials, session, and the gateway itself.
 
@@ -127,6 +143,11 @@ class Pipeline:
             "peer": call.credentials.peer,
             "message": str(refusal),
         }
+        if refusal.target is not None:
+            fields["target"] = refusal.target._asdict()
+        if refusal.decision is not None:
+            decision = refusal.decision
+            fields |= {"rule": decision.rule, "reads": decision.reads, "because": decision.because}
         if call.vouched is None:
             self._journal.stranger(refusal.reason, fields)
         else:
@@ -213,33 +234,32 @@ class Pipeline:
         except (JournalUnavailable, StateError) as error:
             return self.refuse(call, JournalRefused(f"the session was not ended: {error}"))
 
-    def _recognise(self, call: Call) -> bool:
+    def _recognise(self, call: Call) -> Vouched | None:
         """Do what `_identify` does where all of it is known from before, which is nearly always."""
         vouched = call.vouched = call.operator or self._authenticator.cached(call.credentials)
         session_id = call.inbound.session
-        if vouched is None:
-            return False
-        if session_id is None or call.method == "initialize":
-            return True
+        if vouched is None or session_id is None or call.method == "initialize":
+            return vouched
         call.session = self._sessions.cached(session_id, vouched.principal, call.endpoint.path)
-        return call.session is not None
+        return None if call.session is None else vouched
 
-    async def _identify(self, call: Call) -> None:
+    async def _identify(self, call: Call) -> Vouched:
         """Find out who asks, and in which session. The control socket vouches for its operator itself."""
         asked = call.credentials
-        call.vouched = (
+        vouched = call.vouched = (
             call.operator
             or self._authenticator.cached(asked)
             or await self._authenticator.authenticate(asked)
         )
         session_id = call.inbound.session
         if session_id is not None and call.method != "initialize":
-            principal, path = call.vouched.principal, call.endpoint.path
+            principal, path = vouched.principal, call.endpoint.path
             call.session = self._sessions.cached(session_id, principal, path) or await self._sessions.open(
                 session_id, principal, path
             )
+        return vouched
 
-    def _take(self, call: Call) -> Answer:
+    async def _take(self, call: Call) -> Answer:
         """Take what has no answer: a notification, or a response to what a server asked."""
         message = call.inbound.message
         if message.method is None:
@@ -247,6 +267,7 @@ class Pipeline:
         elif message.method == "notifications/cancelled" and call.session is not None:
             self._running.cancel(call)
         elif message.method == "notifications/roots/list_changed" and call.session is not None:
+            await deciding.reach(call)
             self._forward.tell(call)
         call.let_go()
         return ACCEPTED

@@ -10,6 +10,7 @@ from tidegate.domain.server import Sharing
 from tidegate.domain.workload import SHARED
 from tidegate.fleet.fleet import Fleet
 from tidegate.fleet.pool import Lease, Pool
+from tidegate.gateway import deciding
 from tidegate.gateway.call import Call
 from tidegate.gateway.handles import UNKNOWN, has, is_there
 from tidegate.gateway.inquiries import Inquiries
@@ -75,7 +76,7 @@ class Places:
             raise
         try:
             await self.look_again(call)
-            route.decision = self._routes.find(call).decision
+            await deciding.again(self._routes, call, route)
             if route.handle is not None and not has(lease.workload, route.handle):
                 raise InvalidParams(UNKNOWN)
             return lease

@@ -158,7 +158,8 @@ class Rounds:
 
 def _bound(call: Call, route: Route) -> str:
     """Say whom and what a state is for: the principal, the place, and the request it came from."""
-    digest = hashlib.blake2b(route.recorded, digest_size=16).hexdigest()
+    asked = route.recorded if route.asked is None else route.asked
+    digest = hashlib.blake2b(asked, digest_size=16).hexdigest()
     target = route.entry.target
     return "\0".join(
         (call.principal.key, call.endpoint.path, call.method, target.server, target.name, digest)

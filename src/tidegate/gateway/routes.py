@@ -62,6 +62,8 @@ class Route(Struct):
     """What a modern HTTP upstream wants mirrored as `Mcp-Name`."""
     recorded: bytes = b"{}"
     """What the record keeps a digest of."""
+    asked: bytes | None = None
+    """The same as it came, where it goes out as it was judged: a retry has to bring it so again."""
     mirrored: Mapping[str, str] | None = None
     """What a modern HTTP upstream wants mirrored as `Mcp-Param-*`."""
     handle: Handle | None = None
@@ -92,6 +94,7 @@ class Routes:
         """Find the route of a request. What its principal may not have looks as if it were not there.
 
         Raises:
+            Undecided: whether its principal may have it has to be decided first.
             InvalidParams: it names nothing that there is.
             MethodNotFound: no server has such a method.
             HeaderMismatch: a mirrored argument differs from its header.
@@ -186,6 +189,6 @@ def _extension(call: Call) -> Route:
     target = Target(server, Kind.EXTENSION, call.method)
     decision = call.endpoint.authorizer.decide(call.principal, target)
     if not decision.allowed:
-        raise MethodNotFound(f"no method {call.method[:60]!r} here")
+        raise MethodNotFound(f"no method {call.method[:60]!r} here", target=target, decision=decision)
     entry = Entry(call.method, target, b"")
     return Route(entry, decision, call.params, server, None, encode(call.params))

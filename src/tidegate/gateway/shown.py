@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import compress
 
-from tidegate.access.authorize import ROLES, Authorizer
+from tidegate.access.authorize import FEW, ROLES, Authorizer, Undecided
+from tidegate.access.classes import Class
 from tidegate.domain.principal import Principal
-from tidegate.domain.target import Kind
+from tidegate.domain.target import Kind, Target, is_reaching, reaching
 from tidegate.gateway import lists, offering
 from tidegate.gateway.definitions import LISTS
 from tidegate.gateway.lists import Pages
 from tidegate.gateway.view import SERVERS, View, instructions
 from tidegate.protocol.capabilities import UI_EXTENSION
 
-_ROLES_KEPT = 256
-_ALLOWED_KEPT = 16
+_CLASSES_KEPT = 256
+_ALLOWED_KEPT = 1_000_000
+"""Definitions in the lists kept of what classes are shown: some 8 MB."""
 
 
 _CARRIED = frozenset({UI_EXTENSION, offering.TASKS_EXTENSION})
@@ -22,49 +27,88 @@ _CARRIED = frozenset({UI_EXTENSION, offering.TASKS_EXTENSION})
 
 
 class Shown:
-    """A view under an endpoint's rules. What is kept here goes with the view."""
+    """A view under an endpoint's rules. What is kept here goes with the view, and with what was decided."""
 
     def __init__(self, view: View, authorizer: Authorizer) -> None:
         self.view = view
         self._authorizer = authorizer
-        self._pages = Pages()
-        self._allowed: dict[tuple[frozenset[str], Kind], Sequence[bytes]] = {}
-        self._known: dict[frozenset[str], frozenset[str]] = {}
-        self._offered: dict[tuple[frozenset[str], bool], dict[str, object]] = {}
+        self._version = authorizer.version
+        self._listed: Sequence[Target] | None = None
+        self._forget()
+
+    @property
+    def _targets(self) -> Sequence[Target]:
+        """All that is shown, kind by kind, and what stands for knowing of each server."""
+        if self._listed is None:
+            shown = [entry.target for entries in self.view.shown.values() for entry in entries.values()]
+            self._listed = [*shown, *(reaching(server) for server in self.view.spec.servers)]
+        return self._listed
 
     @property
     def kept(self) -> int:
         """Bytes of the encoded pages that are kept."""
         return self._pages.size
 
+    async def prepare(self, principal: Principal, kind: Kind | None = None) -> None:
+        """Have decided, beside the loop where it is much, what a principal is shown: all else here then is quick.
+
+        `kind` is that of the list that is asked for, if one is.
+        """
+        seen = self._seen(principal)
+        if seen in self._known and (kind is None or (seen, kind) in self._allowed):
+            return
+        if not self._authorizer.asks and len(self._targets) <= FEW:
+            return
+        decisions = await self._authorizer.know(principal, self._targets)
+        await asyncio.sleep(0)
+        if self._seen(principal) is not seen:
+            return  # it holds no more: whoever asks for it finds out
+        allowed = [decision.allowed for decision in decisions]
+        self._keep_known(seen, principal, _servers(compress(self._targets, allowed)))
+        at = 0
+        for kind, entries in self.view.shown.items():
+            flags = allowed[at : at + len(entries)]
+            at += len(entries)
+            found = [entry.encoded for entry in compress(entries.values(), flags)]
+            self._keep_allowed((seen, kind), found)
+
     def page(
         self, kind: Kind, principal: Principal, offset: int, *, modern: bool, holds: Callable[[Kind], int]
     ) -> bytes:
-        """Give the encoded result of a list from `offset` on; `holds` says for how many milliseconds it holds."""
-        key = principal.roles, kind, offset, modern  # rules ask for roles only
+        """Give the encoded result of a list from `offset` on; `holds` says for how many milliseconds it holds.
+
+        Raises:
+            Undecided: it has to be decided first what a principal is shown; as in all that is asked here.
+        """
+        seen = self._seen(principal)
+        key = seen, kind, offset, modern
         page = self._pages.get(key)
         if page is None:
-            page = self._page(kind, principal, offset, modern)
+            page = self._page(kind, principal, seen, offset, modern)
             self._pages.put(key, page)
         if not modern:
             return page
-        return b'%b,"ttlMs":%d}' % (page, 0 if self._missing(kind, principal) else holds(kind))
+        return b'%b,"ttlMs":%d}' % (page, 0 if self._missing(kind, principal, seen) else holds(kind))
 
     def instructions(self, principal: Principal) -> str | None:
         """Give the merged instructions of the servers that a principal may know of."""
-        return instructions(self.view, self._known_to(principal)) if self.view.said else None
+        if not self.view.said:
+            return None
+        return instructions(self.view, self._known_to(principal, self._seen(principal)))
 
     def capabilities(self, principal: Principal, *, modern: bool) -> dict[str, object]:
         """Give what the servers that a principal may reach can do."""
-        key = principal.roles, modern
+        seen = self._seen(principal)
+        key = seen, modern
         found = self._offered.get(key)
         if found is None:
-            if len(self._offered) >= _ROLES_KEPT:
+            if len(self._offered) >= _CLASSES_KEPT:
                 self._offered.clear()
-            reached, known = self._known_to(principal), self.view.definitions
+            reached, known = self._known_to(principal, seen), self.view.definitions
+            listed = self._listed_to(principal, seen)
             found = self._offered[key] = offering.merge(
                 [
-                    (known[name], self._reached(principal, name))
+                    (known[name], self._reached(principal, name, listed))
                     for name in self.view.spec.servers
                     if name in reached and name in known
                 ],
@@ -79,7 +123,15 @@ class Shown:
         One whose extensions the client has too, else one that has any: what it makes of a client that did not
         declare its extension is for the server to say.
         """
-        known = self._known_to(principal)
+        if not any(set(each.part("extensions")) - _CARRIED for each in self.view.definitions.values()):
+            return None
+        seen = self._seen(principal)
+        if len(self._targets) > FEW and seen not in self._known and seen not in self._sent_away:
+            if len(self._sent_away) >= _CLASSES_KEPT:
+                self._sent_away.clear()
+            self._sent_away.add(seen)
+            raise Undecided(self._authorizer, principal, self._targets)  # so much is not decided on the loop
+        known = self._known_to(principal, seen)
         own = {
             name: set(definitions.part("extensions")) - _CARRIED
             for name, definitions in self.view.definitions.items()
@@ -89,57 +141,69 @@ class Shown:
         having = shared or [name for name, found in own.items() if found]
         return having[0] if len(having) == 1 else None
 
-    def _page(self, kind: Kind, principal: Principal, offset: int, modern: bool) -> bytes:
-        allowed = self._allowed_to(kind, principal)
+    def _page(self, kind: Kind, principal: Principal, seen: Class, offset: int, modern: bool) -> bytes:
+        allowed = self._allowed_to(kind, principal, seen)
         rest: dict[str, object] = {}
-        missing = self._missing(kind, principal)
+        missing = self._missing(kind, principal, seen)
         if missing:
             rest["_meta"] = {SERVERS: missing}
         if not modern:
             return lists.page(kind, allowed, offset, rest) + b"}"
-        public = kind in self.view.public and self._authorizer.same_for_all and principal.roles & ROLES
+        public = (
+            kind in self.view.public
+            and self._authorizer.same_for_all
+            and not principal.roles.isdisjoint(ROLES)
+        )
         rest |= {"resultType": "complete", "cacheScope": "public" if public else "private"}
         return lists.page(kind, allowed, offset, rest)
 
-    def _allowed_to(self, kind: Kind, principal: Principal) -> Sequence[bytes]:
+    def _allowed_to(self, kind: Kind, principal: Principal, seen: Class) -> Sequence[bytes]:
         """Give what a principal is shown of a kind; one page is seldom asked for alone."""
-        key = principal.roles, kind
+        key = seen, kind
         found = self._allowed.get(key)
         if found is None:
-            if len(self._allowed) >= _ALLOWED_KEPT:
-                self._allowed.clear()
-            decide, entries = self._authorizer.decide, self.view.of(kind).values()
-            found = self._allowed[key] = [
-                entry.encoded for entry in entries if decide(principal, entry.target).allowed
-            ]
+            entries = self.view.of(kind).values()
+            allowed = self._decide(principal, [entry.target for entry in entries])
+            found = [entry.encoded for entry in compress(entries, allowed)]
+            self._keep_allowed(key, found)
+        else:
+            self._allowed.move_to_end(key)
         return found
 
-    def _missing(self, kind: Kind, principal: Principal) -> dict[str, object]:
+    def _missing(self, kind: Kind, principal: Principal, seen: Class) -> dict[str, object]:
         missing = self.view.missing.get(kind)
         if not missing:
             return {}
-        known = self._known_to(principal)
+        known = self._known_to(principal, seen)
         return {server: why for server, why in missing.items() if server in known}
 
-    def _known_to(self, principal: Principal) -> frozenset[str]:
+    def _known_to(self, principal: Principal, seen: Class) -> frozenset[str]:
         """Give the servers of which a principal may have something; the others look as if they were not."""
-        found = self._known.get(principal.roles)
+        found = self._known.get(seen)
         if found is None:
-            if len(self._known) >= _ROLES_KEPT:
-                self._known.clear()
-            found = self._known[principal.roles] = self._find_known(principal)
+            allowed = self._decide(principal, self._targets)
+            found = self._keep_known(seen, principal, _servers(compress(self._targets, allowed)))
         return found
 
-    def _find_known(self, principal: Principal) -> frozenset[str]:
-        decide, listed, known = self._authorizer.decide, set[str](), set[str]()
-        for entries in self.view.shown.values():
-            for entry in entries.values():
-                server = entry.target.server
-                listed.add(server)
-                if server not in known and decide(principal, entry.target).allowed:
-                    known.add(server)
+    def _keep_known(self, seen: Class, principal: Principal, known: set[str]) -> frozenset[str]:
+        listed = _servers(self._targets)
         others = (name for name in self.view.spec.servers if name not in known)
-        return frozenset({*known, *(name for name in others if self._may_reach(principal, name, listed))})
+        found = frozenset({*known, *(name for name in others if self._may_reach(principal, name, listed))})
+        if len(self._known) >= _CLASSES_KEPT:
+            self._known.clear()
+        self._known[seen] = found
+        return found
+
+    def _keep_allowed(self, key: tuple[Class, Kind], found: Sequence[bytes]) -> None:
+        if key not in self._allowed:
+            self._size += len(found)
+        self._allowed[key] = found
+        self._allowed.move_to_end(key)
+        while len(self._allowed) > 1 and (
+            self._size > _ALLOWED_KEPT or len(self._allowed) > _CLASSES_KEPT * len(LISTS)
+        ):
+            _, gone = self._allowed.popitem(last=False)
+            self._size -= len(gone)
 
     def _may_reach(self, principal: Principal, server: str, listed: Collection[str]) -> bool:
         if server not in listed:
@@ -149,11 +213,56 @@ class Shown:
             principal, server, Kind.RESOURCE
         )
 
-    def _reached(self, principal: Principal, server: str) -> Collection[str]:
-        """Give the capabilities of lists that a server has and the rules leave a principal."""
+    def _reached(
+        self, principal: Principal, server: str, listed: Collection[tuple[str, Kind]]
+    ) -> Collection[str]:
+        """Give the capabilities of lists that a server has and of which something is, or may be, for a principal."""
         definitions = self.view.definitions[server]
         return {
             form.capability
             for kind, form in LISTS.items()
-            if definitions.declares(kind) and self._authorizer.may_reach(principal, server, kind)
+            if definitions.declares(kind)
+            and ((server, kind) in listed or self._authorizer.may_reach(principal, server, kind))
         }
+
+    def _listed_to(self, principal: Principal, seen: Class) -> Collection[tuple[str, Kind]]:
+        """Give the servers and kinds of which something that is listed is for a principal."""
+        if not self._authorizer.asks:
+            return ()  # rules alone say it, without looking at each
+        allowed = self._decide(principal, self._targets)
+        return {(target.server, target.kind) for target in compress(self._targets, allowed)}
+
+    def _decide(self, principal: Principal, targets: Sequence[Target]) -> Sequence[bool]:
+        """Decide about all of them, or none: what is not known yet is told of together."""
+        decide, undecided = self._authorizer.decide, list[Target]()
+        allowed: list[bool] = []
+        for target in targets:
+            try:
+                allowed.append(decide(principal, target).allowed)
+            except Undecided:
+                undecided.append(target)
+        if undecided:
+            raise Undecided(self._authorizer, principal, undecided)
+        return allowed
+
+    def _seen(self, principal: Principal) -> Class:
+        """Give what stands for all who see what this principal does. What was seen before a change is let go of."""
+        seen = self._authorizer.sees(principal)
+        if self._authorizer.version != self._version:
+            self._version = self._authorizer.version
+            self._forget()
+        return seen
+
+    def _forget(self) -> None:
+        self._pages = Pages()
+        self._allowed: OrderedDict[tuple[Class, Kind], Sequence[bytes]] = OrderedDict()
+        self._size = 0
+        self._known: dict[Class, frozenset[str]] = {}
+        self._sent_away: set[Class] = set()
+        """For whom much had to be decided elsewhere first."""
+        self._offered: dict[tuple[Class, bool], dict[str, object]] = {}
+
+
+def _servers(targets: Iterable[Target]) -> set[str]:
+    """Give the servers that something is of."""
+    return {target.server for target in targets if not is_reaching(target)}
