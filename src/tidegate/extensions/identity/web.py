@@ -77,7 +77,7 @@ def _split(url: str) -> SplitResult:
 class Web:
     """A way to issuers."""
 
-    def __init__(self, session: ClientSession, tls: ssl.SSLContext, proxy: str | None) -> None:
+    def __init__(self, session: ClientSession, tls: ssl.SSLContext | bool, proxy: str | None) -> None:
         self._session = session
         self._tls = tls
         self._proxy = proxy
@@ -144,7 +144,9 @@ async def open_web(surroundings: Surroundings, ca: Path | None = None) -> AsyncG
         yield Web(session, tls, surroundings.proxy)
 
 
-def _tls(bundles: list[Path]) -> ssl.SSLContext:
+def _tls(bundles: list[Path]) -> ssl.SSLContext | bool:
+    if not bundles:
+        return True  # the client's own, made once: what the system trusts, verified
     context = ssl.create_default_context()
     for bundle in bundles:
         try:
