@@ -53,11 +53,19 @@ class Stops:
 
     def check_server(self, principal: Principal, server: str) -> Stop | None:
         """Give a stop that concerns whoever asks, or all of a server."""
-        return (self._of(principal) or self._servers.get(server)) if self.in_force else None
+        return (self._of(principal) or self.about_server(server)) if self.in_force else None
+
+    def about_server(self, server: str) -> Stop | None:
+        """Give a stop that concerns all of a server, whoever asks."""
+        return self._everything or self._servers.get(server)
+
+    def about_tools(self, server: str) -> Sequence[tuple[_Match, Stop]]:
+        """Give the stops of a server's tools, each with what tells of which."""
+        return tuple(self._tools.get(server, ()))
 
     def about(self, target: Target) -> Stop | None:
         """Give a stop that concerns a target, whoever asks."""
-        found = self._everything or self._servers.get(target.server)
+        found = self.about_server(target.server)
         if found is None and target.kind in (Kind.TOOL, Kind.EXTENSION):
             for matches, stop in self._tools.get(target.server, ()):
                 # A method of an extension may do, by another name, just what is stopped.

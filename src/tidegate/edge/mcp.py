@@ -223,7 +223,7 @@ class McpEdge:
             try:
                 return await self._pipeline.handle(call)
             except asyncio.CancelledError:
-                return self._pipeline.refuse(call, self._why_cancelled(exchange))
+                return self._pipeline.refuse(call, self._why_cancelled(exchange, call))
 
         await responder.finish(await batch.answer(calls, handle))
 
@@ -240,7 +240,7 @@ class McpEdge:
         try:
             answer = await self._pipeline.handle(call)
         except asyncio.CancelledError:
-            answer = self._pipeline.refuse(call, self._why_cancelled(exchange))
+            answer = self._pipeline.refuse(call, self._why_cancelled(exchange, call))
             if task is None or (exchange.gone and call.inbound.modern):
                 return
             task.uncancel()  # by notifications/cancelled, or by a stop; the exchange, or its stream, has to end
@@ -263,7 +263,9 @@ class McpEdge:
             answer = Answer(answer.status, answer.body, answer.headers + told)
         await responder.finish(answer)
 
-    def _why_cancelled(self, exchange: Exchange) -> Refusal:
+    def _why_cancelled(self, exchange: Exchange, call: Call) -> Refusal:
+        if call.ended is not None:
+            return call.ended
         if exchange.gone:
             return Cancelled("the client went away")
         if self._pipeline.draining:

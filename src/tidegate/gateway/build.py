@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from tidegate.access.authenticate import Authenticator
 from tidegate.access.limits import CallLimits
+from tidegate.access.stops import Stops
 from tidegate.audit.journal import Journal
 from tidegate.fleet.fleet import Fleet
 from tidegate.fleet.workload import Workload
@@ -18,6 +19,7 @@ from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.event_ids import EventIds
 from tidegate.gateway.exchange import Exchange
 from tidegate.gateway.forward import Forward
+from tidegate.gateway.halt import Halt
 from tidegate.gateway.inquiries import Inquiries
 from tidegate.gateway.local import LocalAnswers
 from tidegate.gateway.mail import Mail
@@ -63,6 +65,7 @@ class Given:
     new_id: Callable[[], str]
     mail: Mail | None = None
     """The way to the gateways that share the state store, where there are any."""
+    stops: Stops = field(default_factory=Stops)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +119,19 @@ def build(given: Given) -> Path:
     seal = Seal(given.keys, given.key_id, given.now)
     relays = None if given.mail is None else Relays(given.mail)
     ids = EventIds(given.keys[given.key_id], given.boot)
-    streams = Streams(ids, given.authenticator, sessions, relays)
+    stops = given.stops
+    streams = Streams(ids, given.authenticator, sessions, relays, stops)
     questions = Questions(streams, given.boot, metrics, given.mail)
-    inquiries = Inquiries(questions, journal, metrics)
+    inquiries = Inquiries(questions, journal, metrics, stops)
     tasks = Tasks(seal, clock)
     tasks.questions.admit = inquiries.admit
-    task_list = TaskList(fleet, given.state, tasks, given.now)
+    task_list = TaskList(fleet, given.state, tasks, given.now, stops)
     rounds = Rounds(seal, inquiries)
     parked = ParkedCalls(given.limits, inquiries, given.new_id)
     replies = Replies(rounds, tasks)
     cache = ReadCache(clock)
     routes = Routes(tasks)
-    places = Places(fleet, routes, inquiries, clock)
+    places = Places(fleet, routes, inquiries, clock, stops)
     exchange = Exchange(places, routes, tasks, rounds, parked, cache)
     exchange.reread = given.catalog.reread
     forward = Forward(
@@ -135,13 +139,17 @@ def build(given: Given) -> Path:
         None if given.mail is None else Elsewhere(parked, given.mail),
     )  # fmt: skip
     subscriptions = Subscriptions(
-        fleet, given.state, tasks, streams, given.catalog.endpoints, sharing=places.sharing, now=given.now
-    )
+        fleet, given.state, tasks, streams, given.catalog.endpoints, sharing=places.sharing, now=given.now,
+        stops=stops,
+    )  # fmt: skip
     local = LocalAnswers(sessions, journal, metrics, {**subscriptions.methods, **task_list.methods})
+    running = Running(given.mail)
     pipeline = Pipeline(
         given.authenticator, sessions, local, forward, questions, streams, journal, given.limits, metrics,
-        Running(given.mail),
+        running, stops,
     )  # fmt: skip
+    halt = Halt(stops, running, parked, inquiries, streams, subscriptions, given.catalog)
+    stops.when_changed.append(halt.changed)
     streams.missed, streams.opened = subscriptions.missed, subscriptions.stream_opened
     subscriptions.look_again = pipeline.look_again
 

@@ -62,6 +62,8 @@ class Call(Struct):
     """Whether its upstream call stays open beyond it, and keeps its place."""
     parked: bool = False
     """Whether it was answered, and its upstream call waits for another request."""
+    ended: Refusal | None = None
+    """Why the gateway itself cancelled it, where it did."""
 
     method: str = ""
     """The method asked for; empty for a response."""
@@ -132,6 +134,8 @@ class Call(Struct):
 
     def hear(self, method: str, params: Object) -> None:
         """Take a notification for this call's client, and pass on what it wants."""
+        if self.ended is not None:
+            return
         if self.later is not None and self.session is not None:
             if method != "notifications/message" or self._wants(params):
                 self.later.notify(self.session.key, method, params)

@@ -9,8 +9,10 @@ from contextlib import suppress
 from functools import partial
 from itertools import product
 
+from tidegate.access.stops import Stops
 from tidegate.domain.endpoint import EndpointSpec
 from tidegate.domain.server import ServerSpec, Transport
+from tidegate.domain.stop import Stop
 from tidegate.domain.target import LISTED, Kind
 from tidegate.domain.workload import NO_OFFER, WorkloadState
 from tidegate.fleet.fleet import Fleet
@@ -58,6 +60,8 @@ class Catalog:
         """Told of each workload that has become ready."""
         self.heard: Callable[[str, Workload, str, Object], None] | None = None
         """Told of each notification that belongs to no call: server, workload, method, params."""
+        self.stops = Stops()
+        """What is stopped: it stays listed, and is said to be."""
         self._one_principal = one_principal
         self._chance = chance
         self._fleet = fleet
@@ -202,6 +206,10 @@ class Catalog:
                 while self._dirty.is_set() or self._building:
                     await self._built.wait()
 
+    def mark(self) -> None:
+        """Have what is stopped, or no more, be listed so."""
+        self._dirty.set()
+
     # -- FleetEvents --------------------------------------------------------------------------
 
     def server_ready(self, server: str) -> None:
@@ -323,9 +331,17 @@ class Catalog:
         unread = {} if lister is None else dict(lister.unread)
         listens = lister is not None and lister.spec.transport is Transport.HTTP
         mirrored = listens and definitions is not None and definitions.modern
+        stop = self.stops.about_server(server)
+        if stop is not None:
+            return Part(server, definitions, _why(stop), state, unread, mirrored)
         if state not in ("ready", "paused", "stopped"):  # these go on, or start, when called
             return Part(server, definitions, reason or f"server is {state}", state, unread, mirrored)
         for kind in LISTED:
             if definitions is None or kind not in definitions.lists:
                 unread.setdefault(kind, f"its {LISTS[kind].key} are not read yet")
-        return Part(server, definitions, None, state, unread, mirrored)
+        stopped = tuple((matches, _why(stop)) for matches, stop in self.stops.about_tools(server))
+        return Part(server, definitions, None, state, unread, mirrored, stopped)
+
+
+def _why(stop: Stop) -> str:
+    return f"stopped by an administrator: {stop.reason}"

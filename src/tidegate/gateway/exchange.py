@@ -175,7 +175,7 @@ class Exchange:
         if call.session is not None:
             asked = self._tasks.asked(call, origin, self._places.asked(call, route))
             return await self._call(call, route, intent, lease, asked, hear)
-        held = self._parked.hold(call, lease)
+        held = self._parked.hold(call, lease, route.entry.target)
 
         def work(asked: Asked) -> Coroutine[object, object, Reply]:
             return self._call(call, route, intent, lease, asked, held.hear)

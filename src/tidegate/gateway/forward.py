@@ -134,6 +134,8 @@ class Forward:
         for server in call.endpoint.spec.servers:
             if not call.endpoint.authorizer.may_reach(call.principal, server):
                 continue
+            if self.places.stops.about_server(server) is not None:
+                continue
             pool = self.places.pools.get(server)
             workload = None if pool is None else pool.workloads.get(self.places.key(call, pool))
             if pool is None or workload is None or workload.channel is None or pool.era != "legacy":

@@ -11,10 +11,19 @@ from collections.abc import Callable
 
 from msgspec import Raw
 
+from tidegate.access.stops import Stops
 from tidegate.audit.journal import Journal
 from tidegate.channels.channel import Answer as ServerAnswer
 from tidegate.channels.channel import Reply
-from tidegate.domain.errors import JournalUnavailable, MissingCapability, ParseFailure, Refusal
+from tidegate.domain.errors import (
+    ClientUnreachable,
+    JournalUnavailable,
+    MissingCapability,
+    ParseFailure,
+    Refusal,
+    Stopped,
+)
+from tidegate.domain.principal import Principal
 from tidegate.gateway.call import Call
 from tidegate.gateway.questions import Questions
 from tidegate.protocol import capabilities
@@ -62,11 +71,15 @@ def dressed(server: str, params: Object) -> Object:
 class Inquiries:
     """Passes servers' questions to legacy clients, and records all questions."""
 
-    def __init__(self, questions: Questions, journal: Journal, metrics: Metrics) -> None:
+    def __init__(
+        self, questions: Questions, journal: Journal, metrics: Metrics, stops: Stops | None = None
+    ) -> None:
         self._questions = questions
         self._journal = journal
         self._metrics = metrics
-        self._tasks: dict[asyncio.Task[None], ServerAnswer] = {}
+        self._stops = stops or Stops()
+        self._tasks: dict[asyncio.Task[None], tuple[Call, str, ServerAnswer]] = {}
+        """What passes questions on: of which call, of which server, and what the answer goes to."""
         self._open: dict[str, int] = {}
         """How many questions of a call wait, by call id."""
 
@@ -82,6 +95,10 @@ class Inquiries:
         except Refusal as refusal:
             self.record(call, server, method, refusal.reason)
             raise
+        if self._stops.any and (self._stops.unknown or self._stops.check_server(call.principal, server)):
+            self.record(call, server, method, Stopped.reason)
+            # Its server learns this: not that, nor why, somebody has stopped it.
+            raise ClientUnreachable("the client cannot be asked now")
         self._record(call, server, method, "asked")
 
     def record(self, call: Call, server: str, method: str, what: str) -> None:
@@ -132,7 +149,7 @@ class Inquiries:
             self._open[call.id] = self._open.get(call.id, 0) + 1
             work = self._pass_on(call, server, (method, params, answer), timeout)
             task = asyncio.create_task(work, name=f"question of {server}")
-            self._tasks[task] = answer
+            self._tasks[task] = call, server, answer
             task.add_done_callback(over)  # not in the task: one that is cancelled at once never begins
             return True
 
@@ -146,8 +163,14 @@ class Inquiries:
 
     def _give_up(self, answer: ServerAnswer) -> None:
         """Stop asking what its server wants to know no more; the client is told so."""
-        for task, wanted in self._tasks.items():
+        for task, (_, _, wanted) in self._tasks.items():
             if wanted is answer:
+                task.cancel()
+
+    def end(self, concerned: Callable[[Principal, str], object]) -> None:
+        """Stop asking what a stop concerns, and what belongs to a call that one ended."""
+        for task, (call, server, _) in self._tasks.items():
+            if call.ended is not None or concerned(call.principal, server):
                 task.cancel()
 
     async def _pass_on(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 
 from msgspec import Raw
@@ -136,6 +136,12 @@ class Listeners:
     def at(self, endpoint: str) -> Iterable[Listener]:
         """Give those of an endpoint."""
         return [listener for listener in self._open if listener.endpoint.path == endpoint]
+
+    def end(self, concerned: Callable[[Listener], object]) -> None:
+        """End some in order."""
+        for listener in self._open:
+            if concerned(listener):
+                listener.wake(end=True)
 
     def leave(self, endpoint: str) -> None:
         """End those of an endpoint in order."""

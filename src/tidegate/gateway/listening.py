@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import cast
 
+from tidegate.access.stops import Stops
 from tidegate.domain.errors import ChannelFailure, InvalidParams, ParseFailure, Refusal
 from tidegate.domain.principal import Principal
 from tidegate.domain.target import Kind, Target
@@ -34,8 +35,15 @@ class Listening:
     """Arranges with servers what a stream tells of."""
 
     def __init__(
-        self, fleet: Workloads, tasks: Tasks, interests: Interests, watches: Watches, sharing: Sharing
+        self,
+        fleet: Workloads,
+        tasks: Tasks,
+        interests: Interests,
+        watches: Watches,
+        sharing: Sharing,
+        stops: Stops,
     ) -> None:
+        self._stops = stops
         self._fleet = fleet
         self._tasks = tasks
         self._interests = interests
@@ -86,6 +94,8 @@ class Listening:
             except InvalidParams:
                 continue
             pool = self._fleet.pools.get(entry.target.server)
+            if self._stops.about(entry.target) is not None:
+                continue
             if pool is not None and possible(pool.spec):
                 found[entry.target.server].append(entry)
         return found
@@ -121,6 +131,8 @@ class Listening:
             except InvalidParams:
                 continue
             pool = self._fleet.pools.get(handle.server)
+            if self._stops.about(handle.target) is not None:
+                continue
             if handle.modern and pool is not None and is_there(pool, handle):
                 found[handle.server, handle.sharing].append((text, handle))
         return found

@@ -16,6 +16,8 @@ from tidegate.access.limits import CallLimits
 from tidegate.channels.channel import Answer as ServerAnswer
 from tidegate.channels.channel import Asked, Reply
 from tidegate.domain.errors import JournalUnavailable, Overloaded, Refusal, StateInvalid
+from tidegate.domain.principal import Principal
+from tidegate.domain.target import Target
 from tidegate.fleet.pool import Lease
 from tidegate.gateway.call import Call
 from tidegate.gateway.inquiries import EACH as QUESTIONS
@@ -53,8 +55,12 @@ class _Question(Struct):
 class Held:
     """An upstream call that may outlive the requests it belongs to."""
 
-    def __init__(self, name: str, call: Call, lease: Lease, inquiries: Inquiries) -> None:
+    def __init__(
+        self, name: str, call: Call, lease: Lease, inquiries: Inquiries, target: Target | None
+    ) -> None:
         self.name = name
+        self.target = target
+        """What it is for."""
         self.call = call
         """The request that waits for it now, or did last."""
         self.first = call
@@ -114,9 +120,9 @@ class ParkedCalls:
     def __len__(self) -> int:
         return len(self._held)
 
-    def hold(self, call: Call, lease: Lease) -> Held:
+    def hold(self, call: Call, lease: Lease, target: Target | None = None) -> Held:
         """Make what holds a call that its server may ask in; `begin` follows."""
-        return Held(self._new_id(), call, lease, self._inquiries)
+        return Held(self._new_id(), call, lease, self._inquiries, target)
 
     def find(self, name: str) -> Held:
         """Give the parked call of a name and round that were sealed.
@@ -231,6 +237,19 @@ class ParkedCalls:
     def _expire(self, held: Held) -> None:
         """End a call whose client did not come back in time."""
         log().info("call.expired", server=held.server, call=held.call.id)
+        self._end(held)
+
+    def end(self, concerned: Callable[[Principal, Target | None], object]) -> None:
+        """End those that a stop concerns: their servers are told, and nobody goes on with them."""
+        for held in list(self._held.values()):
+            if not concerned(held.call.principal, held.target):
+                continue
+            if not held.busy:
+                self._end(held)
+            elif held.task is not None:  # what goes on with it, here or elsewhere, then lets go of it
+                held.task.cancel()
+
+    def _end(self, held: Held) -> None:
         held.busy = True
         if held.task is not None:
             held.task.add_done_callback(_looked_at)

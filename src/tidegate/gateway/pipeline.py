@@ -5,6 +5,7 @@ from __future__ import annotations
 from tidegate.access.authenticate import Authenticator
 from tidegate.access.authorize import Undecided
 from tidegate.access.limits import CallLimits
+from tidegate.access.stops import Stops
 from tidegate.audit.journal import Journal
 from tidegate.domain.errors import (
     Draining,
@@ -16,6 +17,7 @@ from tidegate.domain.errors import (
     SessionMissing,
     StateError,
     StateRefused,
+    Stopped,
 )
 from tidegate.gateway import deciding
 from tidegate.gateway.call import ACCEPTED, Answer, Call, refused
@@ -34,6 +36,8 @@ from tidegate.telemetry import Metrics
 
 _ASKED_FOR = frozenset({"resources/subscribe", "resources/unsubscribe", "tasks/list"})
 """What the gateway answers and asks servers for: bounded like calls. `subscriptions/listen` has its own bound."""
+_STOPPABLE = _ASKED_FOR | {"subscriptions/listen"}
+"""What the gateway answers that a stop ends. Lists, `initialize` and the like reach no server."""
 
 
 class Pipeline:
@@ -51,8 +55,10 @@ class Pipeline:
         limits: CallLimits,
         metrics: Metrics,
         running: Running,
+        stops: Stops,
     ) -> None:
         self.draining = False
+        self._stops = stops
         self._authenticator = authenticator
         self._sessions = sessions
         self._local = local
@@ -81,15 +87,16 @@ class Pipeline:
             except Undecided:
                 route = await self._find(call)
             call.target = route.entry.target
+            if self._stops.any:
+                self._stops.admit(principal, route.entry.target)
             self._limits.enter(principal)
-            running = self._running.begin(call)
+            running = self._running.begin(call, route.entry.target)
             try:
                 if route.decision.arguments or vouched.scopes is not None:
                     await deciding.judged(call, route)
                 answer = await self._forward.handle(call, route)
             finally:
-                if running is not None:
-                    self._running.end(running, call)
+                self._running.end(running, call)
                 self._limits.leave(principal)
             call.let_go()
             return answer
@@ -104,6 +111,8 @@ class Pipeline:
 
     async def _answer(self, call: Call) -> Answer:
         """Answer what is no server's to answer. Where servers are asked something for it, it counts as a call."""
+        if self._stops.any and call.method in _STOPPABLE:
+            self._stops.admit(call.principal)
         if call.method not in _ASKED_FOR:
             return await self._local.answer(call)
         self._limits.enter(call.principal)
@@ -129,6 +138,7 @@ class Pipeline:
         await self._identify(call)
         if self.draining:
             raise Draining("the gateway is stopping")
+        self._stops.admit(call.principal)
         if call.endpoint.gone:
             raise ServerUnavailable("this endpoint is served no more")
 
@@ -143,6 +153,8 @@ class Pipeline:
             "peer": call.credentials.peer,
             "message": str(refusal),
         }
+        if isinstance(refusal, Stopped) and refusal.data is not None:
+            fields["stop"] = refusal.data["stop"]
         if refusal.target is not None:
             fields["target"] = refusal.target._asdict()
         if refusal.decision is not None:
@@ -210,9 +222,13 @@ class Pipeline:
         """Serve a legacy client's stream (HTTP GET) until it is over. Give the answer where there is none."""
         try:
             await self._identify(call)
+            self._stops.admit(call.principal)
             fields = {"call": call.id, "method": "GET", "endpoint": call.endpoint.path}
             self._journal.request(call.principal, fields)
             await self._streams.serve(call, writer, last_event_id)
+        except Stopped as refusal:  # with another status it would look like a stream that was opened
+            answer = self.refuse(call, refusal)
+            return Answer(503, answer.body, answer.headers)
         except Refusal as refusal:
             return self.refuse(call, refusal)
         except (JournalUnavailable, StateError) as error:
@@ -267,6 +283,7 @@ class Pipeline:
         elif message.method == "notifications/cancelled" and call.session is not None:
             self._running.cancel(call)
         elif message.method == "notifications/roots/list_changed" and call.session is not None:
+            self._stops.admit(call.principal)
             await deciding.reach(call)
             self._forward.tell(call)
         call.let_go()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from tidegate.access.stops import Stops
 from tidegate.channels.channel import Asked
 from tidegate.domain.errors import InvalidParams, ServerUnavailable
 from tidegate.domain.server import Sharing
@@ -29,8 +30,9 @@ class Places:
     """Finds places for calls."""
 
     def __init__(
-        self, fleet: Fleet, routes: Routes, inquiries: Inquiries, clock: Callable[[], float]
+        self, fleet: Fleet, routes: Routes, inquiries: Inquiries, clock: Callable[[], float], stops: Stops
     ) -> None:
+        self.stops = stops
         self.look_again: Callable[[Call], Awaitable[None]] = _no_look
         """Sees whether a call that had to wait may still go out."""
         self.pools = fleet.pools
@@ -76,6 +78,7 @@ class Places:
             raise
         try:
             await self.look_again(call)
+            self.stops.admit(call.principal, route.entry.target)
             await deciding.again(self._routes, call, route)
             if route.handle is not None and not has(lease.workload, route.handle):
                 raise InvalidParams(UNKNOWN)

@@ -1,4 +1,5 @@
-"""Legacy calls under way, for a `notifications/cancelled` to find: here, or at a gateway that shares the state.
+"""Calls under way, for whoever may end them: a stop all that it concerns, a legacy client its own by
+`notifications/cancelled`, here or at a gateway that shares the state.
 
 A notification of a session cancels that session's calls only. Modern clients cancel by closing the stream.
 """
@@ -9,6 +10,7 @@ import asyncio
 
 import msgspec
 
+from tidegate.domain.target import Target
 from tidegate.gateway.call import Call
 from tidegate.gateway.mail import Mail
 
@@ -23,11 +25,13 @@ _Key = tuple[str, bytes]
 
 
 class Running:
-    """The calls of legacy sessions by session and request id."""
+    """The calls under way; those of legacy sessions by session and request id too."""
 
     def __init__(self, mail: Mail | None = None) -> None:
         """`mail` is the way to the gateways that share the state store, where there are any."""
-        self._calls: dict[_Key, asyncio.Task[None]] = {}
+        self.calls: dict[str, tuple[Call, Target | None]] = {}
+        """By the call's own id, which is given once, with what it is for."""
+        self._named: dict[_Key, asyncio.Task[None]] = {}
         self._mail = mail
         self._clock = asyncio.get_running_loop().time
         self._since = self._clock()
@@ -37,21 +41,23 @@ class Running:
             mail.on(_CANCEL, self._hear)
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return len(self.calls)
 
-    def begin(self, call: Call) -> _Key | None:
+    def begin(self, call: Call, target: Target | None = None) -> _Key | None:
         """Let a call be found, also while it waits for a workload. Give what `end` is told."""
+        self.calls[call.id] = call, target
         session, task = call.session, call.task
         if session is None or task is None:
             return None
         key = session.key, bytes(call.inbound.message.id or b"")
-        self._calls[key] = task
+        self._named[key] = task
         return key
 
-    def end(self, key: _Key, call: Call) -> None:
+    def end(self, key: _Key | None, call: Call) -> None:
         """Let it be found no more."""
-        if self._calls.get(key) is call.task:  # an id may be in use twice
-            del self._calls[key]
+        self.calls.pop(call.id, None)
+        if key is not None and self._named.get(key) is call.task:  # an id may be in use twice
+            del self._named[key]
 
     def cancel(self, notification: Call) -> None:
         """Cancel the call that a client's `notifications/cancelled` names, wherever it is."""
@@ -71,7 +77,7 @@ class Running:
         return count <= TOLD
 
     def _cancel(self, key: _Key) -> bool:
-        task = self._calls.get(key)
+        task = self._named.get(key)
         return task is not None and task.cancel()
 
     async def _hear(self, sender: str, letter: bytes) -> bytes:

@@ -15,6 +15,7 @@ from typing import Protocol
 from msgspec import Raw
 
 from tidegate.domain.errors import CallFailed
+from tidegate.domain.principal import Principal
 from tidegate.protocol.codec import encode_error, error_object, one_line
 
 WAITING, WAITING_SIZE = 256, 1024 * 1024
@@ -82,6 +83,7 @@ class Stream:
         "key",
         "number",
         "prefix",
+        "principal",
         "quiet_since",
         "request",
         "session",
@@ -98,6 +100,8 @@ class Stream:
         """Which of this gateway's it is."""
         self.session = self.endpoint = self.key = ""
         """The session's key, the endpoint's path, the principal's key."""
+        self.principal: Principal | None = None
+        """Whose client holds it open with GET."""
         self.writer: Writer | None = None
         """The connection it goes to now."""
         self.finished = False

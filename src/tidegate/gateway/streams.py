@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from msgspec import Raw
 
 from tidegate.access.authenticate import Authenticator
+from tidegate.access.stops import Stops
 from tidegate.domain.errors import (
     CallFailed,
     Draining,
@@ -23,6 +24,7 @@ from tidegate.domain.errors import (
     StateError,
     StreamsFull,
 )
+from tidegate.domain.principal import Principal
 from tidegate.gateway.call import Call
 from tidegate.gateway.event_ids import EventId, EventIds
 from tidegate.gateway.relays import Loan, Relays
@@ -56,9 +58,15 @@ class Streams:
     """Every stream that has event ids, and everything that goes out on a session's GET streams."""
 
     def __init__(
-        self, ids: EventIds, authenticator: Authenticator, sessions: Sessions, relays: Relays | None = None
+        self,
+        ids: EventIds,
+        authenticator: Authenticator,
+        sessions: Sessions,
+        relays: Relays | None = None,
+        stops: Stops | None = None,
     ) -> None:
         """`relays` reaches streams of the gateways that share the state store, where there are any."""
+        self._stops = stops or Stops()
         self.missed: Missed = _nothing
         self.opened: Callable[[str], None] = lambda session: None
         """Told of a session that has a new GET stream."""
@@ -146,6 +154,7 @@ class Streams:
                 if await self._relays.follow(session.key, event, writer, _Look(self, call)):
                     return
             stream = self._again(call, session, event) or self._afresh(call, session, event)
+        stream.principal = call.principal
         if stream.request is None:
             self.opened(session.key)
         await self._flow(stream, writer, _Look(self, call))
@@ -177,6 +186,12 @@ class Streams:
             if stream.request is not None and stream.writer is not None and stream not in self._flowing:
                 self._remove(stream, drop=False)
             else:
+                self._end(stream)
+
+    def end(self, concerned: Callable[[Principal], object]) -> None:
+        """End the GET streams of those whom a stop concerns. What a call still answers goes out."""
+        for stream in list(self._flowing):
+            if stream.request is None and stream.principal is not None and concerned(stream.principal):
                 self._end(stream)
 
     def leave(self, endpoint: str) -> None:
@@ -320,7 +335,7 @@ class Streams:
                 await self._sessions.open(session_id, principal, path)
         except (Refusal, StateError):
             return False
-        return True
+        return self._stops.check(principal) is None
 
     def _end(self, stream: Stream) -> None:
         stream.end()

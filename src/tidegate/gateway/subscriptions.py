@@ -13,6 +13,7 @@ from functools import partial
 
 from msgspec import Raw
 
+from tidegate.access.stops import Stops
 from tidegate.domain.errors import (
     ChannelFailure,
     InvalidParams,
@@ -22,8 +23,9 @@ from tidegate.domain.errors import (
     ServerUnavailable,
     StateError,
 )
+from tidegate.domain.principal import Principal
 from tidegate.domain.server import ServerSpec
-from tidegate.domain.target import Kind
+from tidegate.domain.target import Kind, Target
 from tidegate.fleet.workload import Workload
 from tidegate.gateway.call import Answer, Call
 from tidegate.gateway.endpoint import Endpoint
@@ -63,8 +65,10 @@ class Subscriptions:
         *,
         sharing: Sharing,
         now: Callable[[], float],
+        stops: Stops | None = None,
     ) -> None:
         """`now` gives Unix seconds."""
+        self._stops = stops = stops or Stops()
         self.look_again: Callable[[Call], Awaitable[None]] = _no_look
         """Sees whether who opened a stream may still have it; raises a `Refusal` where not."""
         self.methods: Mapping[str, Callable[[Call], Awaitable[Answer]]] = {
@@ -81,7 +85,7 @@ class Subscriptions:
         self._interests = Interests()
         self._pace = Pace()
         self._watches = Watches(fleet, self._interests, now)
-        self._listening = Listening(fleet, tasks, self._interests, self._watches, sharing)
+        self._listening = Listening(fleet, tasks, self._interests, self._watches, sharing, stops)
         self._subscribed = Subscribed(state, self._interests, endpoints, streams, now)
         self._background: set[asyncio.Task[None]] = set()
 
@@ -103,6 +107,10 @@ class Subscriptions:
         """End every stream in order, and open no more."""
         self._pace.close()
         self.listeners.drain()
+
+    def end(self, concerned: Callable[[Principal], object]) -> None:
+        """End the streams of those whom a stop concerns, in order. Those that it does not only concern go quiet."""
+        self.listeners.end(lambda listener: concerned(listener.principal))
 
     async def close(self) -> None:
         """Stop what is under way."""
@@ -131,11 +139,13 @@ class Subscriptions:
             call.principal, Kind.RESOURCE, shown, session=call.session.key, offer=call.offer
         )
         server = entry.target.server
+        self._stops.admit(call.principal, entry.target)
         self._check_possible(server)
         topic = Topic(server, await self._sharing(call, server), entry.target.name, shown)
         with await self._watches.bring_up(topic.place, self._start_timeout(server)) as lease:
             if not tells_of_resources(lease.channel.upstream):
                 raise MethodNotFound(f"server {server} has no resources that can be subscribed to")
+            self._stops.admit(call.principal, entry.target)  # that may have taken a while
             await self._subscribed.add(call.session.key, call.endpoint, call.principal, topic)
             await self._settled(call.session.key, topic)
         return _empty(call)
@@ -324,6 +334,8 @@ class Subscriptions:
         hearers = self._interests.of_uri(place, uri)
         for hearer, known in hearers:
             shown = hearer.endpoint.uri_out(place[0], uri) if known is None else known
+            if self._stops.any and self._stops.check(hearer.principal, Target(place[0], Kind.RESOURCE, uri)):
+                continue
             if may_read(hearer.endpoint, hearer.principal, place[0], uri, shown):
                 hearer.tell(subscriptions.UPDATED, {**params, "uri": Raw(encode(shown))})
         return bool(hearers)
@@ -342,7 +354,9 @@ class Subscriptions:
 
     def _tell_statuses(self, workload: tuple[str, str, str], params: Object) -> bool:
         told = False
-        for session, text in self._tasks.statuses(workload, params):
+        for session, text, handle in self._tasks.statuses(workload, params):
+            if self._stops.about(handle.target) is not None:
+                continue
             self._tell_status(session, text, params)
             told = True
         return told
@@ -351,6 +365,8 @@ class Subscriptions:
         told = False
         for hearer, handle, text in self._interests.of_task(place, task):
             if not isinstance(hearer, Listener) or not knows(spec, identity, handle):
+                continue
+            if self._stops.any and self._stops.check(hearer.principal, handle.target):
                 continue
             if may_use(hearer.principal, hearer.endpoint, handle):
                 told = self._tell_of_task(hearer, handle, text, params) or told

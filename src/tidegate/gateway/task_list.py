@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 import msgspec
 from msgspec import Raw
 
+from tidegate.access.stops import Stops
 from tidegate.channels.channel import Outbound
 from tidegate.domain.errors import ChannelFailure, InvalidParams, MethodNotFound, ParseFailure, StateError
 from tidegate.gateway.call import Answer, Call
@@ -46,8 +47,16 @@ _NONE: Mapping[str, _Made] = {}
 class TaskList:
     """Which tasks were made for whom."""
 
-    def __init__(self, fleet: Workloads, state: State, tasks: Tasks, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        fleet: Workloads,
+        state: State,
+        tasks: Tasks,
+        now: Callable[[], float],
+        stops: Stops | None = None,
+    ) -> None:
         """`now` gives Unix seconds."""
+        self._stops = stops or Stops()
         self.methods: Mapping[str, Callable[[Call], Awaitable[Answer]]] = {"tasks/list": self.list}
         self._fleet = fleet
         self._state = state
@@ -107,6 +116,8 @@ class TaskList:
     async def _ask(self, owner: str, key: str, made: _Made) -> Raw | None:
         """Ask a task's server how it is; None where that cannot be told, or there is no such task any more."""
         handle = made.handle
+        if self._stops.about(handle.target) is not None:
+            return None
         pool = self._fleet.pools.get(handle.server)
         workload = (
             None

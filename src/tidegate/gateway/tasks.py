@@ -239,8 +239,9 @@ class Tasks:
 
     # -- what servers say by themselves -------------------------------------------------------
 
-    def statuses(self, workload: tuple[str, str, str], params: Object) -> Iterator[tuple[str, str]]:
-        """Give the legacy sessions that know the task of a `notifications/tasks/status`, each with its handle.
+    def statuses(self, workload: tuple[str, str, str], params: Object) -> Iterator[tuple[str, str, Handle]]:
+        """Give the legacy sessions that know the task of a `notifications/tasks/status`, each with its handle:
+        as it is shown, and opened.
 
         `workload` is its server, its key in the pool, and its id when it said so.
         """
@@ -254,7 +255,7 @@ class Tasks:
         self._progress(place, params)
         for shown in self._known.get(place, {}).values():
             if shown.session is not None and may_use(shown.principal, shown.endpoint, shown.handle):
-                yield shown.session, shown.text
+                yield shown.session, shown.text, shown.handle
 
     def heard(self, call: Call, handle: Handle, params: Object) -> Object:
         """Learn from a `notifications/tasks` how a task is; give what its client, which listens, may be told.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
@@ -58,6 +58,14 @@ class Part:
     """Why a kind that it declares could not be read, or not again."""
     mirrored: bool = False
     """Whether it is asked over HTTP in the modern era, where annotations for headers have to be right."""
+    stopped: Sequence[tuple[Callable[[str], object], str]] = ()
+    """What tells of a tool that is stopped, and why."""
+
+    def why_not(self, kind: Kind, name: str) -> str | None:
+        """Say why something of it cannot be called now; None where it can."""
+        if self.unavailable is not None or kind is not Kind.TOOL:
+            return self.unavailable
+        return next((why for matches, why in self.stopped if matches(name)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +222,7 @@ class _Building:
         entries[shown] = self._alike(part, kind, shown, definition) or Entry(
             shown,
             Target(part.name, kind, name),
-            _encode(kind, definition.fields, shown, part.unavailable, renaming),
+            _encode(kind, definition.fields, shown, part.why_not(kind, name), renaming),
             wanted,
             definition.fields,
         )

@@ -13,6 +13,7 @@ from msgspec import Raw
 
 from tests.unit.fleet.setting import spec
 from tidegate.access.authorize import Authorizer
+from tidegate.access.stops import Stops
 from tidegate.channels.channel import Outbound, Reply
 from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
 from tidegate.domain.errors import ChannelFailure, Refusal, ServerUnavailable, Unauthenticated
@@ -209,11 +210,12 @@ class Ears:
         self.streams = FakeStreams()
         self.sessions = Sessions({KEY[:4]: KEY}, KEY[:4], self.state, self.now)
         self.tasks = Tasks(Seal({KEY[:4]: KEY}, KEY[:4], self.now), self.time)
-        self.list = TaskList(cast("Any", self.fleet), self.state, self.tasks, self.now)
+        self.stops = Stops()
+        self.list = TaskList(cast("Any", self.fleet), self.state, self.tasks, self.now, self.stops)
         self.revoked: set[str] = set()
         self.subscriptions = Subscriptions(
             cast("Any", self.fleet), self.state, self.tasks, self.streams, self.endpoints,
-            sharing=self.sharing, now=self.now,
+            sharing=self.sharing, now=self.now, stops=self.stops,
         )  # fmt: skip
         self.subscriptions.look_again = self.look_again
         self._numbers = itertools.count(1)

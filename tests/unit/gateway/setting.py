@@ -14,6 +14,7 @@ from tests.unit.fleet.setting import Setting
 from tidegate.access.authenticate import Authenticator
 from tidegate.access.authorize import Authorizer
 from tidegate.access.limits import CallLimits
+from tidegate.access.stops import Stops
 from tidegate.audit.journal import Durability, Journal
 from tidegate.audit.verify import verify
 from tidegate.domain.endpoint import EndpointSpec
@@ -104,11 +105,12 @@ class GatewaySetting:
         self.endpoints = {each.path: Endpoint(each, Authorizer(each)) for each in endpoints}
         self.catalog = Catalog(fleet.fleet, DefinitionStore(fleet.state), list(self.endpoints.values()))
         self._numbers = itertools.count(1)
+        self.stops = Stops()
         self.built = build(
             Given(
                 fleet.state, fleet.fleet, self.catalog, self.journal, Authenticator([self.identity], fleet.now),
                 self.limits, self.metrics, {KEY[:4]: KEY}, KEY[:4], fleet.now, "test",
-                lambda: f"new-{next(self._numbers)}",
+                lambda: f"new-{next(self._numbers)}", stops=self.stops,
             )
         )  # fmt: skip
         self.sessions, self.pipeline = self.built.sessions, self.built.pipeline
