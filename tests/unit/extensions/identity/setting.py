@@ -78,7 +78,7 @@ class Vouching:
 
 @contextlib.asynccontextmanager
 async def vouching(
-    issuer: Issuer | None = None, *, bind: Bind = refuse_bound, clock: Clock | None = None, **settings: Any
+    issuer: Issuer | None = None, /, *, bind: Bind = refuse_bound, clock: Clock | None = None, **settings: Any
 ) -> AsyncIterator[Vouching]:
     """Open an entry of `auth`, by default one of signed tokens of an issuer."""
     given = {"type": "jwt", **settings}
