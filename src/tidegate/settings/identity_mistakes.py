@@ -34,7 +34,7 @@ def mistakes(auth: object) -> Iterator[tuple[_Path, str]]:
         kind = entry.get("type", "local")
         if kind == "local" and len(found) > 1:
             yield at, "local stands alone: everybody who reaches the listener would be the local user"
-        if isinstance(kind, str) and kind in ("keys", "introspection"):
+        if isinstance(kind, str) and kind in ("keys", "introspection", "certificate"):
             if kind in single:
                 yield at, f"is a second entry of the type {kind}, which would never be asked"
             single.add(kind)
@@ -42,7 +42,7 @@ def mistakes(auth: object) -> Iterator[tuple[_Path, str]]:
         if isinstance(issuer, str) and kind in ("jwt", "kubernetes", "spiffe"):
             if issuer in issuers:
                 yield at, f"is of the same issuer as {issuers[issuer]}, and would never be asked"
-            issuers.setdefault(issuer, ".".join(map(str, at)))
+            issuers.setdefault(issuer, f"auth[{at[-1]}]")
         if kind == "jwt":
             yield from _jwt(at, entry)
         if kind == "spiffe" and (entry.get("bundle") is None) == (entry.get("jwks") is None):
@@ -54,10 +54,10 @@ def _jwt(at: _Path, entry: Mapping[str, object]) -> Iterator[tuple[_Path, str]]:
     text = issuer if isinstance(issuer, str) else ""
     if directories and preset != "entra":
         yield (*at, "directories"), "goes with preset: entra only"
+    elif directories and text and "{tenantid}" not in text:
+        yield (*at, "directories"), "goes with an issuer that has {tenantid} in it, or without one"
     if "{tenantid}" in text and not directories:
         yield (*at, "issuer"), "needs directories, which says whose {tenantid} is taken"
-    if directories and text and "{tenantid}" not in text:
-        yield (*at, "directories"), "goes with an issuer that has {tenantid} in it, or without one"
     if preset == "entra" and any(f"/{word}/" in f"{text}/" for word in _ANYBODY):
         yield (*at, "issuer"), "would take tokens of anybody: put {tenantid} there, and say directories"
     if not text and issuer is None and not (preset == "google" or (preset == "entra" and directories)):
