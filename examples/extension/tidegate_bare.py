@@ -66,6 +66,13 @@ class _Pipes(asyncio.SubprocessProtocol):
     def backlog(self) -> int:
         return self.stdin.get_write_buffer_size()
 
+    def rest(self, seconds: float) -> None:
+        for fd in (1, 2):
+            pipe = self.transport.get_pipe_transport(fd)
+            if pipe is not None and pipe.is_reading():
+                pipe.pause_reading()
+                asyncio.get_running_loop().call_later(seconds, pipe.resume_reading)
+
     async def close(self) -> None:
         self.closing = True
         self.stdin.close()

@@ -161,6 +161,7 @@ class Conversation:
         return True
 
     def _unexpected(self, ident: bytes, message: Inbound) -> bool:
+        self.inbox.unasked += 1
         if not answers(message):
             return self.inbox.junk()
         number = ident[len(self._prefix) : -1]

@@ -87,6 +87,8 @@ class Inbox:
         self.dropped = Dropped()
         self.askers = Askers(flying, events.channel_callers, now)
         self.questions = Questions(events, self.askers, self.say, flying.values, now)
+        self.unasked = 0
+        """Messages since somebody looked that are no answers to a call that waits."""
         self.modern = False
         """Whether the server is modern: then it asks nothing, and logs only where it was asked to."""
         self._events = events
@@ -126,6 +128,7 @@ class Inbox:
         `belongs` is the request on whose own stream it came: what is for one client only is that one's.
         """
         method = message.method
+        self.unasked += 1
         if method is None:
             return self.junk()
         if message.id:

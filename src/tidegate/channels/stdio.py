@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from tidegate.channels.channel import ChannelEvents, Outbound, Reply
 from tidegate.channels.conversation import Conversation
+from tidegate.channels.flow import LINE, MESSAGE, Flow
 from tidegate.channels.handshake import Handshake, Patience
 from tidegate.channels.inbox import Dropped
 from tidegate.channels.watching import Watching, opened
@@ -48,6 +49,8 @@ class StdioChannel:
         self._events = events
         self._bounds = bounds or StdioBounds()
         self._talk = Conversation(epoch, events, self._send)
+        self._inbox = self._talk.inbox
+        self._flow = Flow(self._talk.loop.time)
         self._lines = Lines(self._bounds.message)
         self._log = CutLines(self._bounds.log_line)
         self._junk = 0
@@ -184,13 +187,19 @@ class StdioChannel:
                 self._junk = 0
             elif not line.isspace() and line:
                 self._odd(line)
+        if self._inbox.unasked:
+            self._count(len(data) + MESSAGE * self._inbox.unasked)
+            self._inbox.unasked = 0
         if self._lines.overflowed and self._ended is None:
             self._break(f"message larger than {self._bounds.message} bytes")
 
     def stderr(self, data: bytes) -> None:
         """Take bytes from the workload's standard error."""
+        lines = 0
         for line in self._log.feed(data):
             self._events.channel_logged(line)
+            lines += 1
+        self._count(len(data) + LINE * lines)
 
     def closed(self, reason: str) -> None:
         """Learn that the stream has ended."""
@@ -205,6 +214,12 @@ class StdioChannel:
             self._break(f"more than {self._bounds.junk} lines that are no messages")
         else:
             self._events.channel_logged((b"stdout: " + line)[: self._bounds.log_line])
+
+    def _count(self, size: int) -> None:
+        """Count what nobody asked for, and read on later where that is too much."""
+        seconds = self._flow.take(size)
+        if seconds and self._stream is not None:
+            self._stream.rest(seconds)
 
     def _break(self, reason: str) -> None:
         """End a channel whose workload does not keep to the protocol."""

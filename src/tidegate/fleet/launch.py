@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from msgspec import Raw
 
 from tidegate.channels.channel import ChannelEvents
+from tidegate.channels.flow import LINE, Flow
 from tidegate.channels.handshake import Patience
 from tidegate.channels.http.messages import HttpBounds
 from tidegate.channels.place import HttpPlace
@@ -22,6 +23,7 @@ from tidegate.domain.server import Image, Remote, ServerSpec, Transport
 from tidegate.domain.workload import Upstream, WorkloadIdentity
 from tidegate.fleet.launcher import Opened
 from tidegate.ports.runtime import Pauses, Progress, Runtime
+from tidegate.ports.stream import Stream
 from tidegate.protocol.capabilities import declare, parse
 from tidegate.protocol.client import Introduction
 from tidegate.protocol.codec import encode
@@ -141,6 +143,7 @@ class RuntimeLauncher:
         tap = _Tap(events)
         begin = self._runtime.start if known is None else self._runtime.attach
         running = await begin(self._spec, identity, tap)
+        tap.stream = running.stream
         if running.address is None:
             raise RuntimeFailure(f"runtime {self._spec.runtime} gives no address for an HTTP server")
         path = self._spec.launch.path if isinstance(self._spec.launch, Image) else "/mcp"
@@ -247,17 +250,24 @@ class _Tap:
     def __init__(self, events: ChannelEvents) -> None:
         self.opened = False
         self.ended: str | None = None
+        self.stream: Stream | None = None
         self._events = events
         self._lines = CutLines(_LOG_LINE)
+        self._flow = Flow(asyncio.get_running_loop().time)
 
     def stdout(self, data: bytes) -> None:
         """Log it."""
         self.stderr(data)
 
     def stderr(self, data: bytes) -> None:
-        """Log it."""
+        """Log it, and read on later where it is too much."""
+        lines = 0
         for line in self._lines.feed(data):
             self._events.channel_logged(line)
+            lines += 1
+        seconds = self._flow.take(len(data) + LINE * lines)
+        if seconds and self.stream is not None:
+            self.stream.rest(seconds)
 
     def closed(self, reason: str) -> None:
         """Tell that the server ended, once there is a channel to it."""

@@ -41,6 +41,10 @@ class Stream(Protocol):
         """Bytes queued that the other side has not taken; the channel bounds it."""
         ...
 
+    def rest(self, seconds: float) -> None:
+        """Read nothing for so long, a quarter of a second at most, then go on: the workload writes too much."""
+        ...
+
     async def close(self) -> None:
         """Stop reading and writing. The workload goes on. Idempotent; `closed` is not called for it."""
         ...

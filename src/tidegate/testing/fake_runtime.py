@@ -118,6 +118,9 @@ class _FakeStream:
     def backlog(self) -> int:
         return self._process.pipes.backlog
 
+    def rest(self, seconds: float) -> None:
+        """Do nothing: what is in memory costs nobody else anything."""
+
     async def close(self) -> None:
         self._closed = True
         if self._process.pipes.events is self._events:

@@ -32,6 +32,8 @@ class MemoryStream:
         """Every write, as it came."""
         self.backlog = 0
         """Set it to play a workload that does not read."""
+        self.rests: list[float] = []
+        """For how long nothing was to be read."""
         self.is_closed = False
         self.refused = asyncio.Event()
         """Set when a write came after `close`."""
@@ -45,6 +47,10 @@ class MemoryStream:
             raise ChannelClosed("stream was closed", sent=False)
         self.written.append(data)
         self._changed.set()
+
+    def rest(self, seconds: float) -> None:
+        """Note it."""
+        self.rests.append(seconds)
 
     async def close(self) -> None:
         """Take no more writes."""

@@ -49,6 +49,9 @@ class PipeStream(asyncio.SubprocessProtocol):
     def backlog(self) -> int:
         return 0 if self.stdin.is_closing() else self.stdin.get_write_buffer_size()
 
+    def rest(self, seconds: float) -> None:
+        pass
+
     async def close(self) -> None:
         pass
 

@@ -150,6 +150,16 @@ class Attachment(asyncio.Protocol):
         """Bytes that the engine has not taken."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
+    def rest(self, seconds: float) -> None:
+        """Read nothing for so long."""
+        if not self._closed and self._transport is not None and self._transport.is_reading():
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(seconds, self._read_on)
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
     async def close(self) -> None:
         """Drop the connection; the container's standard input stays open."""
         self._closed = True

@@ -30,6 +30,7 @@ class ProcessStream(asyncio.SubprocessProtocol):
         self._input: asyncio.WriteTransport | None = None
         self._words = b""
         self._told = False
+        self._resting = False
         self.exited = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -89,6 +90,23 @@ class ProcessStream(asyncio.SubprocessProtocol):
     def backlog(self) -> int:
         """Bytes that the process has not taken."""
         return self._input.get_write_buffer_size() if self._input is not None else 0
+
+    def rest(self, seconds: float) -> None:
+        """Read neither pipe for so long."""
+        if not self._resting and self._transport is not None:
+            self._resting = True
+            for pipe in self._pipes():
+                pipe.pause_reading()
+            asyncio.get_running_loop().call_later(seconds, self._read_on)
+
+    def _read_on(self) -> None:
+        self._resting = False
+        for pipe in self._pipes():
+            pipe.resume_reading()
+
+    def _pipes(self) -> list[asyncio.ReadTransport]:
+        found = [] if self._transport is None else [self._transport.get_pipe_transport(fd) for fd in (1, 2)]
+        return [cast("asyncio.ReadTransport", pipe) for pipe in found if pipe and not pipe.is_closing()]
 
     async def close(self) -> None:
         """Tell nobody any more and take nothing more to write. What the process writes is thrown away."""

@@ -60,6 +60,9 @@ class Ear:
     def backlog(self) -> int:
         return 0
 
+    def rest(self, seconds: float) -> None:
+        """Nothing is read."""
+
     async def close(self) -> None:
         """Nothing is open."""
 
