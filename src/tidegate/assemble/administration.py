@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 
 from tidegate.assemble.background import watch
 from tidegate.assemble.plant import Plant
+from tidegate.domain.errors import Refusal
 from tidegate.edge.admin import open_api
 from tidegate.edge.admin.door import Actor, Door
 from tidegate.edge.admin.feed import Feed
@@ -16,10 +17,13 @@ from tidegate.edge.admin.parts import Parts
 from tidegate.edge.admin.shapes import AboutShape
 from tidegate.edge.admin.views import Views
 from tidegate.edge.advice import AdvicePages
-from tidegate.edge.asgi import Application
+from tidegate.edge.asgi import Application, Scope, exchange_of
 from tidegate.edge.control import Control
 from tidegate.edge.guard import Guard
+from tidegate.edge.mcp import McpEdge
+from tidegate.edge.probes import MaySee
 from tidegate.edge.reloads import ReloadPages, Reloads
+from tidegate.edge.resources import of_page
 from tidegate.edge.rollouts import RolloutPages
 from tidegate.extensions.identity.local import local_principal
 from tidegate.gateway.catalog import Catalog
@@ -58,9 +62,25 @@ def control_pages(
 
 
 def public_pages(
-    settings: Settings, parts: Parts, pipeline: Pipeline, guard: Callable[[], Guard]
+    settings: Settings, parts: Parts, pipeline: Pipeline, edge: McpEdge
 ) -> Mapping[str, Application]:
     """Give what the public listener has for administrators, by prefix."""
     if not settings.admin_api:
         return {}
-    return {"/api/": Door(pipeline, guard, lambda: open_api(parts))}
+    door = Door(pipeline, lambda: edge.guard, lambda: open_api(parts), resources=lambda: edge.resources)
+    return {"/api/": door}
+
+
+def may_see(pipeline: Pipeline, edge: McpEdge) -> MaySee:
+    """Give what tells whether somebody may see the names of servers, and counts: an administrator may."""
+
+    async def looking(scope: Scope) -> bool:
+        exchange = exchange_of(scope)
+        peer = edge.guard.peer(exchange.peer, exchange.request.headers)
+        try:
+            credentials = of_page(exchange, edge.resources, edge.guard, peer)
+        except Refusal:
+            return False
+        return await pipeline.is_admin(credentials)
+
+    return looking

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from tidegate import __version__
 from tidegate.access.authenticate import Authenticator
 from tidegate.access.authorize import Authorizer
-from tidegate.assemble.administration import control_pages, open_parts, public_pages
+from tidegate.assemble.administration import control_pages, may_see, open_parts, public_pages
 from tidegate.assemble.background import follow_keys, tick, watch
 from tidegate.assemble.identities import Identities
 from tidegate.assemble.launchers import Launchers
 from tidegate.assemble.plant import Plant, surroundings
+from tidegate.assemble.tokens import binding, resources
 from tidegate.audit.journal import Journal
 from tidegate.edge.admin.parts import Parts
 from tidegate.edge.admin.shapes import AboutShape
@@ -78,8 +79,7 @@ class Gateway:
 
     def url(self) -> str:
         """Give the base URL for clients."""
-        settings = self.settings
-        return replace(settings, listen=replace(settings.listen, port=self.public.port)).url
+        return _url(self.settings, self.public)
 
     def show(self, front: Front, settings: Settings) -> None:
         """Have the listeners be like other settings say, in one step.
@@ -89,9 +89,15 @@ class Gateway:
         """
         self.public.become(front.bounds, front.tls)
         self.private.become(HttpBounds(settings.limits.body), None)
-        pages = _pages(front, self.probes, self.path.pipeline)
-        self.public.app.become(pages, front.guard, ask_for_pages=front.local)
+        app = self.public.app
+        pages = _pages(front, self.probes, self.path.pipeline, app.mcp)
+        app.become(pages, front.guard, ask_for_pages=front.local)
         self.settings = settings
+        app.mcp.resources = resources(settings, self.url(), self.catalog.endpoints)
+
+
+def _url(settings: Settings, public: Listener) -> str:
+    return replace(settings, listen=replace(settings.listen, port=public.port)).url
 
 
 async def start(
@@ -163,7 +169,8 @@ async def _open_control(
 
 async def _identities(settings: Settings, plant: Plant, stack: AsyncExitStack) -> Identities:
     around = surroundings(settings, plant.directory)
-    identities = Identities(plant.state, around, lambda keys: follow_keys(keys, plant.journal))
+    proving = binding(settings, lambda: plant.directory.key("dpop"))
+    identities = Identities(plant.state, around, lambda keys: follow_keys(keys, plant.journal), proving)
     stack.push_async_callback(identities.close)
     identities.adopt(await identities.prepare(settings.auth))
     return identities
@@ -210,16 +217,21 @@ def front(settings: Settings) -> Front:
         origins=settings.allowed_origins,
         proxies=[str(proxy) for proxy in settings.trusted_proxies],
     )
-    tls = None if settings.tls is None else Tls(settings.tls.certificate, settings.tls.key)
+    given = settings.tls
+    tls = (
+        None
+        if given is None
+        else Tls(given.certificate, given.key, given.client_ca, given.client == "required")
+    )
     if tls is not None:
         server_context(tls)
     local = settings.listen.loopback and not settings.trusted_proxies and settings.public_url is None
     return Front(guard, local, HttpBounds(settings.limits.body, connections=_descriptors()), tls)
 
 
-def _pages(front: Front, probes: Probes, pipeline: Pipeline) -> dict[str, Application]:
+def _pages(front: Front, probes: Probes, pipeline: Pipeline, edge: McpEdge) -> dict[str, Application]:
     # Elsewhere pages say nothing to strangers, and whoever looks after the gateway asks by its address.
-    return _all_pages(probes if front.local else probes.for_those(pipeline.is_admin))
+    return _all_pages(probes if front.local else probes.for_those(may_see(pipeline, edge)))
 
 
 async def _open_public(
@@ -229,12 +241,14 @@ async def _open_public(
     edge = McpEdge(
         pipeline, catalog.endpoints, like.guard, new_id=plant.new_id,
         streams=path.streams, open_stream=pipeline.open_stream,
+        resources=resources(settings, settings.url, catalog.endpoints),
     )  # fmt: skip
     guard = like.guard if like.local else None
-    api = public_pages(settings, parts, pipeline, lambda: edge.guard)
-    app = App(edge, _pages(like, probes, pipeline), api, pipeline.count_malformed, guard=guard)
+    api = public_pages(settings, parts, pipeline, edge)
+    app = App(edge, _pages(like, probes, pipeline, edge), api, pipeline.count_malformed, guard=guard)
     listener = Listener(app, bounds=like.bounds, tls=like.tls)
     await listener.open_tcp(settings.listen.host, settings.listen.port)
+    edge.resources = resources(settings, _url(settings, listener), catalog.endpoints)  # the port is known now
     return listener
 
 

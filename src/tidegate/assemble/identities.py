@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tidegate.extensions.identity.keys import KeyIdentity, KeyStore
 from tidegate.extensions.identity.local import LocalIdentity
@@ -14,6 +15,7 @@ from tidegate.ports.extension import Surroundings
 from tidegate.ports.identity import Credentials, Identity, Vouched
 from tidegate.ports.state import State
 from tidegate.settings.identity import (
+    CertificateModel,
     IdentityModel,
     IntrospectionModel,
     JwtModel,
@@ -24,7 +26,12 @@ from tidegate.settings.identity import (
 )
 from tidegate.telemetry import log
 
+if TYPE_CHECKING:
+    from tidegate.extensions.identity.confirmation import Bind
+
 Work = Coroutine[None, None, None]
+Binding = Callable[[], "Bind"]
+"""Gives how tokens are proved; asked where there are any, since what it needs is large."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,11 +46,15 @@ class Opened:
 class Identities:
     """Those in force, as one identity. Entries that stay the same over a reload stay open."""
 
-    def __init__(self, state: State, around: Surroundings, follow: Callable[[KeyIdentity], Work]) -> None:
-        """`follow` keeps API keys current for as long as they are used."""
+    def __init__(
+        self, state: State, around: Surroundings, follow: Callable[[KeyIdentity], Work], binding: Binding
+    ) -> None:
+        """`follow` keeps API keys current for as long as they are used; `binding` says how tokens are proved that
+        are bound to a key."""
         self._state = state
         self._around = around
         self._follow = follow
+        self._binding = binding
         self._opened: Sequence[Opened] = ()
         self._identities: tuple[Identity, ...] = ()
         self._only: Identity | None = None
@@ -145,9 +156,15 @@ class Identities:
                 from tidegate.assemble import issuers
 
                 async with (
-                    issuers.opened(model, self._around, time.time, _tell) as (found, work),
+                    issuers.opened(model, self._around, time.time, _tell, self._binding()) as (found, work),
                     running(work),
                 ):
+                    yield found
+            case CertificateModel():
+                from tidegate.assemble import issuers
+
+                found, work = await issuers.certificates(model, time.time, _tell)
+                async with running(work):
                     yield found
 
 

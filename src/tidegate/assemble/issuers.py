@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tidegate.extensions.identity.certificates import CertificateIdentity, RevokedFile
 from tidegate.extensions.identity.claims import (
     ClaimMapping,
     ClaimPath,
@@ -25,7 +27,13 @@ from tidegate.extensions.identity.web import Web, open_web
 from tidegate.ports.extension import Surroundings
 from tidegate.ports.identity import Identity
 from tidegate.settings.claims import RolesModel, TenantModel, WorkloadRolesModel
-from tidegate.settings.identity import IntrospectionModel, JwtModel, KubernetesModel, SpiffeModel
+from tidegate.settings.identity import (
+    CertificateModel,
+    IntrospectionModel,
+    JwtModel,
+    KubernetesModel,
+    SpiffeModel,
+)
 
 TokenModel = JwtModel | IntrospectionModel | KubernetesModel | SpiffeModel
 Clock = Callable[[], float]
@@ -55,6 +63,27 @@ async def opened(
                 yield make.kubernetes(model)
             case SpiffeModel():
                 yield make.spiffe(model)
+
+
+async def certificates(model: CertificateModel, clock: Clock, tell: Tell) -> Found:
+    """Make the identity of those that show a certificate.
+
+    Raises:
+        SettingsError: the list of those that were revoked cannot be used.
+    """
+    revoked = None if model.crl is None else await asyncio.to_thread(RevokedFile, model.crl, tell)
+    roles = model.roles
+    if roles.claims is None:  # a name that happens to be a role's is none
+        roles = roles.model_copy(update={"claims": ("subject",), "map": roles.map or {}})
+    mapping = ClaimMapping(
+        subject=(("subject",),),
+        tenant=_tenant(model.tenant),
+        roles=_roles(roles, ()),
+        groups=() if model.groups is None else tuple(map(claim_path, model.groups.claim)),
+        scopes=(),
+    )
+    identity = CertificateIdentity(model.subject, mapping, clock=clock, revoked=revoked)
+    return (identity,), () if revoked is None else (revoked.follow(),)
 
 
 class _Makes:

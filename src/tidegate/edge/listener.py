@@ -23,10 +23,34 @@ _HANDSHAKE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Files of the certificate chain and its key, PEM."""
+    """Files of the certificate chain and its key, and of whom to take as clients, PEM."""
 
     certificate: Path
     key: Path
+    client_ca: Path | None = None
+    """Authorities whose certificates clients may show; None: they are asked for none."""
+    required: bool = False
+    """Whether a client without one is turned away."""
+
+
+class _Renewed(ssl.SSLContext):
+    """The context that a listener has: each connection begins with the one that is in force then.
+
+    A context that is changed in place could trust more authorities, and never fewer.
+    """
+
+    now: ssl.SSLContext
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """Begin TLS on a connection."""
+        return self.now.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
 
 
 class Listener:
@@ -35,8 +59,11 @@ class Listener:
     def __init__(self, app: App, *, bounds: HttpBounds | None = None, tls: Tls | None = None) -> None:
         self.app = app
         self._tls = tls
-        self._context = None if tls is None else server_context(tls)
+        self._context = None if tls is None else _Renewed(ssl.PROTOCOL_TLS_SERVER)
         self._http = Server(app, bounds or HttpBounds())
+        if tls is not None and self._context is not None:
+            self._context.now = server_context(tls)
+            self._http.certificates = tls.client_ca is not None
         self._server: asyncio.Server | None = None
         self._port: int | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -97,9 +124,7 @@ class Listener:
             SettingsError: the certificate cannot be used; nothing has changed.
         """
         if tls is not None and tls != self._tls and self._context is not None:
-            server_context(tls)
-            self._context.load_cert_chain(tls.certificate, tls.key)
-            self._tls, self._stamp = tls, None
+            self._renew_by(tls)
             self._stamp = self._stamps()
         self._http.bound(bounds)
 
@@ -141,11 +166,13 @@ class Listener:
             if turns % _CERTIFICATE_LOOK == 0:
                 self._renew()
 
-    def _stamps(self) -> tuple[float, float] | None:
-        if self._tls is None:
+    def _stamps(self) -> tuple[float, ...] | None:
+        tls = self._tls
+        if tls is None:
             return None
+        files = (tls.certificate, tls.key, tls.client_ca)
         try:
-            return self._tls.certificate.stat().st_mtime, self._tls.key.stat().st_mtime
+            return tuple(each.stat().st_mtime for each in files if each is not None)
         except OSError:
             return None
 
@@ -156,18 +183,33 @@ class Listener:
             return
         self._stamp = stamp
         try:
-            server_context(
-                self._tls
-            )  # tried on a context of its own first: a half-loaded pair would break this one
-            self._context.load_cert_chain(self._tls.certificate, self._tls.key)
+            self._renew_by(self._tls)
         except SettingsError as error:
             log().error("listener.certificate_refused", reason=str(error))
         else:
             log().info("listener.certificate_reloaded", certificate=str(self._tls.certificate))
 
+    def _renew_by(self, tls: Tls) -> None:
+        """Have new connections begin by other files, and end those that would not be let in by them.
+
+        Raises:
+            SettingsError: they cannot be used; nothing has changed.
+        """
+        if self._context is None:
+            return
+        before, now = self._context.now, server_context(tls)
+        self._context.now, self._tls = now, tls
+        self._http.certificates = tls.client_ca is not None
+        gone = {*before.get_ca_certs(binary_form=True)} - {*now.get_ca_certs(binary_form=True)}
+        for connection in list(self._http.connections):
+            if connection.certificate is not None and gone:
+                connection.abort()  # which authority it came by is not kept
+            elif connection.certificate is None and tls.required:
+                connection.shut()
+
 
 def server_context(tls: Tls) -> ssl.SSLContext:
-    """Make a server context: TLS 1.3 and nothing older.
+    """Make a server context: TLS 1.3 and nothing older; with the authorities of clients where they are asked.
 
     Raises:
         SettingsError: the files cannot be used; says which.
@@ -179,7 +221,21 @@ def server_context(tls: Tls) -> ssl.SSLContext:
         context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
     except (OSError, ssl.SSLError, ValueError) as error:
         raise SettingsError(f"tls: {tls.certificate} with {tls.key} cannot be used: {error}") from error
+    if tls.client_ca is not None:
+        _ask_clients(context, tls.client_ca, required=tls.required)
     return context
+
+
+def _ask_clients(context: ssl.SSLContext, authorities: Path, *, required: bool) -> None:
+    try:
+        context.load_verify_locations(cafile=authorities)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"tls: client_ca {authorities} cannot be used: {error}") from error
+    context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+    # What stands in the file is trusted and nothing else: an intermediate authority there needs no root beside it.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    # A resumed session would bring back a certificate that was verified then, not now.
+    context.num_tickets = 0
 
 
 def _no_password() -> str:

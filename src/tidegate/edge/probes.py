@@ -10,7 +10,6 @@ from tidegate.domain.workload import WorkloadState
 from tidegate.edge.app import send_bytes, send_json
 from tidegate.edge.asgi import Receive, Scope, Send
 from tidegate.fleet.fleet import Fleet
-from tidegate.ports.identity import Credentials
 from tidegate.telemetry import BUCKETS, METRICS, Metrics
 
 if TYPE_CHECKING:
@@ -19,18 +18,13 @@ if TYPE_CHECKING:
 Gauges = Callable[[], dict[str, float]]
 """Gives the current value of the gauges without labels, by metric name."""
 
-MaySee = Callable[[Credentials], Awaitable[bool]]
+MaySee = Callable[[Scope], Awaitable[bool]]
 """Says whether who asks may see the names of servers, and counts."""
 
 
-async def everyone(credentials: Credentials) -> bool:
+async def everyone(scope: Scope) -> bool:
     """Let everyone see: for a listener that only this machine reaches."""
     return True
-
-
-def _credentials(scope: Scope) -> Credentials:
-    client = scope.get("client")
-    return Credentials(dict(scope["headers"]).get(b"authorization"), client[0] if client else "")
 
 
 class Probes:
@@ -62,7 +56,7 @@ class Probes:
     async def readyz(self, scope: Scope, receive: Receive, send: Send) -> None:
         """200 where calls are taken. A server that is not there does not make the gateway unready; it is said."""
         reason = self._refusing()
-        if not await self._may_see(_credentials(scope)):
+        if not await self._may_see(scope):
             await send_json(send, 503 if reason else 200, {"status": "refusing" if reason else "ready"})
             return
         servers: dict[str, object] = {}
@@ -77,7 +71,7 @@ class Probes:
 
     async def metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything counted, as Prometheus text."""
-        if not await self._may_see(_credentials(scope)):
+        if not await self._may_see(scope):
             await send_json(send, 401, {"error": "send an API key with the role admin"})
             return
         from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest

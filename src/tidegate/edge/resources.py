@@ -151,6 +151,19 @@ class Resources:
         return (f"{bearer}, {_one('DPoP', [algorithms])}" if tokens.proofs else bearer).encode()
 
 
+def of_page(
+    exchange: Exchange, resources: Resources | None, guard: Guard, peer: str, path: str = ADMIN
+) -> Credentials:
+    """Give what a request for a page brought: one for what administrators ask for.
+
+    Raises:
+        InvalidRequest: it brought a certificate in a way that nobody here believes.
+    """
+    if resources is None:
+        return Credentials(exchange.request.headers.get(b"authorization"), peer)
+    return resources.credentials(exchange, guard, peer, path)
+
+
 def no_challenge(refusal: Refusal) -> Headers:
     """Give the challenge where nobody brings tokens."""
     return _PLAIN if isinstance(refusal, Unauthenticated) else ()

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from tidegate.settings.settings import Settings
 
-RESTART = frozenset({"listen", "state", "shared", "admin", "journal", "outbound"})
+RESTART = frozenset({"listen", "state", "shared", "admin", "dpop", "journal", "outbound"})
 """What a gateway is built on. Listeners, sessions, the journal and the runtimes would have to be opened anew."""
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
+from tidegate.settings.bindings import mistakes as binding_mistakes
 from tidegate.settings.data import mistakes as data_mistakes
 from tidegate.settings.fleet import mistakes as fleet_mistakes
 from tidegate.settings.identity_mistakes import is_local
@@ -54,7 +55,8 @@ def check(data: _Data, names: Callable[[str], Sequence[str]]) -> Iterator[Proble
     servers = _mapping(data.get("servers"))
     runtimes = names("runtimes")
     yield from _check_listener(data)
-    for place, message in (*network_mistakes(servers), *identity_mistakes(data.get("auth"))):
+    found = (*network_mistakes(servers), *identity_mistakes(data.get("auth")), *binding_mistakes(data))
+    for place, message in found:
         yield Problem(place, message)
     for name, server in servers.items():
         yield from _check_server(name, _mapping(server), runtimes)

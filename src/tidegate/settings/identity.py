@@ -273,6 +273,26 @@ class SpiffeModel(_Signed):
     """The tenant of all; or the claim that says it."""
 
 
+class CertificateModel(Model):
+    """Clients by their certificates, with no token beside them."""
+
+    type: Literal["certificate"]
+    """Says so."""
+    subject: Literal["san-uri", "san-dns", "san-email", "cn"] = "san-uri"
+    """What names a client: the one alternative name of this kind that its certificate has, or its common name. A
+    certificate that has none, or more than one, is refused."""
+    roles: RolesModel = RolesModel()
+    """Roles, from what a certificate says: `subject`, `uri`, `dns`, `email`, `cn`, `o`, `ou`. `claims` is `subject` where it
+    is absent, and without `map` there are then those of `default` only."""
+    tenant: TenantChoice = "default"
+    """The tenant of everybody; or what says it, such as `o`."""
+    groups: GroupsModel | None = None
+    """Groups, in the same words, such as `{claim: ou}`. Absent: none."""
+    crl: FilePath | None = None
+    """File of certificates that were revoked (CRL, PEM or DER). Looked at again when it changes; one that is out of date
+    refuses everybody."""
+
+
 MODELS: Mapping[str, type[Model]] = {
     "local": LocalModel,
     "keys": KeysModel,
@@ -280,9 +300,12 @@ MODELS: Mapping[str, type[Model]] = {
     "introspection": IntrospectionModel,
     "kubernetes": KubernetesModel,
     "spiffe": SpiffeModel,
+    "certificate": CertificateModel,
 }
 """By `type`."""
-IdentityModel = LocalModel | KeysModel | JwtModel | IntrospectionModel | KubernetesModel | SpiffeModel
+IdentityModel = (
+    LocalModel | KeysModel | JwtModel | IntrospectionModel | KubernetesModel | SpiffeModel | CertificateModel
+)
 
 
 def identity_tag(value: object) -> str:
@@ -297,7 +320,8 @@ _Entry = Annotated[
     | Annotated[JwtModel, Tag("<jwt>")]
     | Annotated[IntrospectionModel, Tag("<introspection>")]
     | Annotated[KubernetesModel, Tag("<kubernetes>")]
-    | Annotated[SpiffeModel, Tag("<spiffe>")],
+    | Annotated[SpiffeModel, Tag("<spiffe>")]
+    | Annotated[CertificateModel, Tag("<certificate>")],
     Discriminator(identity_tag),
 ]
 

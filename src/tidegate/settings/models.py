@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, JsonValue, StrictBool, StrictInt
 
 from tidegate.domain.endpoint import Names
 from tidegate.settings.base import Emptiable, Model
+from tidegate.settings.bindings import ProofsModel
 from tidegate.settings.identity import AuthChoice, LocalModel
 from tidegate.settings.secrets import SecretsModel
 from tidegate.settings.servers import ServerModel
@@ -60,6 +61,10 @@ class TlsModel(Model):
     """PEM file of the certificate and its chain."""
     key: FilePath
     """PEM file of the private key."""
+    client_ca: FilePath | None = None
+    """PEM file of the authorities whose certificates clients may show (mutual TLS). Absent: clients are asked for none."""
+    client: Literal["optional", "required"] | None = None
+    """Whether a client without one is served. Absent: `optional`."""
 
 
 class OutboundModel(Model):
@@ -175,6 +180,8 @@ class FileModel(Model):
     """How clients reach the gateway, where that is another URL."""
     trusted_proxies: tuple[AddressRange, ...] = ()
     """Reverse proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
+    forwarded_certificates: StrictBool = False
+    """Whether `trusted_proxies` say by the header `Client-Cert` (RFC 9440) which certificate a client has."""
     allowed_hosts: tuple[HostName, ...] = ()
     """`Host` headers taken beside those of `listen` and `public_url`."""
     allowed_origins: tuple[Origin, ...] = ()
@@ -189,6 +196,8 @@ class FileModel(Model):
     """A directory that several gateways on this host share: sessions, keys and streams are then good at each."""
     auth: AuthChoice = LocalModel()
     """Who may ask: one identity, or a list of them, asked in order."""
+    dpop: ProofsModel = ProofsModel()
+    """Tokens that are bound to a key of the client's (DPoP, RFC 9449)."""
     admin: AdminModel = AdminModel()
     """The admin API on the listener for clients."""
     journal: JournalModel = JournalModel()

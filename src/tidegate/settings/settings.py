@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from tidegate.domain.endpoint import EndpointSpec
 from tidegate.domain.server import Secret, ServerSpec
+from tidegate.settings.bindings import ProofsModel
 from tidegate.settings.identity import IdentityModel
 from tidegate.settings.models import (
     AdminModel,
@@ -45,6 +46,7 @@ class Settings:
     public_url: str | None
     """Without a slash at its end."""
     trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    forwarded_certificates: bool
     allowed_hosts: tuple[str, ...]
     """In lower case, with or without a port."""
     allowed_origins: tuple[str, ...]
@@ -56,6 +58,7 @@ class Settings:
     """The directory that gateways share which are one to their clients."""
     auth: tuple[IdentityModel, ...]
     """Asked in order."""
+    dpop: ProofsModel
     admin: AdminModel
     journal: JournalModel
     logs: LogsModel

@@ -169,7 +169,10 @@ def test_a_proxy_before_the_gateway_needs_authentication_too() -> None:
         ("allowed_origins: ['https://a.b/']", "should be an origin"),
         ("outbound: {proxy: 'socks5://x'}", "should be a URL that begins with http:// or https://"),
         ("state: ''", "state: should be a path, is empty"),
-        ("auth: {type: none}", "auth.type: is none of the known words (known: introspection, jwt, keys, kubernetes, local, spiffe)"),
+        (
+            "auth: {type: none}",
+            "auth.type: is none of the known words (known: certificate, introspection, jwt, keys, kubernetes, local, spiffe)",
+        ),
         ("auth: local", "auth: should be a mapping, is text"),
         ("servers: [a]", "servers: should be a mapping, is a list"),
         ("limits: {calls_in_flight: 1.5}", "should be a whole number, is a number"),

@@ -27,7 +27,7 @@ from tidegate.edge import asgi
 from tidegate.edge.admin import problem
 from tidegate.edge.asgi import Application, Receive, Scope, Send
 from tidegate.edge.guard import Guard
-from tidegate.edge.resources import ADMIN, Resources, no_challenge
+from tidegate.edge.resources import ADMIN, Resources, no_challenge, of_page
 from tidegate.ports.identity import Credentials, Vouched
 from tidegate.telemetry import log
 
@@ -196,10 +196,9 @@ class Door:
             raise Forbidden("a page of another site asks for this")
 
     def _credentials(self, scope: Scope, headers: Mapping[bytes, bytes], peer: str) -> Credentials:
-        resources = self._resources()
-        if resources is None or self._operator is not None:
+        if self._operator is not None:
             return Credentials(headers.get(b"authorization"), peer)
-        return resources.credentials(asgi.exchange_of(scope), self._guard(), peer, ADMIN)
+        return of_page(asgi.exchange_of(scope), self._resources(), self._guard(), peer)
 
     async def _vouch(self, credentials: Credentials) -> Vouched:
         if self._operator is not None:
