@@ -130,6 +130,12 @@ are allowed only by a rule that is about everything, denied by every rule that d
 there on an endpoint that chooses its `tools`, `prompts` or `resources`.
 """
 
+_ROLES = """## `roles`
+
+A mapping of names to roles, beside `user` and `admin`, which there are without being declared and which can be declared
+here too. See [authorization](authorization.md).
+"""
+
 
 def schema() -> str:
     """Give the published JSON Schema."""
@@ -171,6 +177,11 @@ def configuration() -> str:
     rule, selection = whole["$defs"]["RuleModel"], whole["$defs"]["SelectionModel"]
     parts += ["### `rules`\n", rule["description"] + "\n", _table(whole, rule)]
     parts += [selection["description"] + "\n", _table(whole, selection), _URIS]
+    scope = whole["$defs"]["ScopeModel"]
+    parts += ["### `scopes`\n", scope["description"] + "\n", _table(whole, scope)]
+    parts += [_ROLES, _table(whole, whole["$defs"]["RoleModel"])]
+    grant = whole["$defs"]["GrantModel"]
+    parts += [grant["description"] + "\n", _table(whole, grant)]
     parts.append(SERVERS)
     for key, model, more in LAUNCHES:
         found = whole["$defs"][model]

@@ -6,8 +6,9 @@ import asyncio
 import getpass
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Literal
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,7 +28,9 @@ def create(
     name: Annotated[
         str | None, typer.Option("--name", help="Whom it speaks for; your login name where absent.")
     ] = None,
-    role: Annotated[Literal["user", "admin"], typer.Option("--role", help="What it may do.")] = "user",
+    role: Annotated[
+        str, typer.Option("--role", help="What it may do: user, admin, or a role of the settings.")
+    ] = "user",
     tenant: Annotated[str, typer.Option("--tenant", help="The tenant of that name.")] = "default",
     expires: Annotated[
         str | None,
@@ -39,6 +42,7 @@ def create(
 ) -> None:
     """Make a key and show it, once."""
     end = time.time() + _duration(expires) if expires is not None else None
+    _warn_of_unknown(role, config)
     record, secret = asyncio.run(_create(places_of(config, state), name or _login(), role, tenant, end))
     if json:
         write_json({"key": secret, **_facts(record)})
@@ -125,6 +129,18 @@ async def _list(places: Places) -> list[KeyRecord]:
 async def _revoke(places: Places, key_id: str) -> KeyRecord | None:
     async with _keys(places) as keys:
         return await keys.revoke(key_id)
+
+
+def _warn_of_unknown(role: str, config: Path) -> None:
+    """Say so where the settings have no such role: it may be declared later."""
+    from tidegate.settings.load import declared_roles
+
+    with suppress(SettingsError):
+        known = declared_roles(config)
+        if role not in known:
+            say(
+                f"the settings declare no role {role}: the key may do nothing until they do ({', '.join(known)})"
+            )
 
 
 def _facts(record: KeyRecord) -> dict[str, object]:

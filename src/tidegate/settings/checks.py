@@ -18,6 +18,7 @@ from tidegate.settings.identity_mistakes import is_local
 from tidegate.settings.identity_mistakes import mistakes as identity_mistakes
 from tidegate.settings.network import mistakes as network_mistakes
 from tidegate.settings.problems import Path, Problem, choose
+from tidegate.settings.roles import mistakes as role_mistakes
 from tidegate.settings.servers import LAUNCH_KEYS, SERVER_NAME
 from tidegate.settings.values import is_loopback, listen_at, split_url
 
@@ -61,6 +62,7 @@ def check(data: _Data, names: Callable[[str], Sequence[str]]) -> Iterator[Proble
     for name, server in servers.items():
         yield from _check_server(name, _mapping(server), runtimes)
     yield from _check_endpoints(_mapping(data.get("endpoints")), servers)
+    yield from role_mistakes(data)
     general = data.get("runtime")
     if isinstance(general, str) and general not in ("auto", *runtimes):
         yield Problem(
@@ -141,8 +143,6 @@ def _check_endpoints(endpoints: _Data, servers: _Data) -> Iterator[Problem]:
             yield Problem(at, str(error))
         endpoint = _mapping(value)
         yield from _check_names((*at, "servers"), _list(endpoint.get("servers")), servers)
-        for index, rule in enumerate(_list(endpoint.get("rules"))):
-            yield from _check_rule((*at, "rules", index), rule, servers)
 
 
 def _check_names(at: Path, names: list[object], servers: _Data) -> Iterator[Problem]:
@@ -154,22 +154,6 @@ def _check_names(at: Path, names: list[object], servers: _Data) -> Iterator[Prob
             yield Problem((*at, index), f"there is no server {name[:64]}" + choose(name, servers))
         elif times[name] > 1 and name in names[:index]:
             yield Problem((*at, index), f"names {name} a second time")
-
-
-def _check_rule(at: Path, rule: object, servers: _Data) -> Iterator[Problem]:
-    if not isinstance(rule, dict):
-        return
-    given = _mapping(cast(object, rule))
-    effects = [effect for effect in ("allow", "deny") if given.get(effect) is not None]
-    if len(effects) != 1:
-        yield Problem(at, "a rule has exactly one of allow and deny ({} stands for all)")
-    for effect in effects:
-        named = _list(_mapping(given[effect]).get("servers"))
-        for index, name in enumerate(named):
-            if isinstance(name, str) and not set(name) & set("*?[") and name not in servers:
-                yield Problem(
-                    (*at, effect, "servers", index), f"there is no server {name[:64]}" + choose(name, servers)
-                )
 
 
 def _mapping(value: object) -> _Data:

@@ -16,11 +16,13 @@ from typing import Protocol, cast
 from pydantic import BaseModel, ValidationError
 
 from tidegate.domain.errors import SettingsError
+from tidegate.domain.role import BUILT_IN
 from tidegate.settings.checks import check
 from tidegate.settings.models import FileModel
 from tidegate.settings.own_file import keep_from_servers
 from tidegate.settings.problems import Problem, explain, place, show
 from tidegate.settings.references import HERE, Known, Reference, wanted
+from tidegate.settings.roles import roles
 from tidegate.settings.secrets import LookUp
 from tidegate.settings.settings import SecretsKept, Settings
 from tidegate.settings.specs import endpoint_specs, server_specs
@@ -147,6 +149,19 @@ def places(path: Path) -> Places:
         lines = [_line(str(path), line, message) for line, message in _located(found, root, set())]
         raise SettingsError(lines) from None
     return Places(only.state, only.shared)
+
+
+def declared_roles(path: Path) -> tuple[str, ...]:
+    """Give only the names of the roles that there are by a settings file.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    root, _ = _tree(read_text(path), str(path))
+    found = cast("dict[str, object]", root.plain()).get("roles")
+    return tuple(
+        dict.fromkeys((*BUILT_IN, *(cast("dict[str, object]", found) if isinstance(found, dict) else ())))
+    )
 
 
 def secret_key_file(path: Path) -> Path | None:
@@ -306,6 +321,7 @@ def _settings(file: FileModel, base: Path, runtimes: Mapping[str, BaseModel], ke
         shared=file.shared,
         auth=file.auth if isinstance(file.auth, tuple) else (file.auth,),
         dpop=file.dpop,
+        roles=roles(file.roles),
         admin=file.admin,
         journal=file.journal,
         logs=file.logs,

@@ -6,15 +6,15 @@ the published JSON Schema. What concerns more than one place in the file is in `
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, StrictBool, StrictInt
+from pydantic import Field, JsonValue, StrictBool, StrictInt
 
 from tidegate.domain.endpoint import Names
 from tidegate.settings.base import Emptiable, Model
 from tidegate.settings.bindings import ProofsModel
 from tidegate.settings.identity import AuthChoice, LocalModel
+from tidegate.settings.roles import Pattern, Roles, RuleModel, Scopes, UriPattern
 from tidegate.settings.secrets import SecretsModel
 from tidegate.settings.servers import ServerModel
 from tidegate.settings.values import (
@@ -31,27 +31,7 @@ from tidegate.settings.values import (
     Text,
 )
 
-_PATTERN = re.compile(r"[A-Za-z0-9_.*?\[\]!/-]{1,200}")
-_URI_PATTERN = re.compile(r"[\x21-\x7e]{1,500}")
 Count = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
-
-
-def _pattern(value: str) -> str:
-    if not _PATTERN.fullmatch(value):
-        raise ValueError("should be a name or a pattern of letters, digits, . _ - / with * and ?")
-    return value
-
-
-def _uri_pattern(value: str) -> str:
-    if not _URI_PATTERN.fullmatch(value):
-        raise ValueError(
-            "should be a URI or a pattern of one, of printable ASCII without blanks, with * and ?"
-        )
-    return value
-
-
-Pattern = Annotated[Text, AfterValidator(_pattern)]
-UriPattern = Annotated[Text, AfterValidator(_uri_pattern)]
 
 
 class TlsModel(Model):
@@ -124,32 +104,6 @@ class GatewayLimitsModel(Model):
     called is told so. 0 starts everything, and leaves it to the kernel whom to kill."""
 
 
-class SelectionModel(Model):
-    """What a rule is about. `roles` or `servers` that are absent stand for all. Without `tools`, `prompts` and
-    `resources` it is about everything; with any of them only about what they name.
-    """
-
-    roles: tuple[Literal["user", "admin"], ...] = ()
-    """Of these roles."""
-    servers: tuple[Pattern, ...] = ()
-    """On these servers; patterns."""
-    tools: tuple[Pattern, ...] = ()
-    """These tools, by the server's own names; patterns."""
-    prompts: tuple[Pattern, ...] = ()
-    """These prompts, by the server's own names; patterns."""
-    resources: tuple[UriPattern, ...] = ()
-    """These resources and resource templates, by the server's own URIs; patterns."""
-
-
-class RuleModel(Model):
-    """Allows or denies. A denial overrides; what no rule allows is denied."""
-
-    allow: SelectionModel | None = None
-    """What is allowed."""
-    deny: SelectionModel | None = None
-    """What is denied."""
-
-
 class EndpointModel(Model):
     """A URL path and what it shows."""
 
@@ -164,7 +118,10 @@ class EndpointModel(Model):
     names: Names = Names.PREFIXED
     """`prefixed` (`server__tool`, `scheme://server__rest`) or `plain` (the servers' own names and URIs)."""
     rules: tuple[RuleModel, ...] | None = None
-    """Who may use what. Where absent, the roles `user` and `admin` may use everything."""
+    """Who may use what, beside what `roles` and `policies` say. Where the file has none of all three, the roles `user`
+    and `admin` may use everything."""
+    scopes: Annotated[Scopes, Emptiable] = Field(default_factory=dict)
+    """What a token with scopes has to be issued for, by the names of scopes; tokens without any are not held to it."""
 
 
 class FileModel(Model):
@@ -198,6 +155,8 @@ class FileModel(Model):
     """Who may ask: one identity, or a list of them, asked in order."""
     dpop: ProofsModel = ProofsModel()
     """Tokens that are bound to a key of the client's (DPoP, RFC 9449)."""
+    roles: Annotated[Roles, Emptiable] = Field(default_factory=dict)
+    """Roles beside `user` and `admin`, and what they may do. With any, nothing is allowed but by a role, a rule or a policy."""
     admin: AdminModel = AdminModel()
     """The admin API on the listener for clients."""
     journal: JournalModel = JournalModel()

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from tidegate.domain.endpoint import EndpointSpec
+from tidegate.domain.role import Role
 from tidegate.domain.server import Secret, ServerSpec
 from tidegate.settings.bindings import ProofsModel
 from tidegate.settings.identity import IdentityModel
@@ -59,6 +60,7 @@ class Settings:
     auth: tuple[IdentityModel, ...]
     """Asked in order."""
     dpop: ProofsModel
+    roles: tuple[Role, ...]
     admin: AdminModel
     journal: JournalModel
     logs: LogsModel

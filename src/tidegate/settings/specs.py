@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tidegate.domain.endpoint import Effect, EndpointSpec, Rule
+from tidegate.domain.endpoint import EndpointSpec
 from tidegate.domain.server import (
     Command,
     Image,
@@ -21,8 +21,9 @@ from tidegate.domain.server import (
 )
 from tidegate.settings import data, network
 from tidegate.settings.checks import endpoint_path
-from tidegate.settings.models import EndpointModel, FileModel, RuleModel
+from tidegate.settings.models import EndpointModel, FileModel
 from tidegate.settings.network import NetworkModel
+from tidegate.settings.roles import rules, scopes
 from tidegate.settings.servers import (
     CommandServer,
     ImageServer,
@@ -42,7 +43,7 @@ def server_specs(file: FileModel, base: Path) -> tuple[ServerSpec, ...]:
 
 def endpoint_specs(file: FileModel) -> tuple[EndpointSpec, ...]:
     """Give the declared endpoints; `/mcp` where none is."""
-    return tuple(_endpoint(path, model, file.servers) for path, model in file.endpoints.items())
+    return tuple(_endpoint(path, model, file) for path, model in file.endpoints.items())
 
 
 def _server(name: str, model: AnyServer, runtime: str, base: Path) -> ServerSpec:
@@ -119,23 +120,14 @@ def _secret(value: str | Secret) -> Secret:
     return value if isinstance(value, Secret) else Secret(value)
 
 
-def _endpoint(path: str, model: EndpointModel, servers: Mapping[str, object]) -> EndpointSpec:
-    names = model.servers if model.servers is not None else tuple(servers)
-    rules = EndpointSpec("", ()).rules if model.rules is None else tuple(_rules(model.rules))
+def _endpoint(path: str, model: EndpointModel, file: FileModel) -> EndpointSpec:
+    names = model.servers if model.servers is not None else tuple(file.servers)
+    # Whoever says anything about rights means all of them: nothing is open by default then.
+    default = EndpointSpec("", ()).rules if file.model_fields_set.isdisjoint(_RIGHTS) else ()
     return EndpointSpec(
-        endpoint_path(path), names, model.tools, model.names, rules, model.prompts, model.resources
-    )
+        endpoint_path(path), names, model.tools, model.names,
+        default if model.rules is None else rules(model.rules), model.prompts, model.resources, scopes(model.scopes),
+    )  # fmt: skip
 
 
-def _rules(models: Iterable[RuleModel]) -> Iterable[Rule]:
-    for model in models:
-        for effect, selection in ((Effect.ALLOW, model.allow), (Effect.DENY, model.deny)):
-            if selection is not None:
-                yield Rule(
-                    effect,
-                    frozenset(selection.roles),
-                    selection.servers,
-                    selection.tools,
-                    selection.prompts,
-                    selection.resources,
-                )
+_RIGHTS = frozenset({"roles", "policies"})

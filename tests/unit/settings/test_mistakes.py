@@ -121,7 +121,7 @@ def test_a_name_that_no_tool_could_carry_is_refused(name: str) -> None:
         ("{/a: {rules: [{deny: }]}}", "rules[0]: a rule has exactly one of allow and deny"),
         ("{/a: {rules: [{allow: {}, deny: {}}]}}", "rules[0]: a rule has exactly one of allow and deny"),
         ("{/a: {rules: [{allow: {servers: [nine]}}]}}", "rules[0].allow.servers[0]: there is no server nine"),
-        ("{/a: {rules: [{allow: {roles: [usr]}}]}}", "roles[0]: is none of the known words; did you mean user?"),
+        ("{/a: {rules: [{allow: {roles: [usr]}}]}}", "roles[0]: there is no role usr; did you mean user? (known: admin, user)"),
         ("{/a: {servers: [time, time]}}", "servers[1]: names time a second time"),
         ("{/a: {tools: ['']}}", "tools[0]: should not be empty"),
         ("{/a: {tools: ['a b']}}", "tools[0]: should be a name or a pattern"),
