@@ -34,6 +34,9 @@ TABLE: Mapping[str, Mapping[str, str]] = {
         "helper": "tidegate.extensions.secrets.helper:HELPER",
         "vault": "tidegate.extensions.secrets.vault:VAULT",
     },
+    "policies": {
+        "cedar": "tidegate.extensions.policies.cedar:CEDAR",
+    },
     "state": {
         "memory": "tidegate.extensions.state.memory:MEMORY",
         "sqlite": "tidegate.extensions.state.sqlite:SQLITE",

@@ -1,0 +1,1 @@
+"""Engines that decide who may do what. See `tidegate.ports.policy`."""

@@ -1,0 +1,51 @@
+"""Facts: what servers say of what they offer, for policies that read it. Their word, and nobody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from tidegate.domain.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a server says of a target. What it does not say is as the specification has it (2025-11-25,
+    `ToolAnnotations`): a tool then may write, and destroy."""
+
+    read_only: bool = False
+    destructive: bool = True
+    idempotent: bool = False
+    open_world: bool = True
+    schema: bytes = b""
+    """JSON Schema of its arguments, as text; empty where there is none."""
+
+
+UNKNOWN = Facts()
+
+
+@runtime_checkable
+class Informed(Protocol):
+    """A policy that reads such facts. Asked for once, where policies are opened."""
+
+    def learn(self, facts: Mapping[Target, Facts]) -> None:
+        """Take what all servers are now known to say. Its version changes where decisions may."""
+        ...
+
+
+@runtime_checkable
+class Followed(Protocol):
+    """A policy that is made of something that changes beside the settings, such as files."""
+
+    def stamp(self) -> object:
+        """Give a value that differs once that has changed. May block."""
+        ...
+
+    async def renew(self) -> bool:
+        """Take it as it stands; tell whether it was another than before. The old one stays where it is wrong.
+
+        Raises:
+            SettingsError: it is wrong, one line for each mistake.
+        """
+        ...
