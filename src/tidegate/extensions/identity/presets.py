@@ -6,10 +6,11 @@ save where tokens of an issuer have no audience of a resource; then the client t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tidegate.extensions.identity.claims import ClaimPath
+from tidegate.extensions.identity.jwks import for_signatures
 from tidegate.extensions.identity.jwt import Allowed
 
 
@@ -31,6 +32,22 @@ class Preset:
     present: tuple[ClaimPath, ...] = ()
     """Claims of which one is in every access token, and in no ID token."""
 
+    keys_say_issuer: bool = False
+    """Whether a key set holds keys of other issuers beside, and says by `issuer` whose each is."""
+
+    def usable(self, issuers: Sequence[str]) -> Callable[[Mapping[str, object]], bool]:
+        """Give what tells the keys that may sign for these issuers."""
+        if not self.keys_say_issuer:
+            return for_signatures
+
+        def usable(jwk: Mapping[str, object]) -> bool:
+            said = jwk.get("issuer")
+            # A template stands for every directory; a name for one alone, and a key for consumers is none for companies.
+            fits = said is None or (isinstance(said, str) and ("{tenantid}" in said or said in issuers))
+            return fits and for_signatures(jwk)
+
+        return usable
+
     def role_claims(self, audiences: Sequence[str]) -> tuple[ClaimPath, ...]:
         """Give the claims that hold roles."""
         if not self.client_roles:
@@ -49,6 +66,7 @@ PRESETS: Mapping[str, Preset] = {
         groups=(("groups",),),
         scopes=(("scp",),),
         present=(("azp",), ("appid",)),
+        keys_say_issuer=True,
     ),
     # Google signs ID tokens only; its access tokens are opaque and for its own APIs.
     "google": Preset(
