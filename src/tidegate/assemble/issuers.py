@@ -100,7 +100,7 @@ class _Makes:
         work: list[Work] = []
         for issuer in model.issuers:
             fetch = IssuerKeys(self._web, issuer, jwks_uri=model.jwks_uri, clock=self._clock)
-            keys = self._keys(fetch, issuer, model)
+            keys = self._keys(fetch, issuer, model, preset.usable(model.issuers))
             trust = _trust(model, preset, issuer)
             identities.append(JwtIdentity(trust, keys, mapping, clock=self._clock, bind=self._bind))
             work.append(keys.run())

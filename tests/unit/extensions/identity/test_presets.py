@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any, get_args
 
 import pytest
 
-from tests.servers.issuer import Issuer, issuing, sign
+from tests.servers.issuer import Issuer, issuing, key, sign
 from tests.unit.extensions.identity.setting import refusal, vouching
 from tidegate.domain.principal import Principal
 from tidegate.extensions.identity.presets import PRESETS
@@ -66,6 +67,18 @@ async def test_entra_says_that_groups_were_left_out(issuer: Issuer) -> None:
         )
     async with vouching(issuer, preset="entra", groups={"claim": []}) as vouch:
         assert await vouch(issuer.token(**ENTRA, **over)) is not None, "nobody reads them"
+
+
+async def test_a_key_that_entra_has_for_somebody_else_verifies_nothing(issuer: Issuer) -> None:
+    others = key("consumers")
+    published = [
+        {**issuer.key.as_dict(private=False), "issuer": f"{issuer.url}/{{tenantid}}/v2.0"},
+        {**others.as_dict(private=False), "issuer": f"https://login.microsoftonline.com/{OTHER}/v2.0"},
+    ]
+    issuer.jwks = json.dumps({"keys": published}).encode()
+    async with vouching(issuer, preset="entra") as vouch:
+        assert await vouch(issuer.token(**ENTRA)) is not None
+        assert "does not have" in await refusal(vouch, sign(issuer.claims(**ENTRA), others))
 
 
 def test_entra_directories_stand_for_the_issuers_of_both_versions_exactly() -> None:
