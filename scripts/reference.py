@@ -36,7 +36,7 @@ servers:
   YAML 1.2: `yes`, `on` and `1:30` are text.
 - A *size* is a number of bytes or text such as `"256MiB"` (B, KiB, MiB, GiB, TiB; KB, MB, GB, TB in thousands).
   A *duration* is a number of seconds or text such as `"90s"`, `"15m"`, `"2h"`.
-- In the values of `env`, `secrets` and `headers`, `${env:NAME}` stands for an environment variable of the gateway and
+- In the values of `env`, `secrets`, `headers` and `client_secret`, `${env:NAME}` stands for an environment variable of the gateway and
   `${file:path}` for the text of a file, without a line break at its end; `$${` is the text `${`. What they stand
   for is a secret: it is in no message, log or record. A variable or file that is missing is a mistake.
   `${secret:NAME}`, `${docker:NAME}`, `${helper:PROGRAM/URL}` and `${vault:path#field}` stand for what is

@@ -91,7 +91,7 @@ def test_a_secret_is_not_shown_with_the_settings(tmp_path: Path) -> None:
     "server", ["{command: [x, '${env:A}']}", "{url: 'http://h/${env:A}'}", "{image: x, args: ['${file:a}']}"]
 )
 def test_a_reference_where_none_is_taken_is_told_of(server: str) -> None:
-    assert "which is taken in env, secrets and headers only" in only_mistake(
+    assert "which is taken in env, secrets, headers and client_secret only" in only_mistake(
         f"servers: {{a: {server}}}", A="x"
     )
 
