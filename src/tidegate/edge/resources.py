@@ -8,7 +8,7 @@ import base64
 import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from tidegate.domain.errors import Forbidden, InsufficientScope, InvalidRequest, Refusal, Unauthenticated
 from tidegate.edge.exchange import Exchange
@@ -97,7 +97,8 @@ class Resources:
         if not tokens.issuers:
             return None
         scopes = self.scopes()
-        place = path.removeprefix(WELL_KNOWN)
+        # Where the gateway is below a path, the page of RFC 9728 has that path in it too; a proxy may take it off.
+        place = path.removeprefix(WELL_KNOWN).removeprefix(urlsplit(self.base).path)
         if not place and len(scopes) == 1:
             place = next(iter(scopes))
         if place not in scopes and not (self.admin and place == ADMIN):

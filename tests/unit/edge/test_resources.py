@@ -61,6 +61,16 @@ def test_the_root_is_the_page_of_the_only_endpoint() -> None:
     assert root["resource"] == "https://gw.example/mcp"
 
 
+def test_below_a_path_the_page_is_found_with_it_and_without() -> None:
+    made = Resources("https://gw.example/tools", PLAIN, lambda: {"/mcp": (), "/two": ()})
+    for path in ("/mcp", "/tools/mcp"):
+        found = page(made, path)
+        assert found is not None
+        assert found["resource"] == "https://gw.example/tools/mcp"
+    assert page(made, "/tools") is None
+    assert page(made, "/other/mcp") is None
+
+
 def test_ways_to_bind_a_token_are_told() -> None:
     found = page(resources(PROVED), "/mcp")
     assert found is not None
