@@ -178,14 +178,15 @@ class Following:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._hear(), name="stop watch")
             while True:
-                reading = group.create_task(self._look(), name="stop reading")
+                reading = group.create_task(self.look(), name="stop reading")
                 await asyncio.wait([reading], timeout=LATE)
                 if not reading.done():
                     self.stops.lose(f"the state store has not answered for {LATE:g} s")
                     await reading
                 await self._rest()
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Read what is stopped now; where that cannot be, it is logged once."""
         known = self.stops.unknown is None
         try:
             await self.read()

@@ -15,6 +15,7 @@ from tidegate.edge.admin.feed import Feed
 from tidegate.edge.admin.operations import Operations
 from tidegate.edge.admin.parts import Parts
 from tidegate.edge.admin.shapes import AboutShape
+from tidegate.edge.admin.stopping import Stopping
 from tidegate.edge.admin.views import Views
 from tidegate.edge.advice import AdvicePages
 from tidegate.edge.asgi import Application, Scope, exchange_of
@@ -42,7 +43,7 @@ def open_parts(
     operations = Operations(plant.fleet, plant.journal, feed, reloads)
     stack.push_async_callback(operations.close)
     views = Views(plant.fleet, catalog, plant.metrics, time.time, plant.fleet.usages.now)
-    return Parts(about, views, operations, feed)
+    return Parts(about, views, operations, feed, Stopping(plant.stops, operations, catalog))
 
 
 def control_pages(

@@ -19,7 +19,6 @@ from tidegate.assemble.identities import Identities
 from tidegate.assemble.launchers import Launchers
 from tidegate.assemble.plant import Plant, surroundings
 from tidegate.assemble.tokens import binding, resources
-from tidegate.audit.journal import Journal
 from tidegate.edge.admin.parts import Parts
 from tidegate.edge.admin.shapes import AboutShape
 from tidegate.edge.app import App
@@ -120,7 +119,7 @@ async def start(
     watch(stack, tick(plant.journal), "journal tick")
     listeners: list[Listener] = []
     gauges = _gauges(plant, path, listeners, reloads)
-    probes = Probes(plant.fleet, plant.metrics, gauges, lambda: _refusing(pipeline, plant.journal))
+    probes = Probes(plant.fleet, plant.metrics, gauges, lambda: _refusing(pipeline, plant))
     about = _about(plant, pipeline, lambda: gateway.url(), reloads)
     parts = open_parts(plant, catalog, about, reloads, stack)
     public = await _open_public(settings, plant, path, catalog, probes, parts)
@@ -141,7 +140,7 @@ def _about(
     def about() -> AboutShape:
         return {
             "version": __version__, "instance": plant.directory.instance, "pid": os.getpid(), "url": url(),
-            "ready": _refusing(pipeline, plant.journal) is None, "draining": pipeline.draining,
+            "ready": _refusing(pipeline, plant) is None, "draining": pipeline.draining,
             "started": started, "in_flight": plant.limits.in_flight, "settings": reloads.about(),
         }  # fmt: skip
 
@@ -192,6 +191,7 @@ async def _path(plant: Plant, catalog: Catalog, identity: Identity, stack: Async
             plant.boot,
             plant.new_id,
             plant.mail,
+            plant.stops.stops,
         )
     )
     if plant.mail is not None:
@@ -274,6 +274,8 @@ def _gauges(
         return {
             "tidegate_calls_in_flight": plant.limits.in_flight,
             "tidegate_streams": path.streams.listening,
+            "tidegate_stops": len(plant.stops.stops.in_force),
+            "tidegate_stops_unknown": plant.stops.stops.unknown is not None,
             "tidegate_loop_stall_seconds_max": plant.metrics.stall_max,
             "tidegate_settings_version": reloads.number,
             "tidegate_settings_problems": len(reloads.problems),
@@ -284,7 +286,9 @@ def _gauges(
     return gauges
 
 
-def _refusing(pipeline: Pipeline, journal: Journal) -> str | None:
+def _refusing(pipeline: Pipeline, plant: Plant) -> str | None:
     if pipeline.draining:
         return "the gateway is stopping"
-    return journal.shortage()
+    if plant.stops.stops.unknown is not None:
+        return f"it is not known what is stopped: {plant.stops.stops.unknown}"
+    return plant.journal.shortage()

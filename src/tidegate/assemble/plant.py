@@ -17,6 +17,8 @@ from pydantic import BaseModel
 
 from tidegate import __version__
 from tidegate.access.limits import CallLimits
+from tidegate.access.stops import Following
+from tidegate.assemble.stops import follow_stops
 from tidegate.audit.journal import Journal
 from tidegate.domain.errors import JournalUnavailable, RuntimeFailure
 from tidegate.domain.record import RecordKind
@@ -60,6 +62,8 @@ class Plant:
     new_id: Callable[[], str]
     mail: Mail | None
     """The way to the gateways that share the state store, where there are any."""
+    stops: Following
+    """What is stopped; kept where clients' sessions are."""
 
 
 def surroundings(settings: Settings, directory: StateDirectory) -> Surroundings:
@@ -116,7 +120,7 @@ async def open_plant(settings: Settings, stack: AsyncExitStack) -> Plant:
     limits = CallLimits(in_all=settings.limits.calls_in_flight, each=settings.limits.calls_per_principal)
     return Plant(
         directory, own, state, {key_id: key}, key_id, journal, runtimes, opening, servers, fleet, metrics, limits, boot,
-        _call_ids(boot), mail,
+        _call_ids(boot), mail, await follow_stops(state, journal, stack),
     )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ from tidegate.cli import (
     server,
     servers,
     signals,
+    stops,
     tools,
     version,
     volume,
@@ -117,6 +118,9 @@ app.command("servers")(servers.servers)
 app.add_typer(server.app, name="server")
 app.add_typer(rollout.app, name="rollout")
 app.command("signal")(signals.signal)
+app.command("stop")(stops.stop)
+app.command("stops")(stops.stops)
+app.command("resume")(stops.resume)
 app.command("events")(events.events)
 app.command("logs")(logs.logs)
 app.command("tools")(tools.tools)

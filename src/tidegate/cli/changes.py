@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from tidegate.cli.output import say
@@ -27,10 +28,7 @@ async def record(state: Path, event: str, name: str = "") -> None:
         async with control.connect(state) as session:
             await control.operate(session, "/v1/changes", {"event": event, "name": name})
     except StateError:  # no gateway runs
-        try:
-            await asyncio.to_thread(_write, state, event, name)
-        except (StateError, JournalUnavailable) as error:
-            say(f"tidegate: this is not recorded in the journal: {error}")
+        await alone(state, {"event": event, "name": name})
     except TidegateError as error:
         told = str(error)
         if "nothing was done" not in told:
@@ -38,7 +36,15 @@ async def record(state: Path, event: str, name: str = "") -> None:
         raise TidegateError(told) from None
 
 
-def _write(state: Path, event: str, name: str) -> None:
+async def alone(state: Path, fields: Mapping[str, object]) -> None:
+    """Record a change where no gateway runs, or say that it is not recorded."""
+    try:
+        await asyncio.to_thread(_write, state, fields)
+    except (StateError, JournalUnavailable) as error:
+        say(f"tidegate: this is not recorded in the journal: {error}")
+
+
+def _write(state: Path, told: Mapping[str, object]) -> None:
     """Write it as a gateway would, which no other can do meanwhile; a moment later one may start."""
     from tidegate.audit.journal import Journal
     from tidegate.extensions.identity.local import local_principal
@@ -50,8 +56,7 @@ def _write(state: Path, event: str, name: str) -> None:
         )
         try:
             fields = {
-                "event": event,
-                "name": name,
+                **told,
                 "via": "command",
                 "credential": "",
                 "peer": f"uid:{os.getuid()}",

@@ -35,6 +35,8 @@ class RecordKind(StrEnum):
     """A step of bringing in a change of a server, or of taking it back."""
     KEY = "key"
     """An API key was created or revoked."""
+    STOP = "stop"
+    """Something is stopped at this gateway from now on, or no more."""
     ADMIN = "admin"
     """Somebody changed what runs, or the settings, by the admin API or the command line."""
     SEGMENT = "segment"

@@ -29,7 +29,9 @@ B = TypeVar("B")
 
 
 class Control:
-    """`/v1/status`, `/v1/servers/…`, `/v1/signals/…`, `/v1/changes`, `/v1/events`, `/v1/logs/SERVER`, `/v1/stop`."""
+    """`/v1/status`, `/v1/servers/…`, `/v1/signals/…`, `/v1/stops/…`, `/v1/changes`, `/v1/events`, `/v1/logs/SERVER`,
+    `/v1/stop` (of the gateway itself).
+    """
 
     def __init__(self, fleet: Fleet, parts: Parts, actor: Actor, stop: Callable[[], None]) -> None:
         """`actor` is whoever asks here."""
@@ -49,6 +51,8 @@ class Control:
                 await self._events(query, receive, send)
             elif (method, path) == ("GET", "/v1/signals"):
                 await send_json(send, 200, {"signals": self._parts.operations.signals()})
+            elif (method, path) == ("GET", "/v1/stops"):
+                await send_json(send, 200, await self._parts.stopping.all())
             elif method == "GET" and path.startswith("/v1/logs/"):
                 await self._logs(path.removeprefix("/v1/logs/"), query, receive, send)
             elif (method, path) == ("POST", "/v1/stop"):

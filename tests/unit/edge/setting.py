@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.unit.gateway.setting import GatewaySetting
+from tidegate.access.stop_store import StopStore
+from tidegate.access.stops import Following
 from tidegate.domain.errors import SettingsError
 from tidegate.edge.admin import open_api
 from tidegate.edge.admin.door import Actor, Door
@@ -18,6 +20,7 @@ from tidegate.edge.admin.feed import Feed
 from tidegate.edge.admin.operations import Operations
 from tidegate.edge.admin.parts import Parts
 from tidegate.edge.admin.shapes import AboutShape
+from tidegate.edge.admin.stopping import Stopping
 from tidegate.edge.admin.views import Views
 from tidegate.edge.app import App
 from tidegate.edge.connection import HttpBounds
@@ -90,7 +93,11 @@ class EdgeSetting:
         feed = Feed("boot", now)
         feed.hear(fleet, made.journal)
         views = Views(fleet, made.catalog, made.metrics, now, lambda: self.usages)
-        return Parts(lambda: ABOUT, views, Operations(fleet, made.journal, feed, self.reloads), feed)
+        operations = Operations(fleet, made.journal, feed, self.reloads)
+        numbers = itertools.count(1)
+        store = StopStore(made.fleet.state, clock=now, new_id=lambda: f"stop{next(numbers)}")
+        stopping = Stopping(Following(store, made.stops), operations, made.catalog)
+        return Parts(lambda: ABOUT, views, operations, feed, stopping)
 
     def _stop(self) -> None:
         self.stopped += 1

@@ -15,11 +15,12 @@ from tidegate.edge.admin.bodies import (
     RestartBody,
     ScaleBody,
     SignalBody,
+    StopBody,
 )
 from tidegate.edge.admin.door import Actor
 from tidegate.edge.admin.parts import Parts
 from tidegate.edge.admin.problem import Problem
-from tidegate.edge.admin.shapes import DoneShape, SignalShape
+from tidegate.edge.admin.shapes import DoneShape, SignalShape, StopLiftedShape
 
 
 async def restart(parts: Parts, name: str, body: RestartBody, by: Actor) -> DoneShape:
@@ -75,6 +76,11 @@ async def signal(parts: Parts, name: str, body: SignalBody, by: Actor) -> Signal
     return await parts.operations.signal(name, body.on, body.seconds, body.reason, by)
 
 
+async def resume(parts: Parts, stop_id: str, body: ReasonBody, by: Actor) -> StopLiftedShape:
+    """Take a stop back."""
+    return {"id": stop_id, "stop": await parts.stopping.lift(stop_id, body.reason, by)}
+
+
 async def ask(parts: Parts, path: str, body: bytes, by: Actor) -> Mapping[str, object] | None:
     """Do what a path of the control socket such as `servers/NAME/restart` says; None where it says nothing known.
 
@@ -85,10 +91,14 @@ async def ask(parts: Parts, path: str, body: bytes, by: Actor) -> Mapping[str, o
         change = parse(ChangeBody, body)
         parts.operations.note(change.event, change.name, by)
         return {"recorded": True}
+    if path == "stops":
+        return await parts.stopping.add(parse(StopBody, body), by)
     kind, _, rest = path.partition("/")
     name, _, what = rest.partition("/")
     if kind == "signals" and name and not what:
         return await signal(parts, name, parse(SignalBody, body), by)
+    if kind == "stops" and what == "resume":
+        return await resume(parts, name, parse(ReasonBody, body), by)
     if kind != "servers" or what not in _ON_SERVERS:
         return None
     parts.operations.pool(name)

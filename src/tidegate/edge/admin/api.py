@@ -27,6 +27,7 @@ from tidegate.edge.admin.bodies import (
     RollbackBody,
     ScaleBody,
     SignalBody,
+    StopBody,
 )
 from tidegate.edge.admin.door import Actor
 from tidegate.edge.admin.feed import KEPT, Follower
@@ -41,6 +42,9 @@ from tidegate.edge.admin.shapes import (
     ServerShape,
     SettingsVersionShape,
     SignalShape,
+    StopLiftedShape,
+    StopMadeShape,
+    StopsShape,
     TakenShape,
 )
 from tidegate.edge.reloads import SettingsShape
@@ -164,6 +168,29 @@ async def signal(
 ) -> SignalShape:
     """Turn a signal from outside on, for a time or until it is taken back, or off. It is kept over a restart."""
     return await actions.signal(parts, name, body, by)
+
+
+@router.get("/stops", response_model=StopsShape)
+async def stops(parts: With) -> StopsShape:
+    """List what is stopped."""
+    return await parts.stopping.all()
+
+
+@router.post("/stops", response_model=StopMadeShape, status_code=201)
+async def stop(body: StopBody, parts: With, by: By) -> StopMadeShape:
+    """Stop calls: new ones are refused with the reason, those under way are cancelled. Workloads run on."""
+    return await parts.stopping.add(body, by)
+
+
+@router.delete("/stops/{id}", response_model=StopLiftedShape)
+async def resume(
+    stop_id: Annotated[str, Path(alias="id", max_length=64, description="The stop's id.")],
+    parts: With,
+    by: By,
+    reason: Annotated[str, Query(max_length=500, description="Why, for the journal.")] = "",
+) -> StopLiftedShape:
+    """Take a stop back: new calls are taken again. What was ended is not begun anew."""
+    return await actions.resume(parts, stop_id, ReasonBody(reason=reason), by)
 
 
 @router.get("/advice", response_model=AdviceAnswer)

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tidegate.domain.stop import LONGEST_NAME, LONGEST_REASON, StopScope, mistake
+
 Reason = Annotated[str, Field(max_length=500)]
 MOST_REPLICAS = 1000
 
@@ -58,6 +60,34 @@ class SignalBody(ReasonBody):
     """Whether it holds."""
     seconds: Annotated[float | None, Field(gt=0, le=30 * 86400, allow_inf_nan=False)] = None
     """For which it holds; until it is taken back where absent."""
+
+
+class StopBody(Body):
+    """What is stopped, and why."""
+
+    scope: StopScope
+    """What the stop is about."""
+    name: Annotated[str, Field(max_length=LONGEST_NAME)] = ""
+    """Of the tenant, client or server; a principal's subject, or its key of 32 hex digits; `server__tool` with the
+    server's own name of the tool, or a pattern such as `server__get_*`. Absent where everything is stopped."""
+    issuer: Annotated[str, Field(max_length=LONGEST_NAME)] = ""
+    """Who vouches for the principal; where absent, whoever does."""
+    reason: Annotated[str, Field(min_length=1, max_length=LONGEST_REASON)]
+    """Told to whoever is refused."""
+    seconds: Annotated[float | None, Field(gt=0, le=366 * 86400, allow_inf_nan=False)] = None
+    """After which it ends by itself; where absent, only when it is resumed."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> StopBody:
+        wrong = mistake(self.scope, self.name, self.reason, self.issuer)
+        if wrong is not None:
+            raise ValueError(wrong)
+        return self
+
+    @property
+    def server(self) -> str:
+        """The server that it is about; empty where it is about none."""
+        return self.name.partition("__")[0] if self.scope in (StopScope.SERVER, StopScope.TOOL) else ""
 
 
 class ChangeBody(Body):

@@ -223,12 +223,12 @@ class Door:
     async def _bounded(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> Receive:
         """Take the body, where it is one that only somebody who means it can have sent.
 
-        A form of another page can send any body but none that says it is JSON (Fetch, CORS-safelisted).
+        A form of another page can send any body but none that says it is JSON, and no DELETE (Fetch, CORS-safelisted).
         """
         if scope["method"] in ("GET", "HEAD"):
             return receive
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if kind != b"application/json":
+        if kind != b"application/json" and scope["method"] != "DELETE":
             raise WrongMediaType("Content-Type must be application/json")
         message = await receive()
         if len(message.get("body", b"")) > MAX_BODY:

@@ -33,7 +33,7 @@ COUNT = 5.0
 """Seconds over which refusals are counted together."""
 
 
-_RECORDED = frozenset({RecordKind.GATEWAY, RecordKind.ROLLOUT, RecordKind.KEY})
+_RECORDED = frozenset({RecordKind.GATEWAY, RecordKind.ROLLOUT, RecordKind.KEY, RecordKind.STOP})
 """What of the journal is told as it is. Of workloads their history says more; calls are not told of one by one."""
 
 

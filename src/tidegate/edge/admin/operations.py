@@ -69,7 +69,7 @@ class Operations:
         if before is None:
             if len(self._under_way) >= _MOST:
                 raise Problem(429, "overloaded", f"{_MOST} servers are being restarted, as many as may be")
-            self._record(actor, "restart", server=name, reason=reason)
+            self.record(actor, "restart", server=name, reason=reason)
             before = self._begin(name, pool.restart(reason or f"restarted by {actor.principal.subject}"))
         done, _ = await asyncio.wait([before], timeout=wait)
         return bool(done)
@@ -88,7 +88,7 @@ class Operations:
             raise Problem(
                 409, "not_stateless", f"server {name} is not stateless: one workload has what it knows"
             )
-        self._record(actor, "scale", server=name, min=bounds.min, max=bounds.max, reason=reason)
+        self.record(actor, "scale", server=name, min=bounds.min, max=bounds.max, reason=reason)
         adjust(pool, replace(pool.spec, replicas=bounds), pool.launcher)
         wanted = min(max(pool.wanted, bounds.min), bounds.max)
         pool.want(wanted, reason or f"scaled by {actor.principal.subject}")
@@ -100,7 +100,7 @@ class Operations:
             Problem: there is no such server.
         """
         pool = self.pool(name)
-        self._record(actor, "quarantine", server=name, reason=reason)
+        self.record(actor, "quarantine", server=name, reason=reason)
         pool.quarantine(reason or f"quarantined by {actor.principal.subject}")
 
     def release(self, name: str, reason: str, actor: Actor) -> None:
@@ -110,7 +110,7 @@ class Operations:
             Problem: there is no such server.
         """
         pool = self.pool(name)
-        self._record(actor, "release", server=name, reason=reason)
+        self.record(actor, "release", server=name, reason=reason)
         pool.release()
 
     async def signal(
@@ -128,7 +128,7 @@ class Operations:
             raise Problem(
                 404, "unknown_signal", f"no server is told by a signal {name[:64]!r} (known: {names})"
             )
-        self._record(actor, "signal", signal=name, on=on, seconds=seconds, reason=reason)
+        self.record(actor, "signal", signal=name, on=on, seconds=seconds, reason=reason)
         await self._fleet.scaling.signal(name, on=on, seconds=seconds)
         off: SignalShape = {**known[name], "on": False, "until": None}
         return next((each for each in self.signals() if each["signal"] == name), off)
@@ -154,7 +154,7 @@ class Operations:
         Raises:
             JournalRefused: it cannot be recorded, so it should not be done.
         """
-        self._record(actor, event, name=name)
+        self.record(actor, event, name=name)
 
     async def steer(self, name: str, what: str, actor: Actor) -> None:
         """Have a server's rollout `pause`, or `promote` or `undo` it.
@@ -164,7 +164,7 @@ class Operations:
         """
         self.pool(name)
         rollouts = self._fleet.rollouts
-        self._record(actor, "rollout", server=name, action=what)
+        self.record(actor, "rollout", server=name, action=what)
         steering = {"pause": rollouts.pause, "promote": rollouts.promote, "undo": rollouts.undo}
         try:
             await steering[what](name)
@@ -188,7 +188,7 @@ class Operations:
                 409, "nothing_advised", f"nothing else is recommended for server {name}: {advice.reason}"
             )
         told = _advice(advice)
-        self._record(actor, "advice", server=name, memory=told["memory_advised"], cpus=told["cpus_advised"])
+        self.record(actor, "advice", server=name, memory=told["memory_advised"], cpus=told["cpus_advised"])
         applied = await self._fleet.adviser.apply(advice)
         return {
             "advice": told,
@@ -207,12 +207,12 @@ class Operations:
 
     async def reload(self, actor: Actor) -> Mapping[str, object]:
         """Take the settings file as it stands. Raises as `Reloads.reload` does."""
-        self._record(actor, "reload")
+        self.record(actor, "reload")
         return await self.reloads.reload(_who(actor))
 
     async def roll_back(self, number: int, actor: Actor) -> Mapping[str, object]:
         """Put an earlier version of the settings in force. Raises as `Reloads.rollback` does."""
-        self._record(actor, "rollback", to=number)
+        self.record(actor, "rollback", to=number)
         return await self.reloads.rollback(number, _who(actor))
 
     async def close(self) -> None:
@@ -236,7 +236,7 @@ class Operations:
         task = self._under_way[name] = asyncio.create_task(supervise(), name=f"restart {name}")
         return task
 
-    def _record(self, actor: Actor, event: str, **what: object) -> None:
+    def record(self, actor: Actor, event: str, **what: object) -> None:
         """Record what is about to be done, and tell those who follow.
 
         Raises:

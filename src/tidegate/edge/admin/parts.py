@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tidegate.edge.admin.feed import Feed
 from tidegate.edge.admin.operations import Operations
 from tidegate.edge.admin.shapes import AboutShape
+from tidegate.edge.admin.stopping import Stopping
 from tidegate.edge.admin.views import Views
 
 
@@ -20,3 +21,4 @@ class Parts:
     views: Views
     operations: Operations
     feed: Feed
+    stopping: Stopping

@@ -217,6 +217,53 @@ class RolloutShape(TypedDict):
 
 
 @with_config(_TOLD)
+class StopShape(TypedDict):
+    """Something that is stopped. Times are Unix seconds."""
+
+    id: str
+    scope: str
+    """`all`, `tenant`, `principal`, `client`, `server` or `tool`."""
+    name: str
+    """Of what; empty where it is everything."""
+    issuer: str
+    """Who vouches for the principal; empty where it does not matter."""
+    reason: str
+    by: str
+    since: float
+    until: float | None
+    """When it ends by itself, if it does."""
+
+
+@with_config(_TOLD)
+class StopsShape(TypedDict):
+    """What is stopped."""
+
+    stops: list[StopShape]
+    unknown: str | None
+    """Why it is not known what is stopped now, for which every call is refused; mostly absent."""
+    damaged: list[str]
+    """Ids of stops that cannot be read, for which that is so. They can be resumed."""
+
+
+@with_config(_TOLD)
+class StopMadeShape(TypedDict):
+    """A stop that was made."""
+
+    stop: StopShape
+    tools: list[str] | None
+    """Tools that it is about, as far as they are known, by their server's own names; of a tool or a pattern only."""
+
+
+@with_config(_TOLD)
+class StopLiftedShape(TypedDict):
+    """A stop that was taken back."""
+
+    id: str
+    stop: StopShape | None
+    """What it was, where that could be read."""
+
+
+@with_config(_TOLD)
 class ReloadedShape(SettingsShape):
     """The version in force, and what became of the one before."""
 
