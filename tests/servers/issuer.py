@@ -70,6 +70,8 @@ class Issuer:
     documents: set[str] = field(default_factory=lambda: {"/.well-known/openid-configuration"})
     """Where it says things of itself."""
     jwks_path: str = "/jwks"
+    beside: dict[str, Key] = field(default_factory=dict)
+    """Other issuers at the same address, `URL/NAME`, each with its key."""
     tls: Any = None
     """A certificate of trustme."""
     keys: list[Key] = field(default_factory=list)
@@ -123,6 +125,12 @@ class Issuer:
         if self.status != 200:
             return web.Response(status=self.status, headers={"Location": f"{self.url}/elsewhere"})
         headers = {} if self.cache_control is None else {"Cache-Control": self.cache_control}
+        name, _, rest = request.path[1:].partition("/")
+        if name in self.beside and rest == "jwks":
+            return web.json_response({"keys": [self.beside[name].as_dict(private=False)]})
+        if name in self.beside and rest == ".well-known/openid-configuration":
+            said = {"issuer": f"{self.url}/{name}", "jwks_uri": f"{self.url}/{name}/jwks"}
+            return web.json_response(said)
         if request.path == self.jwks_path:
             return web.Response(body=self.public(), content_type="application/json", headers=headers)
         if request.path in self.documents:

@@ -19,7 +19,7 @@ from tidegate.extensions.identity.confirmation import Bind, refuse_bound
 from tidegate.extensions.identity.discovery import IssuerKeys
 from tidegate.extensions.identity.introspection import Client, IntrospectionIdentity
 from tidegate.extensions.identity.jwks import Bounds, Fetched, Keys, Tell, for_signatures
-from tidegate.extensions.identity.jwt import JwtIdentity, Trust
+from tidegate.extensions.identity.jwt import JwtIdentity, ManyIssuers, Trust
 from tidegate.extensions.identity.kubernetes import AccountMapping, from_file
 from tidegate.extensions.identity.presets import PLAIN, PRESETS, Preset
 from tidegate.extensions.identity.spiffe import BundleFile, BundleUrl, SvidMapping, for_svids, of_domain
@@ -96,15 +96,17 @@ class _Makes:
     def jwt(self, model: JwtModel) -> Found:
         preset = PRESETS[model.preset] if model.preset is not None else PLAIN
         mapping = _mapping(model, preset)
-        identities: list[Identity] = []
+        identities: dict[str, JwtIdentity] = {}
         work: list[Work] = []
         for issuer in model.issuers:
             fetch = IssuerKeys(self._web, issuer, jwks_uri=model.jwks_uri, clock=self._clock)
             keys = self._keys(fetch, issuer, model, preset.usable(model.issuers))
             trust = _trust(model, preset, issuer)
-            identities.append(JwtIdentity(trust, keys, mapping, clock=self._clock, bind=self._bind))
+            identities[issuer] = JwtIdentity(trust, keys, mapping, clock=self._clock, bind=self._bind)
             work.append(keys.run())
-        return tuple(identities), work
+        if len(identities) > 1:
+            return (ManyIssuers(identities),), work
+        return tuple(identities.values()), work
 
     def introspection(self, model: IntrospectionModel) -> Found:
         client = Client(

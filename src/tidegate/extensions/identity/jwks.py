@@ -197,16 +197,17 @@ class Keys:
 
     async def run(self) -> None:
         """Keep the keys current until cancelled."""
-        while True:
-            # Before the attempt: who comes during it waits for it and asks for no other.
-            self._wanted.clear()
-            await self.refresh()
-            self._wanted.clear()
-            try:
-                async with asyncio.timeout(self.due()):
-                    await self._wanted.wait()
-            except TimeoutError:
-                pass
+        try:
+            while True:
+                await self.refresh()
+                self._wanted.clear()  # whoever came during the attempt has waited for it and asks for no other
+                try:
+                    async with asyncio.timeout(self.due()):
+                        await self._wanted.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            self._end_attempt()
 
     def due(self) -> float:
         """Give the seconds until the keys are looked at again without anybody asking."""
@@ -220,7 +221,8 @@ class Keys:
         self._busy = True
         try:
             fetched = await self._fetch()
-            self._take(fetched)
+            # In a thread: a hundred keys take some 10 ms, in which no call would go on.
+            self._take(fetched, await asyncio.to_thread(read, fetched.body, self._usable))
         except Unreachable as error:
             self._fail(str(error))
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end all later looks
@@ -228,12 +230,14 @@ class Keys:
         finally:
             self._busy = False
             self._tried = self._clock()
-            attempt, self._attempt = self._attempt, None
-            if attempt is not None and not attempt.done():
-                attempt.set_result(None)
+            self._end_attempt()
 
-    def _take(self, fetched: Fetched) -> None:
-        keys = read(fetched.body, self._usable)
+    def _end_attempt(self) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None and not attempt.done():
+            attempt.set_result(None)
+
+    def _take(self, fetched: Fetched, keys: tuple[VerifyKey, ...]) -> None:
         now, before = self._clock(), self._held
         fresh = lifetime(fetched.headers, self._bounds.fresh)
         self._held = _Held(keys, now + fresh, now + max(self._bounds.outage, fresh))

@@ -121,11 +121,20 @@ class JwtIdentity:
         token = None if sent is None else take_apart(sent[1])
         if sent is None or token is None or not self._is_ours(token.claims):
             return None
+        return await self.judge(sent, token, credentials.resource)
+
+    async def judge(self, sent: tuple[str, str], token: Token, resource: str) -> Vouched:
+        """Vouch for whom a token of this issuer is about. `sent` is its scheme and its text.
+
+        Raises:
+            Unauthenticated: it is not good.
+            IdentityUnavailable: the issuer's keys cannot be had.
+        """
         algorithm, kid = self._header(token.header)
         keys = await self._keys.find(kid, algorithm)
         if not any(key.verify(algorithm, token.signed, token.signature) for key in keys):
             raise Unauthenticated("the token's signature is not its issuer's")
-        return self._vouch(sent[0], sent[1], token, credentials.resource)
+        return self._vouch(sent[0], sent[1], token, resource)
 
     def _is_ours(self, claims: Claims) -> bool:
         if self._own is not None:
@@ -165,6 +174,34 @@ class JwtIdentity:
             self._mapping.granted(claims),
             prove,
         )
+
+
+class ManyIssuers:
+    """Vouches for tokens of several issuers, each by its own name: read once, however many there are."""
+
+    def __init__(self, identities: Mapping[str, JwtIdentity]) -> None:
+        """`identities` by the values that `iss` has."""
+        self._identities = identities
+
+    @property
+    def version(self) -> int:
+        """Changes when one of them has taken a key back."""
+        return sum(each.version for each in self._identities.values())
+
+    async def authenticate(self, credentials: Credentials) -> Vouched | None:
+        """Vouch for whom a token is about; None for what is no token of any of them.
+
+        Raises:
+            Unauthenticated: it is not good.
+            IdentityUnavailable: its issuer's keys cannot be had.
+        """
+        sent = bearer(credentials.authorization)
+        token = None if sent is None else take_apart(sent[1])
+        issuer = None if token is None else token.claims.get("iss")
+        identity = self._identities.get(issuer) if isinstance(issuer, str) else None
+        if sent is None or token is None or identity is None:
+            return None
+        return await identity.judge(sent, token, credentials.resource)
 
 
 def check_times(claims: Claims, now: float, leeway: float, longest: float) -> float:

@@ -104,28 +104,39 @@ class Web:
     async def _ask(
         self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None
     ) -> Answer:
-        from aiohttp import ClientError
+        from aiohttp import ClientConnectorError, ClientError, ClientOSError, ServerDisconnectedError
 
         host = _split(url).hostname
         try:
-            async with self._session.request(
-                method, url, headers=headers, data=form, ssl=self._tls, allow_redirects=False,
-                proxy=None if is_loopback_url(url) else self._proxy,
-            ) as answer:  # fmt: skip
-                body = bytearray()
-                async for piece in answer.content.iter_chunked(64 * 1024):
-                    body += piece
-                    if len(body) > LARGEST:
-                        raise Unreachable(f"{host} answered with more than {LARGEST} bytes")
-                named = {name.lower(): value for name, value in answer.headers.items()}
-                return Answer(answer.status, bytes(body), named)
+            try:
+                return await self._once(method, url, headers, form)
+            except (ServerDisconnectedError, ClientOSError) as error:
+                if isinstance(error, ClientConnectorError):
+                    raise
+                # A connection that was kept was closed by the other side just now. Asking twice changes nothing there.
+                return await self._once(method, url, headers, form)
         except TimeoutError:
             raise Unreachable(f"{host} did not answer within {DEADLINE:g} s") from None
         except ssl.SSLError as error:
             raise Unreachable(f"no TLS with {host} ({type(error).__name__})") from None
-        except (ClientError, OSError, ValueError) as error:
-            # What it says may hold the URL, a header, or what was sent.
+        except (ClientError, OSError, ValueError, RuntimeError) as error:
+            # What it says may hold the URL, a header, or what was sent. `RuntimeError`: closed meanwhile by a reload.
             raise Unreachable(f"{host} cannot be reached ({type(error).__name__})") from None
+
+    async def _once(
+        self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None
+    ) -> Answer:
+        async with self._session.request(
+            method, url, headers=headers, data=form, ssl=self._tls, allow_redirects=False,
+            proxy=None if is_loopback_url(url) else self._proxy,
+        ) as answer:  # fmt: skip
+            body = bytearray()
+            async for piece in answer.content.iter_chunked(64 * 1024):
+                body += piece
+                if len(body) > LARGEST:
+                    raise Unreachable(f"{_split(url).hostname} answered with more than {LARGEST} bytes")
+            named = {name.lower(): value for name, value in answer.headers.items()}
+            return Answer(answer.status, bytes(body), named)
 
 
 @asynccontextmanager
@@ -140,7 +151,15 @@ async def open_web(surroundings: Surroundings, ca: Path | None = None) -> AsyncG
     tls = await to_thread(_tls, [each for each in (surroundings.ca_bundle, ca) if each is not None])
     timeout = ClientTimeout(total=DEADLINE)
     connector = TCPConnector(limit=_CONNECTIONS)
-    async with ClientSession(timeout=timeout, connector=connector, cookie_jar=DummyCookieJar()) as session:
+    # What is packed is not unpacked: a few kB could become more than there is memory.
+    headers = {"Accept-Encoding": "identity", "User-Agent": "tidegate"}
+    async with ClientSession(
+        timeout=timeout,
+        connector=connector,
+        cookie_jar=DummyCookieJar(),
+        headers=headers,
+        auto_decompress=False,
+    ) as session:
         yield Web(session, tls, surroundings.proxy)
 
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from tests.servers.issuer import Issuer, issuing, key, sign
+from tests.servers.issuer import Issuer, Key, issuing, key, sign
 from tests.unit.extensions.identity.setting import refusal, vouching
 from tidegate.domain.principal import Principal
 from tidegate.extensions.identity.presets import PRESETS
@@ -103,6 +103,24 @@ async def test_tokens_of_directories_that_are_not_named_are_nobodys() -> None:
             assert await vouch(issuer.token(**ENTRA)) is not None
             assert await vouch(issuer.token(**ENTRA, iss=f"{issuer.url}/{OTHER}/v2.0")) is None
             assert await vouch(issuer.token(**ENTRA, iss=template)) is None
+
+
+async def test_several_directories_are_several_issuers_each_with_its_own_keys() -> None:
+    keys = {TID: key("k1"), OTHER: key("k1")}
+    async with issuing(beside=keys) as issuer:
+        template = issuer.url + "/{tenantid}"
+
+        def signed(by: Key, directory: str) -> str:
+            return sign(issuer.claims(**ENTRA, iss=f"{issuer.url}/{directory}"), by)
+
+        async with vouching(preset="entra", directories=[TID, OTHER], issuer=template) as vouch:
+            for directory, by in keys.items():
+                vouched = await vouch(signed(by, directory))
+                assert vouched is not None
+                assert vouched.principal.issuer == f"{issuer.url}/{directory}"
+            assert "signature is not its issuer's" in await refusal(vouch, signed(keys[OTHER], TID))
+            assert "signature is not its issuer's" in await refusal(vouch, signed(keys[TID], OTHER))
+            assert await vouch(signed(keys[TID], "no-such")) is None
 
 
 async def test_google_people_are_known_by_id_tokens_for_a_client_that_is_named(issuer: Issuer) -> None:
