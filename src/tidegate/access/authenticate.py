@@ -13,6 +13,8 @@ from tidegate.ports.identity import Credentials, Identity, Vouched
 
 MAX_VOUCHED = 8192
 """Answers kept: one for each credential and address in use."""
+_CROWDED = MAX_VOUCHED // 2
+"""Of them, from which on it counts when each was used last."""
 MAX_AGE = 300.0
 """Seconds an answer without an end of its own is kept."""
 MAX_REFUSED = 1024
@@ -83,7 +85,8 @@ class Authenticator:
         ):
             del self._kept[key]
             return None
-        self._kept.move_to_end(key)
+        if len(self._kept) > _CROWDED:  # until then nothing is pushed out, and the order costs each call
+            self._kept.move_to_end(key)
         vouched = kept.vouched
         if vouched.prove is not None and not credentials.proved:
             self._prove(vouched.prove, credentials)
