@@ -59,7 +59,10 @@ def serving(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterato
             {"type": "certificate", "subject": "san-dns", "roles": {"default": "user"}},
         ],
         "servers": {"old": server("legacy_stdio")},
-        "endpoints": {"/mcp": {}, "/other": {}},
+        "endpoints": {
+            "/mcp": {}, "/other": {},
+            "/scoped": {"scopes": {"tools:echo": {"tools": ["echo"]}, "tools:add": {"tools": ["add"]}}},
+        },
     }  # fmt: skip
     made = Gateway(place, marked(settings, place)).start().until_servers(old="ready")
     yield Serving(made, issuer, authorities, Client(made.base, authorities.context()))
@@ -120,6 +123,24 @@ def test_a_token_is_good_for_what_it_was_issued_for_and_for_nothing_else(serving
         None,
     ):
         assert refusal(serving.plain.ask("/mcp", serving.token(aud=audience, jti=f"{audience}")))
+
+
+def test_a_token_that_was_not_issued_for_a_call_is_told_what_for_and_then_may(serving: Serving) -> None:
+    def call(name: str, scope: str | None, **arguments: Any) -> Got:
+        token = serving.token("/scoped", scope=scope, jti=f"{scope}")
+        params = {"name": f"old__{name}", "arguments": arguments}
+        return serving.plain.ask("/scoped", token, method="tools/call", params=params)
+
+    metadata = serving.plain.send(f"{PAGE}/scoped").json
+    assert metadata["scopes_supported"] == ["tools:echo"]
+    assert 'scope="tools:echo"' in serving.plain.ask("/scoped").challenge
+    assert is_served(call("echo", "tools:echo", text="x"))
+    short = call("add", "tools:echo", a=1, b=2)
+    assert short.status == 403
+    assert short.challenge.startswith(f'Bearer resource_metadata="{serving.uri(PAGE)}/scoped"')
+    assert 'error="insufficient_scope"' in short.challenge
+    assert 'scope="tools:add tools:echo"' in short.challenge
+    assert is_served(call("add", "tools:add tools:echo", a=1, b=2))
 
 
 def test_an_administrators_token_is_for_the_admin_api_alone(serving: Serving) -> None:
@@ -209,6 +230,43 @@ def test_an_administrator_proves_each_request_for_its_own_url(serving: Serving) 
         assert serving.plain.send("/api/v1/events", **sent).status == 401
 
 
+def test_in_a_session_each_request_is_proved_and_its_stream_too(serving: Serving) -> None:
+    token = serving.token(cnf={"jkt": ALICE.thumbprint})
+
+    def send(verb: str, message: Any = "", **headers: str) -> Got:
+        proof = ALICE.proof(serving.uri(), token, method=verb)
+        given = {
+            "Authorization": f"DPoP {token}",
+            "DPoP": proof,
+            "Accept": "application/json, text/event-stream",
+        }
+        body = json.dumps(message) if message else ""
+        return serving.plain.send(
+            "/mcp", verb, body, **{"Content-Type": "application/json", **given, **headers}
+        )
+
+    begun = send("POST", INITIALIZE)
+    assert begun.status == 200, begun
+    session = {"Mcp-Session-Id": begun.headers["mcp-session-id"], "MCP-Protocol-Version": "2025-11-25"}
+    listed = send("POST", {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}, **session)
+    assert is_served(listed)
+    unproved = serving.plain.send(
+        "/mcp", "POST", '{"jsonrpc": "2.0", "id": 3, "method": "ping"}', Authorization=f"DPoP {token}",
+        **{"Content-Type": "application/json", **session},
+    )  # fmt: skip
+    assert unproved.status == 401
+    for verb in ("GET", "DELETE"):  # each method has a proof of its own
+        wrong = {"DPoP": ALICE.proof(serving.uri(), token)}
+        assert send(verb, **session, **wrong).status == 401
+    assert send("DELETE", **session).status == 200
+
+
+INITIALIZE = {
+    "jsonrpc": "2.0", "id": 1, "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def behind(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterator[Serving]:
     """A gateway behind a proxy, which takes nothing but tokens that are proved, with a nonce of its own."""
@@ -278,3 +336,15 @@ def test_a_certificate_is_believed_of_the_proxy_and_of_nobody_else(behind: Servi
     assert smuggled.status == 400
     for wrong in ("", "x", forwarded(b"no certificate"), f"{sent}, {sent}"):
         assert behind.plain.ask(Client_Cert=wrong).status in (400, 401)
+
+
+def test_another_name_of_the_gateway_is_another_resource_at_once(behind: Serving) -> None:
+    config = behind.gateway.config
+    before = config.read_text()
+    config.write_text(before.replace(GW, "https://new.example"))
+    behind.gateway.until(
+        lambda: behind.plain.send(PAGE).json["resource"] == "https://new.example/mcp", "the new name"
+    )
+    token = behind.issuer.token(aud=f"{GW}/mcp", cnf={"jkt": ALICE.thumbprint}, jti="old")
+    sent = ALICE.proof(f"{GW}/mcp", token)
+    assert "not issued for this resource" in refusal(behind.plain.ask(token=token, scheme="DPoP", DPoP=sent))
