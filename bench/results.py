@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from itertools import dropwhile, takewhile
 from pathlib import Path
 
 from bench.process import ROOT
@@ -14,6 +15,9 @@ from bench.series import Outcome
 from bench.single import Single
 
 PAGE = ROOT / "docs" / "benchmark.md"
+TRIALS = ROOT / "docs" / "trials"
+TABLES = {"many": "With very many servers", "broken": "Beside servers that are broken"}
+"""Trials whose first table stands below the run's own, and under which heading."""
 HEADING = "## Results\n"
 HEADS = (
     "series",
@@ -67,6 +71,28 @@ def told(
     yield ""
     for remark in (*above_floor(outcomes), *remarks(outcomes), *unmeasured(singles)):
         yield f"- {' '.join(remark.split())}"
+    for name, heading in TABLES.items():
+        yield from tried(name, heading)
+
+
+def tried(name: str, heading: str, trials: Path = TRIALS) -> Iterator[str]:
+    """Give the first table of a trial's kept report, where there is one."""
+    page = trials / f"{name}.md"
+    lines = page.read_text(encoding="utf-8").splitlines() if page.is_file() else []
+    table = list(takewhile(_in_table, dropwhile(lambda line: not _in_table(line), lines)))
+    if table:
+        yield from (
+            "",
+            f"### {heading}",
+            "",
+            f"From the [trial](trials/{name}.md), which has the particulars.",
+            "",
+        )
+        yield from table
+
+
+def _in_table(line: str) -> bool:
+    return line.startswith("|")
 
 
 def unmeasured(singles: Sequence[Single]) -> Iterator[str]:
