@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from tidegate import __version__
 from tidegate.access.authenticate import Authenticator
-from tidegate.access.authorize import Authorizer
+from tidegate.access.authorize import Grants
 from tidegate.assemble.administration import control_pages, may_see, open_parts, public_pages
 from tidegate.assemble.background import follow_keys, tick, watch
 from tidegate.assemble.identities import Identities
@@ -107,8 +107,11 @@ async def start(
     for spec in plant.servers:
         plant.fleet.declare(spec, launchers.launcher_for(spec))
     plant.fleet.rollouts.launcher_for = launchers.launcher_for
-    endpoints = [Endpoint(spec, Authorizer(spec)) for spec in settings.endpoints]
-    catalog = Catalog(plant.fleet, DefinitionStore(plant.own), endpoints, one_principal=settings.local)
+    grants = Grants(settings.roles)
+    endpoints = [Endpoint(spec, grants.at(spec)) for spec in settings.endpoints]
+    catalog = Catalog(
+        plant.fleet, DefinitionStore(plant.own), endpoints, one_principal=settings.local, grants=grants
+    )
     identities = await _identities(settings, plant, stack)
     path = await _path(plant, catalog, identities, stack)
     pipeline = path.pipeline

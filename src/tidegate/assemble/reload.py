@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from tidegate.access.authorize import Grants
 from tidegate.assemble.gateway import Gateway, front
 from tidegate.assemble.launchers import Launchers
 from tidegate.assemble.plant import Plant, caps, open_runtimes, realise
@@ -133,7 +134,7 @@ class Reload:
             return changes
         like = await asyncio.to_thread(front, settings)
         await open_runtimes(plant, settings, servers)
-        renewal = await gateway.catalog.prepare(servers, settings.endpoints)
+        renewal = await gateway.catalog.prepare(servers, settings.endpoints, Grants(settings.roles))
         version = await self._keep(text, who, changes, over)
         gone: list[Endpoint] = []
 

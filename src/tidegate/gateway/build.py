@@ -29,6 +29,7 @@ from tidegate.gateway.places import Places
 from tidegate.gateway.questions import Questions
 from tidegate.gateway.relays import Relays
 from tidegate.gateway.replies import Replies
+from tidegate.gateway.rights import Rights
 from tidegate.gateway.rounds import Rounds
 from tidegate.gateway.routes import Routes
 from tidegate.gateway.running import Running
@@ -80,6 +81,7 @@ class Path:
     inquiries: Inquiries
     task_list: TaskList
     relays: Relays | None
+    rights: Rights
 
     def background(self) -> Mapping[str, Coroutine[None, None, None]]:
         """Give what is to run for as long as the gateway does, by name."""
@@ -87,6 +89,7 @@ class Path:
             "session keeper": self.sessions.run(),
             "stream keeper": self.streams.run(),
             "subscription keeper": self.subscriptions.run(),
+            "rights keeper": self.rights.run(),
         }
 
     def drain(self) -> None:
@@ -152,6 +155,7 @@ def build(given: Given) -> Path:
     stops.when_changed.append(halt.changed)
     streams.missed, streams.opened = subscriptions.missed, subscriptions.stream_opened
     subscriptions.look_again = pipeline.look_again
+    rights = Rights(given.catalog.endpoints, parked, subscriptions.changed, pipeline.look_again)
 
     def ended(key: str, principal: str) -> None:
         fleet.end_session(f"{principal}.{key}")
@@ -159,7 +163,7 @@ def build(given: Given) -> Path:
     fleet.wanted = subscriptions.held
     sessions.when_ended += [questions.end_session, subscriptions.end_session, ended]
     _listen(given.catalog, subscriptions, cache)
-    return Path(pipeline, sessions, streams, subscriptions, parked, inquiries, task_list, relays)
+    return Path(pipeline, sessions, streams, subscriptions, parked, inquiries, task_list, relays, rights)
 
 
 def _listen(catalog: Catalog, subscriptions: Subscriptions, cache: ReadCache) -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import product
 
+from tidegate.access.authorize import Grants
 from tidegate.access.stops import Stops
 from tidegate.domain.endpoint import EndpointSpec
 from tidegate.domain.server import ServerSpec, Transport
@@ -48,8 +49,11 @@ class Catalog:
         *,
         one_principal: bool = False,
         chance: Callable[[], float] = random.random,
+        grants: Grants | None = None,
     ) -> None:
-        """`one_principal`: whether all who ask are one, so that no list is anybody else's."""
+        """`one_principal`: whether all who ask are one, so that no list is anybody else's. `grants` is what the
+        endpoints' authorizers were made with.
+        """
         self.endpoints: dict[str, Endpoint] = {}
         """By path. Always this very mapping: whoever routes by it follows what becomes of it."""
         self.changed: Callable[[str, Kind], None] | None = None
@@ -62,6 +66,7 @@ class Catalog:
         """Told of each notification that belongs to no call: server, workload, method, params."""
         self.stops = Stops()
         """What is stopped: it stays listed, and is said to be."""
+        self._grants = grants or Grants()
         self._one_principal = one_principal
         self._chance = chance
         self._fleet = fleet
@@ -109,22 +114,30 @@ class Catalog:
 
     # -- other servers and endpoints ----------------------------------------------------------
 
-    async def prepare(self, specs: Sequence[ServerSpec], endpoints: Sequence[EndpointSpec]) -> Renewal:
-        """Make what is to be served next, whole, beside what is served now. The fleet need not know of it yet."""
+    async def prepare(
+        self, specs: Sequence[ServerSpec], endpoints: Sequence[EndpointSpec], grants: Grants | None = None
+    ) -> Renewal:
+        """Make what is to be served next, whole, beside what is served now. The fleet need not know of it yet.
+
+        `grants` decide from then on; those that do now, where there are none.
+        """
+        grants = self._grants if grants is None else grants
         listers = await self._load([spec for spec in specs if spec.name not in self._listers])
         known = {**self._listers, **listers}
         made: list[Face] = []
         for spec in endpoints:
             before = self.endpoints.get(spec.path)
             if before is not None and before.spec == spec:
-                made.append(Face(spec, before.authorizer))
+                same = grants == self._grants
+                made.append(Face(spec, before.authorizer if same else grants.at(spec)))
                 continue
             parts = [self._part(name, known.get(name)) for name in spec.servers]
-            made.append(await asyncio.to_thread(make, spec, parts))
-        return Renewal(tuple(spec.name for spec in specs), listers, tuple(made))
+            made.append(await asyncio.to_thread(make, spec, parts, grants))
+        return Renewal(tuple(spec.name for spec in specs), listers, tuple(made), grants)
 
     def adopt(self, renewal: Renewal) -> Sequence[Endpoint]:
         """Serve what was prepared, in one step. Give the endpoints that are served no more."""
+        self._grants = renewal.grants
         for name in [name for name in self._listers if name not in renewal.servers]:
             del self._listers[name]
             for task in self._keepers.pop(name, ()):
@@ -153,9 +166,9 @@ class Catalog:
         if endpoint is None:
             endpoint = Endpoint(face.spec, face.authorizer)
             self._add(endpoint)
-        elif face.views is None:
+        elif face.views is None and face.authorizer is endpoint.authorizer:
             return None
-        views = dict(face.views or {NO_OFFER: endpoint.view})
+        views = dict(face.views or endpoint.views)
         endpoint.become(face.spec, face.authorizer, views.pop(NO_OFFER), views)
         return endpoint.path
 

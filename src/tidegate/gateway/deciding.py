@@ -6,8 +6,8 @@ as they were judged, so that no server can read them in another way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar, cast
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from msgspec import Raw
 
@@ -15,8 +15,10 @@ from tidegate.access.authorize import Undecided
 from tidegate.domain.errors import Denied, InsufficientScope, InvalidParams, ParseFailure
 from tidegate.domain.target import Kind, Target, reaching
 from tidegate.gateway.call import Call
-from tidegate.gateway.routes import Route, Routes
 from tidegate.protocol.codec import Object, decode_value, encode
+
+if TYPE_CHECKING:
+    from tidegate.gateway.routes import Route, Routes
 
 _TRIES = 4
 """Times that engines are asked for one thing: what was decided may be let go of meanwhile."""
@@ -102,26 +104,31 @@ def check_scopes(call: Call, target: Target) -> None:
         )
 
 
-async def still(call: Call) -> None:
+def check_still(call: Call) -> None:
     """See that the principal of a call under way may still have what it is for.
 
     Raises:
         Denied: it may not.
+        Undecided: that has to be decided first.
     """
     target = call.target
     if target is None:
         return
-    authorizer, principal = call.endpoint.authorizer, call.principal
-    decision = await made(lambda: authorizer.decide(principal, target))
+    decision = call.endpoint.authorizer.decide(call.principal, target)
     if not decision.allowed:
         raise Denied("this is allowed no more", target=target, decision=decision)
 
 
-async def reach(call: Call) -> None:
-    """Have it decided which of an endpoint's servers a principal may know of."""
+async def know(call: Call, targets: Iterable[Target]) -> None:
+    """Have it decided which of these a call's principal may have, where engines have to be asked."""
     authorizer = call.endpoint.authorizer
     if authorizer.asks:
-        await authorizer.know(call.principal, [reaching(server) for server in call.endpoint.spec.servers])
+        await authorizer.know(call.principal, list(dict.fromkeys(targets)))
+
+
+async def reach(call: Call) -> None:
+    """Have it decided which of an endpoint's servers a principal may know of."""
+    await know(call, map(reaching, call.endpoint.spec.servers))
 
 
 _RECORDED = {"tools/call": "arguments", "prompts/get": "arguments", "completion/complete": "argument"}

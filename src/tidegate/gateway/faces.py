@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tidegate.access.authorize import Authorizer
+from tidegate.access.authorize import Authorizer, Grants
 from tidegate.domain.endpoint import EndpointSpec
 from tidegate.domain.target import LISTED, Kind
 from tidegate.domain.workload import NO_OFFER
@@ -34,12 +34,13 @@ class Renewal:
     listers: Mapping[str, Lister]
     """Of servers that are new."""
     faces: tuple[Face, ...]
+    grants: Grants
 
 
-def make(spec: EndpointSpec, parts: Sequence[Part]) -> Face:
+def make(spec: EndpointSpec, parts: Sequence[Part], grants: Grants) -> Face:
     """Make the face of an endpoint that is declared anew, or otherwise than before."""
     views, _ = build_views(spec, parts, {NO_OFFER: View(spec)})
-    return Face(spec, Authorizer(spec), views)
+    return Face(spec, grants.at(spec), views)
 
 
 def build_views(

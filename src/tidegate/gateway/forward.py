@@ -11,6 +11,7 @@ from functools import partial
 
 from msgspec import Struct
 
+from tidegate.access.authorize import Undecided
 from tidegate.audit.journal import Journal
 from tidegate.channels.channel import Outbound, Reply
 from tidegate.domain.errors import (
@@ -26,6 +27,7 @@ from tidegate.domain.errors import (
 from tidegate.domain.record import Outcome
 from tidegate.domain.server import Timeouts
 from tidegate.fleet.pool import Lease
+from tidegate.gateway import deciding
 from tidegate.gateway.call import Answer, Call, Listener
 from tidegate.gateway.elsewhere import Elsewhere
 from tidegate.gateway.exchange import Exchange
@@ -132,7 +134,7 @@ class Forward:
             call.principal, {"call": call.id, "method": call.method, "endpoint": call.endpoint.path}
         )
         for server in call.endpoint.spec.servers:
-            if not call.endpoint.authorizer.may_reach(call.principal, server):
+            if not _may_reach(call, server):
                 continue
             if self.places.stops.about_server(server) is not None:
                 continue
@@ -214,7 +216,10 @@ class Forward:
             else:
                 reply = await self._exchange.fetch(call, route, intent, at)
             outcome = _ERROR  # should this client not be able to have it
-            read = self._replies.read(call, route, reply, lease)
+            try:
+                read = self._replies.read(call, route, reply, lease)
+            except Undecided:  # whether its server may still ask something
+                read = await deciding.made(partial(self._replies.read, call, route, reply, lease))
             outcome, code, size = read.outcome, read.code, read.size
             return read.answer
         except asyncio.CancelledError:
@@ -251,3 +256,10 @@ class Forward:
         if not error.sent:
             return ServerUnavailable(f"server {server} is not available: {error}; nothing was called")
         return CallFailed(f"server {server} failed during the call: {error}; its outcome is unknown")
+
+
+def _may_reach(call: Call, server: str) -> bool:
+    try:
+        return call.endpoint.authorizer.may_reach(call.principal, server)
+    except Undecided:  # it was just now: policies changed in between
+        return False

@@ -17,6 +17,7 @@ from tidegate.channels.channel import Answer as ServerAnswer
 from tidegate.channels.channel import Reply
 from tidegate.domain.errors import (
     ClientUnreachable,
+    Denied,
     JournalUnavailable,
     MissingCapability,
     ParseFailure,
@@ -25,6 +26,7 @@ from tidegate.domain.errors import (
 )
 from tidegate.domain.principal import Principal
 from tidegate.gateway.call import Call
+from tidegate.gateway.deciding import check_still, made
 from tidegate.gateway.questions import Questions
 from tidegate.protocol import capabilities
 from tidegate.protocol.capabilities import Offer
@@ -89,9 +91,14 @@ class Inquiries:
         Raises:
             Refusal: it must not.
             JournalUnavailable: it cannot be recorded.
+            Undecided: whether the call is still allowed has to be decided first. Nothing is recorded then.
         """
         try:
             check(call, method, params)
+            check_still(call)
+        except Denied:
+            self.record(call, server, method, Denied.reason)
+            raise ClientUnreachable("the client cannot be asked now") from None
         except Refusal as refusal:
             self.record(call, server, method, refusal.reason)
             raise
@@ -123,7 +130,7 @@ class Inquiries:
             Refusal: it may not be asked, cannot be reached, or did not answer within `timeout` seconds.
             JournalUnavailable: it cannot be recorded.
         """
-        self.admit(call, server, method, params)
+        await made(lambda: self.admit(call, server, method, params))
         try:
             reply = await self._questions.ask(call, method, dressed(server, params), timeout)
         except Refusal as refusal:

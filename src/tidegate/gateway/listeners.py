@@ -72,14 +72,15 @@ class Listener:
         self.ended = self.ended or end
         self._woken.set()
 
-    async def wait(self, seconds: float) -> None:
-        """Wait until it is woken, at most so long."""
+    async def wait(self, seconds: float) -> bool:
+        """Wait until it is woken, at most so long. Tell whether it was."""
         try:
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
         except TimeoutError:
-            return
+            return False
         self._woken.clear()
+        return True
 
     def result(self) -> bytes:
         """Say that it is over, and give the response that ends it in order (basic/patterns/cancellation)."""

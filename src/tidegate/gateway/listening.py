@@ -5,14 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import cast
 
 from tidegate.access.stops import Stops
-from tidegate.domain.errors import ChannelFailure, InvalidParams, ParseFailure, Refusal
+from tidegate.domain.errors import (
+    ChannelFailure,
+    Denied,
+    InsufficientScope,
+    InvalidParams,
+    ParseFailure,
+    Refusal,
+)
 from tidegate.domain.principal import Principal
 from tidegate.domain.target import Kind, Target
 from tidegate.domain.workload import Upstream
 from tidegate.gateway.call import Call
+from tidegate.gateway.deciding import check_scopes, made
 from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.handles import Handle, is_there, may_use, possible
 from tidegate.gateway.interests import Interests, Place
@@ -53,16 +62,17 @@ class Listening:
     async def arrange(self, listener: Listener, wanted: Filter) -> Filter:
         """Have servers tell of what a stream wants; give what of it is honoured. The rest is left out."""
         endpoint, principal = listener.endpoint, listener.principal
-        declared = endpoint.capabilities(principal, modern=True)
+        await endpoint.prepare(principal)
+        declared = await made(lambda: endpoint.capabilities(principal, modern=True))
         lists = frozenset(name for name in wanted.lists if _changes(declared.get(name)))
         listener.honoured = Filter(lists)  # a list may change before servers have agreed to the rest
         uris: set[str] = set()
         texts: set[str] = set()
         try:
             async with asyncio.timeout(ARRANGED), asyncio.TaskGroup() as group:
-                for server, shown in self._by_server(listener.call, wanted.uris).items():
+                for server, shown in (await self._by_server(listener.call, wanted.uris)).items():
                     group.create_task(self._tell_of_uris(listener, server, shown, uris))
-                for place, handles in self._by_place(listener, wanted.tasks or ()).items():
+                for place, handles in (await self._by_place(listener, wanted.tasks or ())).items():
                     group.create_task(self._tell_of_tasks(listener, place, handles, texts))
         except TimeoutError:
             log().warning("server.degraded", reason=f"subscriptions took longer than {ARRANGED:g} s")
@@ -72,26 +82,33 @@ class Listening:
             tuple(text for text in wanted.tasks or () if text in texts),
         )
 
-    def look_again(self, listener: Listener) -> None:
-        """Have no more told of what the principal may not have any more."""
+    async def look_again(self, listener: Listener) -> None:
+        """Have no more told of what the principal may not have any more.
+
+        Raises:
+            Denied: that cannot be decided now.
+        """
         uris, handles = self._interests.topics(listener)
+        endpoint, principal = listener.endpoint, listener.principal
         for place, uri, shown in uris:
-            if not may_read(listener.endpoint, listener.principal, place[0], uri, shown):
+            if not await made(partial(may_read, endpoint, principal, place[0], uri, shown)):
                 self._interests.drop_uri(listener, place, uri)
                 self._watches.touch(place)
         for handle in handles:
-            if not may_use(listener.principal, listener.endpoint, handle):
+            if not await made(partial(may_use, principal, endpoint, handle)):
                 self._interests.drop_task(listener, handle)
                 self._watches.touch((handle.server, handle.sharing))
 
     # -- resources ----------------------------------------------------------------------------
 
-    def _by_server(self, call: Call, uris: Sequence[str]) -> Mapping[str, Sequence[Entry]]:
+    async def _by_server(self, call: Call, uris: Sequence[str]) -> Mapping[str, Sequence[Entry]]:
         found: defaultdict[str, list[Entry]] = defaultdict(list)
         for uri in uris:
+            resolve = partial(call.endpoint.resolve, call.principal, Kind.RESOURCE, uri, offer=call.offer)
             try:
-                entry, _ = call.endpoint.resolve(call.principal, Kind.RESOURCE, uri, offer=call.offer)
-            except InvalidParams:
+                entry, _ = await made(resolve)
+                check_scopes(call, entry.target)
+            except (InvalidParams, InsufficientScope, Denied):
                 continue
             pool = self._fleet.pools.get(entry.target.server)
             if self._stops.about(entry.target) is not None:
@@ -121,14 +138,15 @@ class Listening:
 
     # -- tasks --------------------------------------------------------------------------------
 
-    def _by_place(
+    async def _by_place(
         self, listener: Listener, texts: Sequence[str]
     ) -> Mapping[Place, Sequence[tuple[str, Handle]]]:
         found: defaultdict[Place, list[tuple[str, Handle]]] = defaultdict(list)
         for text in texts:
             try:
-                handle = self._tasks.read(listener.principal, listener.endpoint, text)
-            except InvalidParams:
+                handle = await made(partial(self._tasks.read, listener.principal, listener.endpoint, text))
+                check_scopes(listener.call, handle.target)
+            except (InvalidParams, InsufficientScope, Denied):
                 continue
             pool = self._fleet.pools.get(handle.server)
             if self._stops.about(handle.target) is not None:

@@ -8,18 +8,21 @@ counted as calls under way (2026-07-28, basic/patterns/mrtr).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 
 from msgspec import Raw, Struct
 
+from tidegate.access.authorize import Undecided
 from tidegate.access.limits import CallLimits
 from tidegate.channels.channel import Answer as ServerAnswer
 from tidegate.channels.channel import Asked, Reply
-from tidegate.domain.errors import JournalUnavailable, Overloaded, Refusal, StateInvalid
+from tidegate.domain.errors import JournalUnavailable, Overloaded, Refusal, StateError, StateInvalid
 from tidegate.domain.principal import Principal
 from tidegate.domain.target import Target
 from tidegate.fleet.pool import Lease
 from tidegate.gateway.call import Call
+from tidegate.gateway.deciding import made
 from tidegate.gateway.inquiries import EACH as QUESTIONS
 from tidegate.gateway.inquiries import GIVEN_UP, Inquiries, dressed
 from tidegate.protocol.codec import Object, error_object
@@ -50,6 +53,8 @@ class Asking(Struct, frozen=True):
 class _Question(Struct):
     wanted: Wanted
     answer: ServerAnswer
+    admitted: bool = True
+    """Whether it was checked and recorded; what is not yet is no client told."""
 
 
 class Held:
@@ -92,15 +97,32 @@ class Held:
         if self._count >= QUESTIONS:
             return False
         self._count += 1
+        admitted = True
         try:
             self._inquiries.admit(self.call, self.server, method, params)
+        except Undecided:
+            admitted = False
         except (Refusal, JournalUnavailable) as error:
             log().warning("question.refused", server=self.server, reason=str(error))
             return False
         key = f"{method.partition('/')[0]}-{self._count}"
-        self.questions[key] = _Question(Wanted(method, dressed(self.server, params)), answer)
+        self.questions[key] = _Question(Wanted(method, dressed(self.server, params)), answer, admitted)
         self.changed.set()
         return True
+
+    async def admit(self) -> None:
+        """Check and record what could not be at once, and have no client told what it may not be."""
+        for key, question in [each for each in self.questions.items() if not each[1].admitted]:
+            wanted = question.wanted
+            try:
+                await made(
+                    partial(self._inquiries.admit, self.call, self.server, wanted.method, wanted.params)
+                )
+                question.admitted = True
+            except (Refusal, JournalUnavailable) as error:
+                log().warning("question.refused", server=self.server, reason=str(error))
+                if self.questions.pop(key, None) is not None:
+                    question.answer(Reply(None, Raw(error_object(-32603, "the question was not passed on"))))
 
     def hear(self, method: str, params: Object) -> None:
         """Pass a notification to the request that waits now."""
@@ -179,6 +201,11 @@ class ParkedCalls:
             raise RuntimeError("a call was waited for that was not begun")
         try:
             await held.changed.wait()
+            await held.admit()
+            while not held.questions and not task.done():
+                held.changed.clear()
+                await held.changed.wait()
+                await held.admit()
         except asyncio.CancelledError:
             await self._drop(held)
             raise
@@ -248,6 +275,16 @@ class ParkedCalls:
                 self._end(held)
             elif held.task is not None:  # what goes on with it, here or elsewhere, then lets go of it
                 held.task.cancel()
+
+    async def look(self, may: Callable[[Call], Awaitable[None]]) -> None:
+        """End those that nobody may go on with any more: `may` raises a `Refusal` then."""
+        for held in [each for each in self._held.values() if not each.busy]:
+            try:
+                await may(held.call)
+            except (Refusal, StateError) as error:
+                if not held.busy and held.name in self._held:
+                    log().info("call.expired", server=held.server, call=held.call.id, reason=str(error))
+                    self._end(held)
 
     def _end(self, held: Held) -> None:
         held.busy = True

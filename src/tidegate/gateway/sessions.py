@@ -1,8 +1,8 @@
 """Sessions of the legacy era. The id itself carries, sealed, what `initialize` fixed.
 
 So a session needs no table, survives a restart, and can be read by every gateway that has the key.
-It never authenticates: it is bound to the principal, its roles and the endpoint it was made for. What changes
-later (that it was ended, a log level, subscriptions) is in the state store, and read from there once.
+It never authenticates, and says nothing of rights: it is bound to the principal and the endpoint it was made for, and
+what whoever brings it may do is what they may do now. What changes later (that it was ended, a log level, subscriptions) is in the state store, and read from there once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -43,8 +42,6 @@ the oldest goes. Clients that open a session for each call would fill the store 
 an ended session is good again for its own principal, once so many later ones were ended."""
 LARGEST_DATA = 64 * 1024
 """Bytes of one thing that is kept of a session."""
-_ROLES = 16
-"""Bytes that stand for the roles in an id: a digest, so that no number of them makes it longer."""
 _NONCE = 12
 _KEY_ID = 4
 _OPENED_KEPT = 10_000
@@ -84,8 +81,6 @@ class _Sealed(msgspec.Struct, array_like=True, frozen=True):
     endpoint: str
     client: str
     capabilities: bytes
-    roles: bytes = b""
-    """What stands for them; ids of versions that sealed none open for nobody."""
 
 
 @dataclass(slots=True, eq=False)
@@ -96,8 +91,6 @@ class Session:
     """32 hex digits that stand for it in keys of workloads; not the id, which is not shown around."""
     revision: str
     principal: str
-    roles: bytes
-    """What stands for the roles it was made with: what it did and was told is for nobody with others."""
     endpoint: str
     client: str
     declared: Declared
@@ -121,12 +114,8 @@ class Session:
         return self.declared.offer
 
     def belongs(self, principal: Principal, endpoint: str) -> bool:
-        """Tell whether it was made for these; two keys of one principal may have different roles."""
-        return (
-            self.principal == principal.key
-            and self.endpoint == endpoint
-            and self.roles == _stand_for(principal.roles)
-        )
+        """Tell whether it was made for these."""
+        return self.principal == principal.key and self.endpoint == endpoint
 
 
 class Sessions:
@@ -172,14 +161,13 @@ class Sessions:
             endpoint,
             client.encode()[:_CLIENT].decode(errors="ignore"),
             shorten(capabilities),
-            _stand_for(principal.roles),
         )
         nonce = os.urandom(_NONCE)
         data = self._ciphers[self._current].encrypt(nonce, msgspec.msgpack.encode(sealed), self._current)
         return _encode(self._current + nonce + data)
 
     def cached(self, session_id: str, principal: Principal, endpoint: str) -> Session | None:
-        """Give a session that was opened before, where it is this principal's, with these roles."""
+        """Give a session that was opened before, where it is this principal's."""
         session = self._opened.get(session_id)
         if session is None:
             return None
@@ -197,8 +185,8 @@ class Sessions:
         """Open a session id.
 
         Raises:
-            SessionUnknown: not ours, ended, too old, or another principal's, endpoint's or other roles'; the
-                client cannot tell which.
+            SessionUnknown: not ours, ended, too old, or another principal's or endpoint's; the client cannot tell
+                which.
         """
         session = self._unseal(session_id)
         if not session.belongs(principal, endpoint):
@@ -389,7 +377,7 @@ class Sessions:
             raise SessionUnknown(_UNKNOWN) from error
         key = hashlib.sha256(sealed.unique).hexdigest()[:32]
         return Session(
-            key, sealed.revision, sealed.principal, sealed.roles, sealed.endpoint, sealed.client,
+            key, sealed.revision, sealed.principal, sealed.endpoint, sealed.client,
             read_declared(sealed.capabilities), sealed.made, Asker(key, sealed.made),
         )  # fmt: skip
 
@@ -399,11 +387,6 @@ def _decode(value: bytes) -> _Kept:
         return msgspec.msgpack.decode(value, type=_Kept)
     except msgspec.DecodeError as error:
         raise StateError("what is kept of a session is damaged") from error
-
-
-@lru_cache(maxsize=256)
-def _stand_for(roles: frozenset[str]) -> bytes:
-    return hashlib.sha256(msgspec.msgpack.encode(sorted(roles))).digest()[:_ROLES]
 
 
 def _encode(data: bytes) -> str:

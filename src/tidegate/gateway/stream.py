@@ -16,6 +16,7 @@ from msgspec import Raw
 
 from tidegate.domain.errors import CallFailed
 from tidegate.domain.principal import Principal
+from tidegate.domain.target import Target
 from tidegate.protocol.codec import encode_error, error_object, one_line
 
 WAITING, WAITING_SIZE = 256, 1024 * 1024
@@ -87,6 +88,7 @@ class Stream:
         "quiet_since",
         "request",
         "session",
+        "target",
         "writer",
     )  # fmt: skip
 
@@ -101,7 +103,9 @@ class Stream:
         self.session = self.endpoint = self.key = ""
         """The session's key, the endpoint's path, the principal's key."""
         self.principal: Principal | None = None
-        """Whose client holds it open with GET."""
+        """Whose client opened it, or holds it open with GET."""
+        self.target: Target | None = None
+        """What its call is for, where that was known when it was opened."""
         self.writer: Writer | None = None
         """The connection it goes to now."""
         self.finished = False

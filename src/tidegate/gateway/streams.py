@@ -17,6 +17,7 @@ from tidegate.access.authenticate import Authenticator
 from tidegate.access.stops import Stops
 from tidegate.domain.errors import (
     CallFailed,
+    Denied,
     Draining,
     InvalidRequest,
     Refusal,
@@ -26,6 +27,7 @@ from tidegate.domain.errors import (
 )
 from tidegate.domain.principal import Principal
 from tidegate.gateway.call import Call
+from tidegate.gateway.deciding import made
 from tidegate.gateway.event_ids import EventId, EventIds
 from tidegate.gateway.relays import Loan, Relays
 from tidegate.gateway.resting import Resting
@@ -47,6 +49,8 @@ QUIET = 15.0
 """Seconds after which a stream without a message is kept alive."""
 LOOK = 1.0
 """Seconds between two looks whether a stream may still be."""
+_AT_ONE_TIME = 32
+"""Streams that are looked at before others have their turn."""
 PRIMED = frozenset({"2025-11-25"})
 """Revisions whose clients take an event without data (2025-11-25, transports); older ones fail at it."""
 
@@ -83,6 +87,8 @@ class Streams:
         self._open: dict[str, int] = {}
         """How many a principal holds open."""
         self._flowing: set[Stream] = set()
+        self._looks: dict[Stream, _Look] = {}
+        """What looks whether each that flows still may."""
         self._resting = Resting()
         self._draining = False
         sessions.when_ended.append(self.end_session)
@@ -110,6 +116,7 @@ class Streams:
         if not stream.prefix:
             self._remove(stream)
             return Stream()
+        stream.principal, stream.target = call.principal, call.target
         if session.revision in PRIMED:
             stream.prime()
         return stream
@@ -153,7 +160,10 @@ class Streams:
                 self._check_bounds(session)
                 if await self._relays.follow(session.key, event, writer, _Look(self, call)):
                     return
-            stream = self._again(call, session, event) or self._afresh(call, session, event)
+            stream = None
+            if await self._may_have(call, event):
+                stream = self._again(call, session, event)
+            stream = stream or self._afresh(call, session, event)
         stream.principal = call.principal
         if stream.request is None:
             self.opened(session.key)
@@ -179,6 +189,11 @@ class Streams:
                 for each in streams.values()
             ):
                 yield key
+
+    def holder(self, session: str) -> Principal | None:
+        """Give who holds a session's GET stream, as vouched for last."""
+        stream = self._newest(session)
+        return None if stream is None else stream.principal
 
     def end_session(self, session: str, principal: str = "") -> None:
         """End every stream of a session. What a call still answers on its own connection goes out."""
@@ -212,6 +227,15 @@ class Streams:
         while True:
             await asyncio.sleep(LOOK)
             self.sweep()
+            await self.look()
+
+    async def look(self) -> None:
+        """End the streams of those who may have them no more, though nothing is said on them."""
+        for number, (stream, look) in enumerate(list(self._looks.items()), 1):
+            if not await look.again() and self._looks.get(stream) is look:
+                self._end(stream)
+            if not number % _AT_ONE_TIME:
+                await asyncio.sleep(0)
 
     def sweep(self) -> None:
         """Do once what `run` does every second."""
@@ -251,6 +275,22 @@ class Streams:
             raise StreamsFull(f"{OPEN} event streams are open already, as many as may be; try again later")
         if self._open.get(session.principal, 0) >= OPEN_EACH:
             raise StreamsFull(f"{OPEN_EACH} of your event streams are open already, as many as may be")
+
+    async def _may_have(self, call: Call, event: EventId) -> bool:
+        """Tell whether whoever comes back may have what was kept: the principal may have other rights by now, or have come
+        with another key."""
+        stream, principal = self._streams.get(event.stream), call.principal
+        if stream is None or event.boot != self._ids.boot or stream.principal is None:
+            return True
+        if stream.principal.basis == principal.basis:
+            return True
+        target = stream.target
+        if stream.request is None or target is None:
+            return False
+        try:
+            return (await made(lambda: call.endpoint.authorizer.decide(principal, target))).allowed
+        except Denied:
+            return False
 
     def _again(self, call: Call, session: Session, event: EventId) -> Stream | None:
         """Find a stream of this gateway that a client comes back to."""
@@ -298,9 +338,13 @@ class Streams:
             self._open[key] = self._open.get(key, 0) + 1
         stream.attach(writer)
         writer.begin()
+        if may is not None:
+            may.stream, self._looks[stream] = stream, may
         try:
             await stream.flow(writer, may)
         finally:
+            if self._looks.get(stream) is may:
+                self._looks.pop(stream, None)
             if stream.writer is writer:
                 self._flowing.discard(stream)
                 self._open[key] -= 1
@@ -335,6 +379,7 @@ class Streams:
                 await self._sessions.open(session_id, principal, path)
         except (Refusal, StateError):
             return False
+        call.vouched = vouched
         return self._stops.check(principal) is None
 
     def _end(self, stream: Stream) -> None:
@@ -380,9 +425,10 @@ class Streams:
 class _Look:
     """Looks, at most once a second, whether a stream may still be."""
 
-    __slots__ = ("_call", "_looked", "_streams")
+    __slots__ = ("_call", "_looked", "_streams", "stream")
 
     def __init__(self, streams: Streams, call: Call) -> None:
+        self.stream: Stream | None = None
         self._streams = streams
         self._call = call
         self._looked = asyncio.get_running_loop().time()
@@ -391,8 +437,15 @@ class _Look:
         now = asyncio.get_running_loop().time()
         if now - self._looked < LOOK:
             return True
-        self._looked = now
-        return await self._streams.holds(self._call)
+        return await self.again()
+
+    async def again(self) -> bool:
+        """Look now."""
+        self._looked = asyncio.get_running_loop().time()
+        good = await self._streams.holds(self._call)
+        if good and self.stream is not None:
+            self.stream.principal = self._call.principal  # whose rights may be others by now
+        return good
 
 
 def outcome_unknown(request: bytes) -> bytes:

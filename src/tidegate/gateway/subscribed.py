@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from tidegate.domain.errors import Overloaded, StateError
-from tidegate.domain.principal import Principal
+from tidegate.domain.principal import Attribute, Principal
 from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.interests import Interests, Place
 from tidegate.gateway.sessions import LIFETIME
@@ -42,6 +42,10 @@ class SessionStreams(Protocol):
         """Give the keys of the sessions of an endpoint that have one open here, all or one principal's."""
         ...
 
+    def holder(self, session: str) -> Principal | None:
+        """Give who holds a session's stream here, as vouched for last; None where nobody does."""
+        ...
+
 
 class Topic(msgspec.Struct, frozen=True, array_like=True):
     """One resource that a session subscribed to."""
@@ -64,6 +68,17 @@ class _Row(msgspec.Struct, frozen=True, array_like=True):
     subject: str
     roles: tuple[str, ...]
     topics: tuple[Topic, ...]
+    groups: tuple[str, ...] = ()
+    client: str = ""
+    attributes: dict[str, Attribute] = {}
+
+    @property
+    def principal(self) -> Principal:
+        """Whose it is, as they were when they subscribed last."""
+        return Principal(
+            self.tenant, self.issuer, self.subject, frozenset(self.roles), frozenset(self.groups), self.client,
+            self.attributes,
+        )  # fmt: skip
 
 
 class SessionHearer:
@@ -72,11 +87,17 @@ class SessionHearer:
     def __init__(self, key: str, endpoint: Endpoint, principal: Principal, streams: SessionStreams) -> None:
         self.key = key
         self.endpoint = endpoint
-        self.principal = principal
+        self.subscriber = principal
+        """Whose it is, as they were when they subscribed last."""
         self.topics: tuple[Topic, ...] = ()
         self.until = 0.0
         """Unix seconds when the session is over at the latest."""
         self._streams = streams
+
+    @property
+    def principal(self) -> Principal:
+        """Who hears it: what they may have now counts, where they hear it here."""
+        return self._streams.holder(self.key) or self.subscriber
 
     def tell(self, method: str, params: Object) -> None:
         """Pass on what happened, where the session has a stream here."""
@@ -144,8 +165,11 @@ class Subscribed:
         def change(row: _Row | None) -> _Row:
             kept = () if row is None else row.topics
             topics = (*(each for each in kept if not _same(each, topic)), topic)
-            roles = tuple(sorted(principal.roles))
-            return _Row(endpoint.path, principal.tenant, principal.issuer, principal.subject, roles, topics)
+            return _Row(
+                endpoint.path, principal.tenant, principal.issuer, principal.subject,
+                tuple(sorted(principal.roles)), topics, tuple(sorted(principal.groups)), principal.client,
+                dict(principal.attributes),
+            )  # fmt: skip
 
         await self._change(session, change)
 
@@ -200,8 +224,7 @@ class Subscribed:
         if len(new) > len(gone) and self._count + len(new) > IN_ALL:
             return frozenset()
         if hearer is None and row is not None and endpoint is not None:
-            principal = Principal(row.tenant, row.issuer, row.subject, frozenset(row.roles))
-            hearer = self._hearers[session] = SessionHearer(session, endpoint, principal, self._streams)
+            hearer = self._hearers[session] = SessionHearer(session, endpoint, row.principal, self._streams)
             hearer.until = self._now() + LIFETIME
         if hearer is None:
             return frozenset()
@@ -210,12 +233,13 @@ class Subscribed:
         for topic in new:
             self._interests.add_uri(hearer, topic.place, topic.uri, topic.shown)
         self._count += len(new) - len(gone)
-        self._of[hearer.principal.key] += len(new) - len(gone)
-        if not self._of[hearer.principal.key]:
-            del self._of[hearer.principal.key]
+        owner = hearer.subscriber.key
+        self._of[owner] += len(new) - len(gone)
+        if not self._of[owner]:
+            del self._of[owner]
         hearer.topics = topics
         if row is not None:
-            hearer.principal = Principal(row.tenant, row.issuer, row.subject, frozenset(row.roles))
+            hearer.subscriber = row.principal
         if not topics:
             self._hearers.pop(session, None)
         return frozenset(topic.place for topic in gone | new)

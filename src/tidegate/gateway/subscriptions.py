@@ -7,12 +7,13 @@ told comes from the workload that the hearer's own calls go to, and from no othe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 
 from msgspec import Raw
 
+from tidegate.access.authorize import Undecided
 from tidegate.access.stops import Stops
 from tidegate.domain.errors import (
     ChannelFailure,
@@ -28,9 +29,10 @@ from tidegate.domain.server import ServerSpec
 from tidegate.domain.target import Kind, Target
 from tidegate.fleet.workload import Workload
 from tidegate.gateway.call import Answer, Call
+from tidegate.gateway.deciding import check_scopes, made
 from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.handles import Handle, knows, may_use, possible
-from tidegate.gateway.interests import Interests, Place
+from tidegate.gateway.interests import Hearer, Interests, Place
 from tidegate.gateway.listeners import Listener, Listeners
 from tidegate.gateway.listening import Listening, Sharing, may_read, tells_of_resources
 from tidegate.gateway.pace import Pace
@@ -44,8 +46,10 @@ from tidegate.protocol.subscriptions import unstamped
 from tidegate.telemetry import log
 
 _TASK, _STATUS = "notifications/tasks", "notifications/tasks/status"
-LOOK_AGAIN = 30.0
+LOOK = 1.0
 """Seconds after which it is looked whether who listens still may."""
+_LATER = 1024
+"""Things that wait to be told until it is decided whether they may be; more are not told."""
 
 
 async def _no_look(call: Call) -> None:
@@ -135,9 +139,12 @@ class Subscriptions:
         if call.session is None:
             raise MethodNotFound(f"no method {call.method[:60]!r} here")
         shown = decode_text(call.params.get("uri")) or ""
-        entry, _ = call.endpoint.resolve(
-            call.principal, Kind.RESOURCE, shown, session=call.session.key, offer=call.offer
-        )
+        resolve = partial(
+            call.endpoint.resolve, call.principal, Kind.RESOURCE, shown,
+            session=call.session.key, offer=call.offer,
+        )  # fmt: skip
+        entry, _ = await made(resolve)
+        check_scopes(call, entry.target)
         server = entry.target.server
         self._stops.admit(call.principal, entry.target)
         self._check_possible(server)
@@ -145,7 +152,8 @@ class Subscriptions:
         with await self._watches.bring_up(topic.place, self._start_timeout(server)) as lease:
             if not tells_of_resources(lease.channel.upstream):
                 raise MethodNotFound(f"server {server} has no resources that can be subscribed to")
-            self._stops.admit(call.principal, entry.target)  # that may have taken a while
+            await made(resolve)  # that may have taken a while
+            self._stops.admit(call.principal, entry.target)
             await self._subscribed.add(call.session.key, call.endpoint, call.principal, topic)
             await self._settled(call.session.key, topic)
         return _empty(call)
@@ -183,16 +191,27 @@ class Subscriptions:
 
     def missed(self, call: Call) -> Iterable[tuple[str, Object]]:
         """Give what a session is told whose stream may have missed something: that all of it may have changed."""
-        declared = call.endpoint.capabilities(call.principal, modern=False)
-        for name in ("tools", "prompts", "resources"):
+        lists = ("tools", "prompts", "resources")
+        try:
+            declared: Container[str] = call.endpoint.capabilities(call.principal, modern=False)
+        except Undecided:  # who asks what changed is told no more than may be
+            declared = lists
+        for name in lists:
             if name in declared:
                 yield f"notifications/{name}/list_changed", {}
         hearer = None if call.session is None else self._subscribed.get(call.session.key)
         if hearer is not None:
             self.stream_opened(hearer.key)
             for topic in hearer.topics:
-                if may_read(call.endpoint, call.principal, topic.server, topic.uri, topic.shown):
-                    yield subscriptions.UPDATED, {"uri": Raw(encode(topic.shown))}
+                try:
+                    if may_read(call.endpoint, call.principal, topic.server, topic.uri, topic.shown):
+                        yield subscriptions.UPDATED, {"uri": Raw(encode(topic.shown))}
+                except Undecided as undecided:
+                    params = {"uri": Raw(encode(topic.shown))}
+                    self._later(
+                        undecided,
+                        partial(self._tell_read, hearer, topic.server, topic.uri, topic.shown, params),
+                    )
 
     # -- modern clients -----------------------------------------------------------------------
 
@@ -210,10 +229,13 @@ class Subscriptions:
         with self.listeners.place(call) as listener:
             try:
                 listener.acknowledge(await self._listening.arrange(listener, wanted))
+                looked = listener.endpoint.authorizer.version
                 while not listener.ended:
-                    await listener.wait(LOOK_AGAIN)
-                    if listener.ended or not await self._may_go_on(listener):
+                    woken = await listener.wait(LOOK)
+                    version = listener.endpoint.authorizer.version
+                    if listener.ended or not await self._may_go_on(listener, woken or version != looked):
                         break
+                    looked = version
             finally:
                 for place in self._interests.drop(listener):
                     self._watches.touch(place)
@@ -289,13 +311,27 @@ class Subscriptions:
         await self._subscribed.remove(session, topic)
         self._watches.touch(topic.place)
 
-    async def _may_go_on(self, listener: Listener) -> bool:
+    async def _may_go_on(self, listener: Listener, wholly: bool) -> bool:
+        """Look whether who listens may go on, and (`wholly`) whether they may hear of all that they hear of."""
+        before = listener.principal
         try:
             await self.look_again(listener.call)
+            if wholly or listener.principal != before:
+                await self._listening.look_again(listener)
         except (Refusal, StateError):
             return False
-        self._listening.look_again(listener)
         return True
+
+    def _later(self, undecided: Undecided, tell: Callable[[], object]) -> None:
+        """Have something told once it is decided whether it may be: no engine was asked yet."""
+
+        async def decided() -> None:
+            await undecided.settled()
+            with suppress(Undecided):  # it changed again: whoever asks will be told
+                tell()
+
+        if len(self._background) < _LATER:
+            self._spawn(decided())
 
     def _followed(self, session: str, places: frozenset[Place]) -> None:
         """Learn that a session subscribed, or let go, at another gateway."""
@@ -336,9 +372,17 @@ class Subscriptions:
             shown = hearer.endpoint.uri_out(place[0], uri) if known is None else known
             if self._stops.any and self._stops.check(hearer.principal, Target(place[0], Kind.RESOURCE, uri)):
                 continue
-            if may_read(hearer.endpoint, hearer.principal, place[0], uri, shown):
-                hearer.tell(subscriptions.UPDATED, {**params, "uri": Raw(encode(shown))})
+            told: Object = {**params, "uri": Raw(encode(shown))}
+            tell = partial(self._tell_read, hearer, place[0], uri, shown, told)
+            try:
+                tell()
+            except Undecided as undecided:
+                self._later(undecided, tell)
         return bool(hearers)
+
+    def _tell_read(self, hearer: Hearer, server: str, uri: str, shown: str, params: Object) -> None:
+        if may_read(hearer.endpoint, hearer.principal, server, uri, shown):
+            hearer.tell(subscriptions.UPDATED, params)
 
     def _task_changed(self, place: Place, workload: Workload, method: str, params: Object) -> None:
         task = tasks.named(params)
@@ -354,7 +398,12 @@ class Subscriptions:
 
     def _tell_statuses(self, workload: tuple[str, str, str], params: Object) -> bool:
         told = False
-        for session, text, handle in self._tasks.statuses(workload, params):
+        try:
+            found = self._tasks.statuses(workload, params)
+        except Undecided as undecided:
+            self._later(undecided, partial(self._tell_statuses, workload, params))
+            return True
+        for session, text, handle in found:
             if self._stops.about(handle.target) is not None:
                 continue
             self._tell_status(session, text, params)
@@ -368,8 +417,11 @@ class Subscriptions:
                 continue
             if self._stops.any and self._stops.check(hearer.principal, handle.target):
                 continue
-            if may_use(hearer.principal, hearer.endpoint, handle):
+            try:
                 told = self._tell_of_task(hearer, handle, text, params) or told
+            except Undecided as undecided:
+                self._later(undecided, partial(self._tell_of_task, hearer, handle, text, params))
+                told = True
         return told
 
     def _tell_status(self, session: str, text: str, params: Object) -> None:
@@ -377,6 +429,8 @@ class Subscriptions:
         self._streams.notify(session, _STATUS, told)
 
     def _tell_of_task(self, listener: Listener, handle: Handle, text: str, params: Object) -> bool:
+        if not may_use(listener.principal, listener.endpoint, handle):
+            return False
         try:
             told = self._tasks.heard(listener.call, handle, params)
         except (Refusal, ChannelFailure, JournalUnavailable) as error:

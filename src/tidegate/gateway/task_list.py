@@ -18,6 +18,7 @@ from tidegate.access.stops import Stops
 from tidegate.channels.channel import Outbound
 from tidegate.domain.errors import ChannelFailure, InvalidParams, MethodNotFound, ParseFailure, StateError
 from tidegate.gateway.call import Answer, Call
+from tidegate.gateway.deciding import know, made
 from tidegate.gateway.handles import Handle, has, may_use
 from tidegate.gateway.tasks import LIFETIME, Tasks
 from tidegate.gateway.watches import Workloads
@@ -79,11 +80,9 @@ class TaskList:
         owner, after = _owner(call), _after(call)
         rows = {key: _read(value) for key, value in await self._state.scan(owner)}
         rows.update(self._made.get(owner, _NONE))
-        mine = [
-            (key, row)
-            for key, row in sorted(rows.items())
-            if key > owner + after and row is not None and may_use(call.principal, call.endpoint, row.handle)
-        ]
+        targets = [row.handle.target for row in rows.values() if row is not None]
+        await know(call, targets)
+        mine = await made(lambda: _of(call, rows, owner + after))
         page = mine[:PAGE]
         states = await asyncio.gather(*(self._ask(owner, key, row) for key, row in page))
         result: dict[str, object] = {"tasks": [state for state in states if state is not None]}
@@ -155,6 +154,15 @@ class TaskList:
         task = asyncio.create_task(work, name="task list")
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
+
+
+def _of(call: Call, rows: Mapping[str, _Made | None], after: str) -> list[tuple[str, _Made]]:
+    """Give those after a key whose tools the principal of a call may still use."""
+    return [
+        (key, row)
+        for key, row in sorted(rows.items())
+        if key > after and row is not None and may_use(call.principal, call.endpoint, row.handle)
+    ]
 
 
 def _owner(call: Call) -> str:

@@ -8,13 +8,14 @@ Nothing is sent here.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
 from msgspec import Raw
 
+from tidegate.access.authorize import Undecided
 from tidegate.channels.channel import Answer as ServerAnswer
 from tidegate.channels.channel import Asked, Notify, Reply
 from tidegate.domain.errors import (
@@ -121,6 +122,7 @@ class Tasks:
 
         Raises:
             InvalidParams: there is no such task for this principal; why is not told.
+            Undecided: that has to be decided first.
         """
         try:
             if len(text) > LONGEST_HANDLE:
@@ -130,7 +132,10 @@ class Tasks:
         except (SealBroken, msgspec.DecodeError) as error:
             raise InvalidParams(UNKNOWN) from error
         if not may_use(principal, endpoint, handle):
-            raise InvalidParams(UNKNOWN)
+            decision = endpoint.authorizer.decide(principal, handle.target)
+            raise InvalidParams(
+                UNKNOWN, target=handle.target, decision=None if decision.allowed else decision
+            )
         return handle
 
     def check(self, handle: Handle, workload: Workload) -> None:
@@ -154,7 +159,7 @@ class Tasks:
         if not call.inbound.modern and tasks.augmented(params):
             if era == "legacy" and possible(spec):
                 return params
-            if "tasks" in call.endpoint.capabilities(call.principal, modern=False):
+            if _has_tasks(call):
                 raise MethodNotFound("this tool cannot be called as a task")
         return {name: value for name, value in params.items() if name != "task"}
 
@@ -239,7 +244,7 @@ class Tasks:
 
     # -- what servers say by themselves -------------------------------------------------------
 
-    def statuses(self, workload: tuple[str, str, str], params: Object) -> Iterator[tuple[str, str, Handle]]:
+    def statuses(self, workload: tuple[str, str, str], params: Object) -> Sequence[tuple[str, str, Handle]]:
         """Give the legacy sessions that know the task of a `notifications/tasks/status`, each with its handle:
         as it is shown, and opened.
 
@@ -247,15 +252,17 @@ class Tasks:
         """
         task = tasks.named(params)
         if task is None:
-            return
+            return ()
         place = (*workload, task)
         if place not in self._known:
             self._keep_early(place, params)
-            return
+            return ()
         self._progress(place, params)
+        found: list[tuple[str, str, Handle]] = []
         for shown in self._known.get(place, {}).values():
             if shown.session is not None and may_use(shown.principal, shown.endpoint, shown.handle):
-                yield shown.session, shown.text, shown.handle
+                found.append((shown.session, shown.text, shown.handle))
+        return found
 
     def heard(self, call: Call, handle: Handle, params: Object) -> Object:
         """Learn from a `notifications/tasks` how a task is; give what its client, which listens, may be told.
@@ -365,6 +372,13 @@ class Tasks:
             going_on[task] = self._clock() + min(HELD if kept is None else kept, HELD)
         if not going_on:
             del self._going_on[server, sharing]
+
+
+def _has_tasks(call: Call) -> bool:
+    try:
+        return "tasks" in call.endpoint.capabilities(call.principal, modern=False)
+    except Undecided:  # what is said of it makes no call go out
+        return True
 
 
 def require_extension(call: Call) -> None:

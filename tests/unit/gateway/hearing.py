@@ -165,6 +165,8 @@ class FakeStreams:
 
     def __init__(self) -> None:
         self.got: dict[str, list[tuple[str, Json]]] = {}
+        self.held_by: dict[str, Principal] = {}
+        """Who holds each, where that is another principal than the one that subscribed."""
         self._at: dict[str, str] = {}
         self._whose: dict[str, str] = {}
 
@@ -184,6 +186,10 @@ class FakeStreams:
             return False
         self.got[session].append((method, cast("Json", decode_value(encode(params)))))
         return True
+
+    def holder(self, session: str) -> Principal | None:
+        """As `Streams.holder`."""
+        return self.held_by.get(session)
 
     def sessions(self, endpoint: str, principal: str = "") -> Iterator[str]:
         """As `Streams.sessions`."""

@@ -33,7 +33,7 @@ from tidegate.domain.server import Sharing
 from tidegate.domain.target import Kind
 from tidegate.gateway.handles import Origin
 from tidegate.gateway.listeners import EACH
-from tidegate.gateway.subscriptions import LOOK_AGAIN
+from tidegate.gateway.subscriptions import LOOK
 from tidegate.ports.identity import Vouched
 from tidegate.protocol.capabilities import Offer
 from tidegate.protocol.codec import Object, decode_object
@@ -212,10 +212,10 @@ async def test_a_gateway_that_stops_ends_streams_in_order_and_opens_no_more(ears
 
 async def test_credentials_that_hold_no_more_end_the_stream(ears: Ears) -> None:
     stream = await listen(ears, resourceSubscriptions=[SHOWN])
-    await ears.time.advance(LOOK_AGAIN + 1, step=LOOK_AGAIN)
+    await ears.time.advance(LOOK + 1, step=LOOK)
     assert not stream.task.done()
     ears.revoked.add("ann")
-    await ears.time.advance(LOOK_AGAIN + 1, step=LOOK_AGAIN)
+    await ears.time.advance(LOOK + 1, step=LOOK)
     assert json.loads((await stream.task).body)["result"]["resultType"] == "complete"
     assert channel(ears).watched == set()
 

@@ -97,27 +97,34 @@ async def test_it_is_bound_to_its_principal_and_endpoint(principal: Principal, e
         await kept.open(session_id, ONE, "/mcp")
 
 
-@pytest.mark.parametrize("other", [{"user"}, {"admin"}, {"admin", "user", "x"}, {"adminuser"}, set[str]()])
-async def test_another_key_of_the_same_principal_with_other_roles_does_not_open_it(other: set[str]) -> None:
+@pytest.mark.parametrize("other", [{"user"}, {"admin", "user", "x"}, set[str]()])
+async def test_a_session_goes_on_when_its_principal_has_other_roles_and_attributes(other: set[str]) -> None:
     kept = sessions()
-    both = Principal("t", "key", "one", frozenset({"admin", "user"}))
-    session_id = kept.create(both, "/mcp", "2025-11-25", "c 1", b"{}")
-    narrower = Principal("t", "key", "one", frozenset(other))
-    for _ in range(2):  # before and after it was opened by the one it belongs to
+    before = Principal("t", "key", "one", frozenset({"admin", "user"}))
+    session_id = kept.create(before, "/mcp", "2025-11-25", "c 1", b"{}")
+    after = Principal("t", "key", "one", frozenset(other), frozenset({"g"}), "c", {"region": "eu"})
+    for principal in (before, after):
+        session = await kept.open(session_id, principal, "/mcp")
+        assert kept.cached(session_id, principal, "/mcp") is session
+    for stranger in (
+        Principal("t", "key", "two"),
+        Principal("u", "key", "one"),
+        Principal("t", "jwt", "one"),
+    ):
+        assert kept.cached(session_id, stranger, "/mcp") is None
         with pytest.raises(SessionUnknown):
-            await kept.open(session_id, narrower, "/mcp")
-        assert kept.cached(session_id, narrower, "/mcp") is None
-        await kept.open(session_id, both, "/mcp")
-    assert kept.cached(session_id, Principal("t", "key", "one", frozenset(["user", "admin"])), "/mcp")
+            await kept.open(session_id, stranger, "/mcp")
 
 
-async def test_an_id_that_was_sealed_without_roles_is_unknown_and_never_one_for_any_roles() -> None:
+async def test_an_id_that_was_sealed_with_roles_still_opens_for_its_principal_alone() -> None:
     clock = VirtualClock(1e6)
-    fixed = (bytes(16), 1e6, "2025-11-25", ONE.key, "/mcp", "c 1", b"{}")
+    fixed = (bytes(16), 1e6, "2025-11-25", ONE.key, "/mcp", "c 1", b"{}", bytes(16))
     sealed = AESGCM(KEY).encrypt(bytes(12), msgspec.msgpack.encode(fixed), b"aaaa")
     earlier = base64.urlsafe_b64encode(b"aaaa" + bytes(12) + sealed).decode().rstrip("=")
+    kept = sessions(clock=clock)
+    assert (await kept.open(earlier, ONE, "/mcp")).revision == "2025-11-25"
     with pytest.raises(SessionUnknown, match="send initialize again"):
-        await sessions(clock=clock).open(earlier, ONE, "/mcp")
+        await kept.open(earlier, Principal("t", "key", "two"), "/mcp")
 
 
 async def test_every_bit_of_it_counts() -> None:

@@ -1,0 +1,66 @@
+"""Rights: has what is open looked at again within a second of a change of policies, roles or credentials.
+
+Calls look for themselves; streams and parked calls wait, and would not learn of it. What may still be is not decided here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+from tidegate.access.authorize import Authorizer
+from tidegate.domain.target import LISTED, Kind
+from tidegate.gateway.call import Call
+from tidegate.gateway.deciding import check_still, made
+from tidegate.gateway.endpoint import Endpoint
+from tidegate.gateway.parked import ParkedCalls
+from tidegate.telemetry import log
+
+LOOK = 1.0
+"""Seconds between two looks."""
+
+
+class Rights:
+    """Looks again at what waits."""
+
+    def __init__(
+        self,
+        endpoints: Mapping[str, Endpoint],
+        parked: ParkedCalls,
+        changed: Callable[[str, Kind], None],
+        look_again: Callable[[Call], Awaitable[None]],
+    ) -> None:
+        """`changed` is told of lists that may be others; `look_again` raises a `Refusal` where a call may not go on."""
+        self._endpoints = endpoints
+        self._parked = parked
+        self._changed = changed
+        self._look_again = look_again
+        self._seen: dict[str, tuple[Authorizer, int]] = {}
+
+    async def run(self) -> None:
+        """Look every second. Never ends by itself."""
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001 - a supervisor: the next look must come
+                log().error("supervisor.failed", task="rights keeper", exc_info=error)
+
+    async def look(self) -> None:
+        """Do once what `run` does every second."""
+        for path, endpoint in list(self._endpoints.items()):
+            now = endpoint.authorizer, endpoint.authorizer.version
+            before = self._seen.get(path)
+            self._seen[path] = now
+            # Of another authorizer those were told who brought it; of other policies nobody was.
+            if before is not None and before[0] is now[0] and before[1] != now[1]:
+                for kind in LISTED:
+                    self._changed(path, kind)
+        for path in self._seen.keys() - self._endpoints.keys():
+            del self._seen[path]
+        await self._parked.look(self._may_go_on)
+
+    async def _may_go_on(self, call: Call) -> None:
+        await self._look_again(call)
+        await made(partial(check_still, call))
