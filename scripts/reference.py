@@ -136,6 +136,12 @@ A mapping of names to roles, beside `user` and `admin`, which there are without 
 here too. See [authorization](authorization.md).
 """
 
+_POLICIES = """## `policies`
+
+A list of engines, each with its `type`. They are asked beside the rules of the endpoint and the grants of roles: a denial of
+any of them overrides, at least one permission is needed, and one that fails or is late denies.
+"""
+
 
 def schema() -> str:
     """Give the published JSON Schema."""
@@ -182,6 +188,10 @@ def configuration() -> str:
     parts += [_ROLES, _table(whole, whole["$defs"]["RoleModel"])]
     grant = whole["$defs"]["GrantModel"]
     parts += [grant["description"] + "\n", _table(whole, grant)]
+    parts.append(_POLICIES)
+    for found in whole["properties"]["policies"]["items"]["oneOf"]:
+        name = found["properties"]["type"]["const"]
+        parts += [f"### `policies: [{{type: {name}}}]`\n", found["description"] + "\n", _table(whole, found)]
     parts.append(SERVERS)
     for key, model, more in LAUNCHES:
         found = whole["$defs"][model]

@@ -20,6 +20,9 @@ from tidegate.domain.role import BUILT_IN
 from tidegate.settings.checks import check
 from tidegate.settings.models import FileModel
 from tidegate.settings.own_file import keep_from_servers
+from tidegate.settings.policies import KIND as POLICIES
+from tidegate.settings.policies import PolicySettings, policies
+from tidegate.settings.problems import Path as PathInFile
 from tidegate.settings.problems import Problem, explain, place, show
 from tidegate.settings.references import HERE, Known, Reference, wanted
 from tidegate.settings.roles import roles
@@ -109,10 +112,11 @@ def parse(
     found += check(data, extensions.names)
     runtimes = _sections("runtimes", data, extensions, around, found)
     mistakes += _located(found, root, set(overrides or {}))
+    engines = _policies(data, extensions, around, found)
     if mistakes or file is None:
         raise SettingsError([_line(name, line, message) for line, message in sorted(mistakes)])
     kept = SecretsKept(base, file.secrets.refresh, sources, dict(around.known.used))
-    return _settings(file, base, runtimes, kept)
+    return _settings(file, base, (runtimes, engines), kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,14 +255,35 @@ def _section(
     at: tuple[str, str], item: object, extensions: Extensions, around: Around, found: list[Problem]
 ) -> BaseModel | None:
     try:
-        model = extensions.settings_model(*at)
+    return _extension(at, at, {} if item is None else item, extensions, around, found)
+
+
+def _policies(
+    data: dict[str, object], extensions: Extensions, around: Around, found: list[Problem]
+) -> tuple[PolicySettings, ...]:
+    def read(path: PathInFile, name: str, item: object) -> BaseModel | None:
+        return _extension(path, (POLICIES, name), item, extensions, around, found)
+
+    return policies(data.get(POLICIES), extensions.names(POLICIES), read, found)
+
+
+def _extension(
+    path: PathInFile,
+    named: tuple[str, str],
+    item: object,
+    extensions: Extensions,
+    around: Around,
+    found: list[Problem],
+) -> BaseModel | None:
+    """Read the settings of the extension of this kind and name, which stand at `path`."""
+        model = extensions.settings_model(*named)
     except SettingsError as error:
-        found.append(Problem(at, str(error)))
+        found.append(Problem(path, str(error)))
         return None
     try:
-        return model.model_validate({} if item is None else item, context=around)
+        return model.model_validate(item, context=around)
     except ValidationError as error:
-        found += [explain(each, model, at) for each in error.errors(include_url=False)]
+        found += [explain(each, model, path) for each in error.errors(include_url=False)]
         return None
 
 
@@ -270,10 +295,12 @@ def _known(
     look_up: LookUp | None,
     found: list[Problem],
 ) -> Known:
-    """Look the secrets up that servers and issuers refer to and that are kept elsewhere."""
+    """Look the secrets up that servers, issuers and policies refer to and that are kept elsewhere."""
     kinds = tuple(kind for kind in extensions.names("secrets") if kind not in HERE)
     try:
-        asked: Sequence[Reference] = wanted([data.get("servers"), data.get("auth")], kinds)
+        asked: Sequence[Reference] = wanted(
+            [data.get("servers"), data.get("auth"), data.get(POLICIES)], kinds
+        )
     except ValueError as error:
         found.append(Problem(("servers",), str(error)))
         return Known(kinds)
@@ -307,7 +334,13 @@ def _line(name: str, line: int, message: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
-def _settings(file: FileModel, base: Path, runtimes: Mapping[str, BaseModel], kept: SecretsKept) -> Settings:
+def _settings(
+    file: FileModel,
+    base: Path,
+    extensions: tuple[Mapping[str, BaseModel], tuple[PolicySettings, ...]],
+    kept: SecretsKept,
+) -> Settings:
+    runtimes, engines = extensions
     return Settings(
         listen=file.listen,
         public_url=file.public_url,
@@ -324,6 +357,7 @@ def _settings(file: FileModel, base: Path, runtimes: Mapping[str, BaseModel], ke
         roles=roles(file.roles),
         admin=file.admin,
         journal=file.journal,
+        policies=engines,
         logs=file.logs,
         reload=file.reload,
         limits=file.limits,

@@ -14,6 +14,7 @@ from tidegate.domain.endpoint import Names
 from tidegate.settings.base import Emptiable, Model
 from tidegate.settings.bindings import ProofsModel
 from tidegate.settings.identity import AuthChoice, LocalModel
+from tidegate.settings.policies import MOST as MOST_POLICIES
 from tidegate.settings.roles import Pattern, Roles, RuleModel, Scopes, UriPattern
 from tidegate.settings.secrets import SecretsModel
 from tidegate.settings.servers import ServerModel
@@ -161,6 +162,8 @@ class FileModel(Model):
     """The admin API on the listener for clients."""
     journal: JournalModel = JournalModel()
     """The record of every call."""
+    policies: tuple[dict[str, JsonValue], ...] = Field(default=(), max_length=MOST_POLICIES)
+    """Engines that decide beside rules and roles ([policies](policies.md)). Each may deny; what one denies is denied."""
     logs: LogsModel = LogsModel()
     """The gateway's own log."""
     reload: Literal["auto", "manual"] = "auto"

@@ -25,10 +25,11 @@ def json_schema(extensions: Extensions) -> dict[str, Any]:
     shared = definitions.pop("SecretsModel")
     kinds = _sections("secrets", shared["description"], extensions, definitions)
     properties["secrets"] = {**kinds, "properties": {**shared["properties"], **kinds["properties"]}}
+    properties["policies"] = _choices("policies", properties["policies"], extensions, definitions)
     properties["endpoints"]["default"] = {"/mcp": {}}
     properties["endpoints"]["minProperties"] = properties["endpoints"].pop("minLength", 1)
     definitions["RuleModel"]["oneOf"] = [{"required": ["allow"]}, {"required": ["deny"]}]
-    definitions.pop("JsonValue", None)  # only `runtimes` had it, whose shape stands above
+    definitions.pop("JsonValue", None)  # of `runtimes` and `policies`, whose shapes stand above
     properties["servers"]["propertyNames"] = {"pattern": f"^{SERVER_NAME.pattern}$"}
     properties["endpoints"]["propertyNames"] = {"pattern": "^/"}
     _drop_titles(schema)
@@ -44,20 +45,33 @@ def _sections(
     kind: str, description: str, extensions: Extensions, definitions: dict[str, Any]
 ) -> dict[str, Any]:
     """Give the schema of a mapping of extensions to their settings; their own models go to `definitions`."""
-    prefix = kind.removesuffix("s")
-    properties: dict[str, Any] = {}
-    for name in extensions.names(kind):
-        model = extensions.settings_model(kind, name)
-        found = model.model_json_schema(by_alias=True, ref_template=f"#/$defs/{prefix}-{name}-{{model}}")
-        for inner, definition in found.pop("$defs", {}).items():
-            definitions[f"{prefix}-{name}-{inner}"] = definition
-        properties[name] = found
     return {
         "type": "object",
         "description": description,
-        "properties": properties,
+        "properties": {name: _one(kind, name, extensions, definitions) for name in extensions.names(kind)},
         "additionalProperties": False,
     }
+
+
+def _choices(
+    kind: str, listed: dict[str, Any], extensions: Extensions, definitions: dict[str, Any]
+) -> dict[str, Any]:
+    """Give the schema of a list of extensions, each with a `type` among its settings."""
+    choices: list[dict[str, Any]] = []
+    for name in extensions.names(kind):
+        found = _one(kind, name, extensions, definitions)
+        properties = {"type": {"const": name, "description": "Says so."}, **found.get("properties", {})}
+        choices.append({**found, "properties": properties, "required": ["type", *found.get("required", [])]})
+    return {**listed, "items": {"oneOf": choices} if choices else False}
+
+
+def _one(kind: str, name: str, extensions: Extensions, definitions: dict[str, Any]) -> dict[str, Any]:
+    prefix = kind.removesuffix("s")
+    model = extensions.settings_model(kind, name)
+    found = model.model_json_schema(by_alias=True, ref_template=f"#/$defs/{prefix}-{name}-{{model}}")
+    for inner, definition in found.pop("$defs", {}).items():
+        definitions[f"{prefix}-{name}-{inner}"] = definition
+    return found
 
 
 def _drop_titles(part: object) -> None:

@@ -23,6 +23,7 @@ from tidegate.settings.models import (
     TlsModel,
 )
 from tidegate.settings.references import Reference
+from tidegate.settings.policies import PolicySettings
 from tidegate.settings.values import Listen
 
 
@@ -63,6 +64,8 @@ class Settings:
     roles: tuple[Role, ...]
     admin: AdminModel
     journal: JournalModel
+    policies: tuple[PolicySettings, ...]
+    """Engines that decide beside rules and roles."""
     logs: LogsModel
     reload: str
     """`auto`: the file is followed; `manual`: only when told."""

@@ -40,6 +40,10 @@ unmodelled = third_party_nomad:UNMODELLED
 """
 
 
+NEEDED = {("policies", "cedar"): {"files": ["a.cedar"]}}
+"""Settings that cannot be absent."""
+
+
 @pytest.fixture
 def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An installed distribution of somebody else."""
@@ -55,7 +59,7 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("kind", "name"), BUILT_IN)
 def test_what_is_built_in_is_there_with_its_settings(kind: str, name: str) -> None:
     assert isinstance(table.resolve(kind, name), Extension)
-    table.settings_model(kind, name).model_validate({})
+    table.settings_model(kind, name).model_validate(NEEDED.get((kind, name), {}))
 
 
 @pytest.mark.usefixtures("third_party")

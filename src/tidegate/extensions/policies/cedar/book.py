@@ -28,7 +28,7 @@ from tidegate.ports.policy import Verdict
 if TYPE_CHECKING:
     import cedarpy
 
-_SLICES, _PLANS, _CASES = 1024, 65_536, 4096
+_SLICES, _PLANS, _CASES, _SUBJECTS = 1024, 16_384, 4096, 65_536
 """Kept, at most; when there would be more, all are made anew as they are needed."""
 
 
@@ -76,6 +76,7 @@ class Book:
         self._sets: dict[tuple[int, ...], cedarpy.PolicySet] = {}
         self._cases: dict[tuple[Subject, str, Target], Case] = {}
         self._reached: dict[tuple[Subject, str, str], Plan] = {}
+        self._same: dict[tuple[object, ...], Plan] = {}
         self._nothing: dict[frozenset[int], Plan] = {}
 
     def subject(self, principal: Principal) -> Subject:
@@ -87,7 +88,7 @@ class Book:
         found = self._subjects.get(principal.basis)
         if found is None:
             found = subject(principal, self.reads, self._declared)
-            _keep(self._subjects, principal.basis, found, _PLANS)
+            _keep(self._subjects, principal.basis, found, _SUBJECTS)
         return found
 
     def question(self, who: Subject, endpoint: str, target: Target) -> Question | Plan:
@@ -124,7 +125,9 @@ class Book:
             if len(questions) == 1:
                 return [Plan(Verdict(False, "cedar", because=f"Cedar could not decide it: {error}"))]
             return [plan for each in questions for plan in self.ask([each])]
-        plans = [self._plan(each, answer) for each, answer in zip(questions, answers, strict=True)]
+        plans = [
+            self._shared(self._plan(each, answer)) for each, answer in zip(questions, answers, strict=True)
+        ]
         for each, plan in zip(questions, plans, strict=True):
             _keep(self._plans, each, plan, _PLANS)
         return plans
@@ -187,6 +190,19 @@ class Book:
         else:
             verdict = self._verdict(question, (next(iter(open_)), True, ""), list(open_.values()))
         return _judged(verdict, list(open_))
+
+    def _shared(self, plan: Plan) -> Plan:
+        """Give the one object that says this: most targets have one of a few answers."""
+        verdict = plan.verdict
+        key = (
+            verdict.allowed, verdict.rule, verdict.arguments, verdict.because, plan.judged,
+            tuple(verdict.reads.items()),
+        )  # fmt: skip
+        found = self._same.get(key)
+        if found is None:
+            found = plan
+            _keep(self._same, key, found, _SLICES)
+        return found
 
     def _named(self, letter: str, numbers: Iterable[int]) -> Mapping[str, Written]:
         return {f"{letter}{number}": self.written[number] for number in numbers}

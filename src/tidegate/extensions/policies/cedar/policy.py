@@ -20,6 +20,7 @@ from tidegate.extensions.policies.cedar.files import Files
 from tidegate.extensions.policies.cedar.known import Known
 from tidegate.extensions.policies.cedar.schema import AttributeType
 from tidegate.extensions.policies.cedar.values import Unsayable
+from tidegate.extensions.policies.cedar.words import CLAIMED, VOUCHED
 from tidegate.ports.facts import Facts
 from tidegate.ports.policy import Verdict
 
@@ -66,7 +67,7 @@ class CedarPolicy:
         reads = self._book.reads
         if reads.everything:
             return None
-        found = {name for name in reads.principal if name in self._attributes or name in _VOUCHED}
+        found = {name for name in reads.principal if name in self._attributes or name in VOUCHED}
         found |= {"tenant", "issuer", "subject"} if reads.user or reads.users else set()
         found |= {"roles"} if reads.roles else set()
         found |= {"groups"} if reads.groups else set()
@@ -100,7 +101,8 @@ class CedarPolicy:
         if facts == self._known.facts:
             return
         self._known = Known(facts)
-        self._put(self._checked)
+        reads = self._book.reads
+        self._put(self._checked, decides=reads.everything or not reads.resource.isdisjoint(CLAIMED))
 
     async def review(self) -> Sequence[str]:
         """Say what is wrong or odd about the policies in force by what is known now. It keeps none from being so."""
@@ -120,13 +122,12 @@ class CedarPolicy:
         self._put(checked)
         return True
 
-    def _put(self, checked: Checked) -> None:
+    def _put(self, checked: Checked, *, decides: bool = True) -> None:
+        """Put a book in force. `decides`: whether what was decided without arguments may be otherwise by it."""
         self._checked = checked
         self._book = Book(checked.written, self._attributes, self._known)
-        self._version += 1
-
-
-_VOUCHED = frozenset({"tenant", "issuer", "subject", "client"})
+        if decides:
+            self._version += 1
 
 
 def _plans(book: Book, who: Subject, endpoint: str, targets: Sequence[Target]) -> Sequence[Plan]:

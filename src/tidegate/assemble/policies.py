@@ -1,0 +1,236 @@
+"""Policies: the engines that decide, by the settings; opened beside those in force, and put in their place in one step.
+
+What they are made of beside the settings (files) is followed here, and what servers say of their tools is told to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import cast
+
+from tidegate.domain.errors import SettingsError
+from tidegate.domain.target import Target
+from tidegate.extensions import table
+from tidegate.gateway.definitions import Definitions
+from tidegate.gateway.facts import facts_of
+from tidegate.ports.extension import Surroundings
+from tidegate.ports.facts import Facts, Followed, Informed
+from tidegate.ports.policy import Policy
+from tidegate.settings.policies import KIND, PolicySettings
+from tidegate.telemetry import log
+
+LOOK, REST = 0.4, 0.1
+"""Seconds between looks; and from one that sees a change to the next: two that see the same are rest."""
+Changed = Callable[[str, Sequence[str]], None]
+"""Told of a policy that was made anew, by its name, or of what was wrong where it was not."""
+
+
+@dataclass(slots=True, eq=False)
+class Opened:
+    """One entry of `policies`, as it is."""
+
+    entry: PolicySettings
+    policy: Policy
+    close: Callable[[], Coroutine[None, None, None]]
+    seen: object = None
+    before: object = None
+    """Stamps of what it is made of: as it was taken, and as it was at the last look. It is looked at once more after it
+    was opened: it may have changed meanwhile."""
+
+
+@dataclass(slots=True)
+class _Told:
+    """What engines were told that servers say."""
+
+    definitions: Mapping[str, Definitions] = field(default_factory=dict[str, Definitions])
+    facts: Mapping[str, Mapping[Target, Facts]] = field(default_factory=dict[str, "Mapping[Target, Facts]"])
+
+
+class Policies:
+    """Those in force. Entries that stay the same over a reload stay open."""
+
+    def __init__(self, around: Surroundings, changed: Changed | None = None) -> None:
+        self._around = around
+        self._changed = changed or _say
+        self._opened: Sequence[Opened] = ()
+        self._left: list[Opened] = []
+        self._told = _Told()
+
+    @property
+    def engines(self) -> tuple[Policy, ...]:
+        """Those in force, in their order."""
+        return tuple(each.policy for each in self._opened)
+
+    async def prepare(self, entries: Sequence[PolicySettings]) -> Sequence[Opened]:
+        """Open what is not open yet, and take the files of what is as they stand.
+
+        Raises:
+            SettingsError: one cannot be opened, or its policies are wrong.
+        """
+        made: list[Opened] = []
+        try:
+            for entry in entries:
+                one = next((each for each in self._opened if each.entry == entry and each not in made), None)
+                if one is None:
+                    made.append(await self._open(entry))
+                else:
+                    made.append(one)
+                    await self._renew(one)
+        except BaseException:
+            await self._forget(made)
+            raise
+        return made
+
+    @asynccontextmanager
+    async def prepared(self, entries: Sequence[PolicySettings]) -> AsyncGenerator[Sequence[Opened]]:
+        """Open what is not open yet, and at the end close whatever is not in force then.
+
+        Raises:
+            SettingsError: as `prepare`.
+        """
+        found = await self.prepare(entries)
+        try:
+            yield found
+        finally:
+            await self._forget(found)
+            await self._close_left()
+
+    def adopt(self, prepared: Sequence[Opened]) -> None:
+        """Put them in force, in one step; at the end of `prepared` those that were are closed."""
+        self._left += [each for each in self._opened if each not in prepared]
+        self._opened = prepared
+
+    async def close(self) -> None:
+        """Close all."""
+        self._left += self._opened
+        self._opened = ()
+        await self._close_left()
+
+    # -- what changes beside the settings -----------------------------------------------------
+
+    async def follow(
+        self, definitions: Callable[[], Mapping[str, Definitions]], files: Callable[[], bool]
+    ) -> None:
+        """Keep engines current, and never end. `files` tells whether these are followed, or only told of reloads."""
+        while True:
+            resting = True
+            try:
+                await self.learn(definitions())
+                if files():
+                    resting = await self.look()
+            except Exception as error:  # noqa: BLE001 - a supervisor: the next change must be seen too
+                log().error("supervisor.failed", task="policy watch", exc_info=error)
+            await asyncio.sleep(LOOK if resting else REST)
+
+    async def look(self) -> bool:
+        """Look once whether what engines are made of has changed and rests, and take it; tell whether all rests."""
+        resting = True
+        for each in tuple(self._opened):
+            if isinstance(each.policy, Followed):
+                stamp = await asyncio.to_thread(each.policy.stamp)
+                if stamp != each.seen and stamp == each.before:
+                    await self._try(each, stamp)
+                resting = resting and stamp in (each.seen, each.before)
+                each.before = stamp
+        return resting
+
+    async def learn(self, definitions: Mapping[str, Definitions]) -> None:
+        """Tell engines what servers say, where that is something else than before."""
+        told = self._told
+        if all(definitions.get(name) is each for name, each in told.definitions.items()) and len(
+            definitions
+        ) == len(told.definitions):
+            return
+        kept = dict(definitions)
+        facts = await asyncio.to_thread(_facts, kept, told)
+        self._told = _Told(kept, facts)
+        if all(facts.get(name) is each for name, each in told.facts.items()) and len(facts) == len(
+            told.facts
+        ):
+            return
+        for each in self._opened:
+            self._inform(each.policy)
+
+    def _inform(self, policy: Policy) -> None:
+        if isinstance(policy, Informed):
+            policy.learn(
+                {target: facts for each in self._told.facts.values() for target, facts in each.items()}
+            )
+
+    async def _try(self, each: Opened, stamp: object) -> None:
+        """Take what a policy is made of; where it is wrong, the one in force stays until there is another."""
+        each.seen = stamp
+        try:
+            renewed = await cast("Followed", each.policy).renew()
+        except SettingsError as error:
+            self._changed(each.policy.name, error.problems)
+        else:
+            if renewed:
+                self._changed(each.policy.name, ())
+
+    async def _renew(self, each: Opened) -> None:
+        if isinstance(each.policy, Followed):
+            stamp = await asyncio.to_thread(each.policy.stamp)
+            if await each.policy.renew():
+                self._changed(each.policy.name, ())
+            each.seen = each.before = stamp
+
+    # -- opening and closing ------------------------------------------------------------------
+
+    async def _open(self, entry: PolicySettings) -> Opened:
+        extension = table.resolve(KIND, entry.type)
+        async with AsyncExitStack() as stack:
+            opened = cast(
+                "Policy", await stack.enter_async_context(extension.open(entry.settings, self._around))
+            )
+            self._inform(opened)
+            return Opened(entry, opened, stack.pop_all().aclose)
+
+    async def _forget(self, prepared: Sequence[Opened]) -> None:
+        for each in prepared:
+            if each not in self._opened:
+                await each.close()
+
+    async def _close_left(self) -> None:
+        left, self._left = self._left, []
+        for each in left:
+            await each.close()
+
+
+@asynccontextmanager
+async def open_policies(
+    entries: Sequence[PolicySettings], around: Surroundings
+) -> AsyncGenerator[tuple[Policy, ...]]:
+    """Open policies that are not followed, such as for a command.
+
+    Raises:
+        SettingsError: one cannot be opened, or its policies are wrong.
+    """
+    policies = Policies(around)
+    try:
+        policies.adopt(await policies.prepare(entries))
+        yield policies.engines
+    finally:
+        await policies.close()
+
+
+def _one(name: str, definitions: Definitions, told: _Told) -> Mapping[Target, Facts]:
+    before = told.facts.get(name)
+    if before is not None and told.definitions.get(name) is definitions:
+        return before
+    found = facts_of(name, definitions)
+    return before if before == found and before is not None else found
+
+
+def _facts(definitions: Mapping[str, Definitions], told: _Told) -> Mapping[str, Mapping[Target, Facts]]:
+    return {name: _one(name, each, told) for name, each in definitions.items()}
+
+
+def _say(name: str, problems: Sequence[str]) -> None:
+    if problems:
+        log().error("policy.refused", policy=name, problems=list(problems)[:20])
+    else:
+        log().info("policy.changed", policy=name)
