@@ -111,8 +111,8 @@ def parse(
         found += [explain(each, FileModel) for each in error.errors(include_url=False)]
     found += check(data, extensions.names)
     runtimes = _sections("runtimes", data, extensions, around, found)
-    mistakes += _located(found, root, set(overrides or {}))
     engines = _policies(data, extensions, around, found)
+    mistakes += _located(found, root, set(overrides or {}))
     if mistakes or file is None:
         raise SettingsError([_line(name, line, message) for line, message in sorted(mistakes)])
     kept = SecretsKept(base, file.secrets.refresh, sources, dict(around.known.used))
@@ -254,7 +254,6 @@ def _sections(
 def _section(
     at: tuple[str, str], item: object, extensions: Extensions, around: Around, found: list[Problem]
 ) -> BaseModel | None:
-    try:
     return _extension(at, at, {} if item is None else item, extensions, around, found)
 
 
@@ -276,6 +275,7 @@ def _extension(
     found: list[Problem],
 ) -> BaseModel | None:
     """Read the settings of the extension of this kind and name, which stand at `path`."""
+    try:
         model = extensions.settings_model(*named)
     except SettingsError as error:
         found.append(Problem(path, str(error)))
@@ -355,9 +355,9 @@ def _settings(
         auth=file.auth if isinstance(file.auth, tuple) else (file.auth,),
         dpop=file.dpop,
         roles=roles(file.roles),
+        policies=engines,
         admin=file.admin,
         journal=file.journal,
-        policies=engines,
         logs=file.logs,
         reload=file.reload,
         limits=file.limits,

@@ -158,12 +158,12 @@ class FileModel(Model):
     """Tokens that are bound to a key of the client's (DPoP, RFC 9449)."""
     roles: Annotated[Roles, Emptiable] = Field(default_factory=dict)
     """Roles beside `user` and `admin`, and what they may do. With any, nothing is allowed but by a role, a rule or a policy."""
+    policies: tuple[dict[str, JsonValue], ...] = Field(default=(), max_length=MOST_POLICIES)
+    """Engines that decide beside rules and roles ([policies](policies.md)). Each may deny; what one denies is denied."""
     admin: AdminModel = AdminModel()
     """The admin API on the listener for clients."""
     journal: JournalModel = JournalModel()
     """The record of every call."""
-    policies: tuple[dict[str, JsonValue], ...] = Field(default=(), max_length=MOST_POLICIES)
-    """Engines that decide beside rules and roles ([policies](policies.md)). Each may deny; what one denies is denied."""
     logs: LogsModel = LogsModel()
     """The gateway's own log."""
     reload: Literal["auto", "manual"] = "auto"

@@ -22,8 +22,8 @@ from tidegate.settings.models import (
     OutboundModel,
     TlsModel,
 )
-from tidegate.settings.references import Reference
 from tidegate.settings.policies import PolicySettings
+from tidegate.settings.references import Reference
 from tidegate.settings.values import Listen
 
 
@@ -62,10 +62,10 @@ class Settings:
     """Asked in order."""
     dpop: ProofsModel
     roles: tuple[Role, ...]
-    admin: AdminModel
-    journal: JournalModel
     policies: tuple[PolicySettings, ...]
     """Engines that decide beside rules and roles."""
+    admin: AdminModel
+    journal: JournalModel
     logs: LogsModel
     reload: str
     """`auto`: the file is followed; `manual`: only when told."""
