@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import http.client
 import json
 import ssl
@@ -15,6 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 from tests.integration.gateway.gateway import Wire
 from tests.proving import Prover
@@ -72,6 +75,22 @@ class Authorities:
         if issued is not None:
             issued.configure_cert(context)
         return context
+
+    def revoke(self, *issued: trustme.LeafCert) -> Path:
+        """Write the list of what was revoked of the clients' authority, in one step, and give its file."""
+        authority = x509.load_pem_x509_certificate(self.clients.cert_pem.bytes())
+        now = datetime.datetime.now(datetime.UTC)
+        day = datetime.timedelta(days=1)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(authority.subject)
+        builder = builder.last_update(now - day).next_update(now + day)
+        for each in issued:
+            serial = x509.load_der_x509_certificate(der(each)).serial_number
+            one = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now)
+            builder = builder.add_revoked_certificate(one.build())
+        key: Any = serialization.load_pem_private_key(self.clients.private_key_pem.bytes(), None)
+        new, path = self.place / "revoked.new", self.place / "revoked.pem"
+        new.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        return new.replace(path)
 
 
 def der(issued: trustme.LeafCert) -> bytes:

@@ -56,7 +56,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory, issuer: Issuer) -> Iterato
         "auth": [
             {"type": "keys"},
             {"type": "jwt", "issuer": issuer.url, "roles": {"claims": "groups", "map": {"a": "admin"}, "default": "user"}},
-            {"type": "certificate", "subject": "san-dns", "roles": {"default": "user"}},
+            {"type": "certificate", "subject": "san-dns", "roles": {"default": "user"}, "crl": str(authorities.revoke())},
         ],
         "servers": {"old": server("legacy_stdio")},
         "endpoints": {
@@ -172,6 +172,18 @@ def test_a_certificate_of_another_authority_is_not_even_answered(serving: Servin
     client = serving.showing(serving.authorities.others.issue_cert("desk.example"))
     with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
         client.ask()
+
+
+def test_a_certificate_that_is_revoked_meanwhile_is_refused_and_others_are_not(serving: Serving) -> None:
+    authorities = serving.authorities
+    issued = [authorities.clients.issue_cert(f"{name}.example") for name in ("lost", "kept")]
+    lost, kept = (serving.showing(each) for each in issued)
+    assert is_served(lost.ask())
+    assert is_served(kept.ask())
+    authorities.revoke(issued[0])
+    serving.gateway.until(lambda: lost.ask().status == 401, "the certificate to be refused")
+    assert "revoked" in refusal(lost.ask())
+    assert is_served(kept.ask())
 
 
 def test_a_token_of_a_certificate_is_of_no_use_without_it(serving: Serving) -> None:

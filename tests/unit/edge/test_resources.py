@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import json
 
+import httpx2
 import pytest
+from mcp.client.auth.utils import extract_field_from_www_auth
+from mcp.shared.auth import ProtectedResourceMetadata
 
 from tests.unit.edge.conftest import Listen
 from tests.unit.edge.setting import EdgeSetting, Got, modern, raw_post
@@ -121,6 +124,19 @@ def test_proofs_are_asked_for_where_tokens_may_be_bound_and_alone_where_they_mus
     assert told[b"dpop-nonce"] == b"n-1"
     assert told[b"www-authenticate"].startswith(b"DPoP ")
     assert b'error="use_dpop_nonce"' in told[b"www-authenticate"]
+
+
+@pytest.mark.parametrize("tokens", [PLAIN, PROVED, Tokens(ISSUERS, proofs=("ES256",), only_proved=True)])
+def test_the_published_client_reads_page_and_challenge(tokens: Tokens) -> None:
+    made = resources(tokens, claims=("claims:read",))
+    found = ProtectedResourceMetadata.model_validate_json(made.page(f"{PAGE}/claims") or b"")
+    assert str(found.resource) == "https://gw.example/claims"
+    assert [str(each).rstrip("/") for each in found.authorization_servers] == list(ISSUERS)
+    for refusal in (Unauthenticated("no", error=""), InsufficientScope("more", frozenset({"claims:read"}))):
+        headers = [(name.decode(), value.decode()) for name, value in made.challenge("/claims", refusal)]
+        answer = httpx2.Response(refusal.status, headers=headers)
+        assert extract_field_from_www_auth(answer, "resource_metadata") == f"{BASE}{PAGE}/claims"
+        assert extract_field_from_www_auth(answer, "scope") == "claims:read"
 
 
 @pytest.mark.parametrize(
