@@ -29,10 +29,8 @@ def resources(settings: Settings, url: str, endpoints: Mapping[str, Endpoint]) -
         return None
 
     def scopes() -> Mapping[str, tuple[str, ...]]:
-        # The first is what there is to ask for at first; more is asked for when it is needed (step-up).
         return {
-            path: tuple(each.name for each in endpoint.spec.scopes[:1])
-            for path, endpoint in endpoints.items()
+            path: tuple(each.name for each in endpoint.spec.scopes) for path, endpoint in endpoints.items()
         }
 
     return Resources(

@@ -72,7 +72,7 @@ class Probes:
     async def metrics(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything counted, as Prometheus text."""
         if not await self._may_see(scope):
-            await send_json(send, 401, {"error": "send an API key with the role admin"})
+            await send_json(send, 401, {"error": "send the credentials of an administrator"})
             return
         from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
         from prometheus_client.registry import CollectorRegistry

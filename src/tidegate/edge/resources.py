@@ -21,6 +21,8 @@ ADMIN = "/api"
 """What stands for all that administrators ask for."""
 _LARGEST = 16 * 1024
 """Characters of a forwarded certificate."""
+_LONGEST = 8192
+"""Characters of a value in a challenge: the names of 64 scopes."""
 _AGE = 300
 """Seconds for which a page may be kept: as long as a change of it may take to be seen."""
 _PLAIN = ((b"www-authenticate", b'Bearer realm="tidegate"'),)
@@ -29,7 +31,8 @@ _OF_PROOFS = frozenset({"invalid_dpop_proof", "use_dpop_nonce"})
 
 Headers = tuple[tuple[bytes, bytes], ...]
 Scopes = Callable[[], Mapping[str, tuple[str, ...]]]
-"""Gives, by the path of each endpoint, the scopes that a client asks for at first."""
+"""Gives, by the path of each endpoint, its scopes. The first is what there is to ask for at first; others are asked for
+when a call needs them (step-up)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ class Resources:
             "resource_name": f"tidegate {place}",
         }
         if asked := scopes.get(place):
-            found["scopes_supported"] = list(asked)
+            found["scopes_supported"] = list(asked[:1])
         if tokens.bound_to_certificates:
             found["tls_client_certificate_bound_access_tokens"] = True
         if tokens.proofs:
@@ -130,10 +133,11 @@ class Resources:
         said = [("resource_metadata", f"{self.base}{WELL_KNOWN}{path}")]
         if isinstance(refusal, InsufficientScope):
             error, nonce = "insufficient_scope", None
-            scopes = tuple(sorted(refusal.scopes))
+            # Whatever else the token has (openid, offline_access, …) is nothing that this resource asks for.
+            scopes = tuple(each for each in self.scopes().get(path, ()) if each in refusal.scopes)
         else:
             error, nonce = refusal.error, refusal.nonce
-            scopes = self.scopes().get(path, ())
+            scopes = self.scopes().get(path, ())[:1]
         if scopes:
             said.append(("scope", " ".join(scopes)))
         if error:
@@ -226,4 +230,4 @@ def _one(scheme: str, said: list[tuple[str, str]]) -> str:
 
 def _quotable(text: str) -> str:
     """Leave out what cannot stand in quotes there (RFC 6750, 3): %x20-21 / %x23-5B / %x5D-7E."""
-    return "".join(each for each in text if " " <= each <= "~" and each not in '"\\')[:500]
+    return "".join(each for each in text if " " <= each <= "~" and each not in '"\\')[:_LONGEST]

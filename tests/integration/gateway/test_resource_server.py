@@ -139,7 +139,7 @@ def test_a_token_that_was_not_issued_for_a_call_is_told_what_for_and_then_may(se
     assert short.status == 403
     assert short.challenge.startswith(f'Bearer resource_metadata="{serving.uri(PAGE)}/scoped"')
     assert 'error="insufficient_scope"' in short.challenge
-    assert 'scope="tools:add tools:echo"' in short.challenge
+    assert 'scope="tools:echo tools:add"' in short.challenge
     assert is_served(call("add", "tools:add tools:echo", a=1, b=2))
 
 

@@ -39,7 +39,7 @@ def page(made: Resources, path: str) -> dict[str, object] | None:
 
 
 def test_each_endpoint_is_a_resource_of_its_own() -> None:
-    made = resources(claims=("claims:read",), pay=())
+    made = resources(claims=("claims:read", "claims:pay"), pay=())
     claims = page(made, "/claims")
     assert claims == {
         "resource": "https://gw.example/claims",
@@ -92,7 +92,7 @@ def test_who_brings_nothing_is_told_where_to_go_and_of_no_error() -> None:
     made = resources(mcp=("claims:read", "claims:list"))
     assert challenge(made, Unauthenticated("no credentials were sent", error="")) == (
         'Bearer resource_metadata="https://gw.example/.well-known/oauth-protected-resource/mcp", '
-        'scope="claims:read claims:list"'
+        'scope="claims:read"'
     )
 
 
@@ -104,11 +104,12 @@ def test_who_brings_a_bad_token_is_told_so() -> None:
 
 
 def test_who_lacks_scopes_is_told_all_of_them_at_once() -> None:
-    made = resources(claims=("claims:read",))
-    said = challenge(made, InsufficientScope("needs more", frozenset({"b", "a"})), "/claims")
+    made = resources(claims=("b", "a", "c"))
+    held = frozenset({"a", "b", "openid", "offline_access"})
+    said = challenge(made, InsufficientScope("needs more", held), "/claims")
     assert said == (
         'Bearer resource_metadata="https://gw.example/.well-known/oauth-protected-resource/claims", '
-        'scope="a b", error="insufficient_scope", error_description="needs more"'
+        'scope="b a", error="insufficient_scope", error_description="needs more"'
     )
 
 
