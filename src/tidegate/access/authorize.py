@@ -171,7 +171,7 @@ class Authorizer:
                 told = self._told(principal)
                 decision = await self._judged(told, target, arguments, combined)
                 if self.version == version:
-                    return decision
+                    return decision if decision.reads else found.share(decision)
         return CHANGING
 
     async def _judged(

@@ -18,6 +18,7 @@ from tidegate.assemble.background import follow_keys, tick, watch
 from tidegate.assemble.identities import Identities
 from tidegate.assemble.launchers import Launchers
 from tidegate.assemble.plant import Plant, surroundings
+from tidegate.assemble.policies import Policies
 from tidegate.assemble.tokens import binding, resources
 from tidegate.edge.admin.parts import Parts
 from tidegate.edge.admin.shapes import AboutShape
@@ -60,6 +61,7 @@ class Gateway:
     settings: Settings
     path: Path
     identities: Identities
+    policies: Policies
     catalog: Catalog
     probes: Probes
     parts: Parts
@@ -107,15 +109,13 @@ async def start(
     for spec in plant.servers:
         plant.fleet.declare(spec, launchers.launcher_for(spec))
     plant.fleet.rollouts.launcher_for = launchers.launcher_for
-    grants = Grants(settings.roles)
-    endpoints = [Endpoint(spec, grants.at(spec)) for spec in settings.endpoints]
-    catalog = Catalog(
-        plant.fleet, DefinitionStore(plant.own), endpoints, one_principal=settings.local, grants=grants
-    )
+    policies = await _policies(settings, plant, stack)
+    catalog = _catalog(settings, plant, policies)
     identities = await _identities(settings, plant, stack)
     path = await _path(plant, catalog, identities, stack)
     pipeline = path.pipeline
     await catalog.open(plant.servers)
+    await policies.learn(catalog.definitions)
     stack.push_async_callback(catalog.close)
     stack.push_async_callback(plant.fleet.close)
     watch(stack, watch_loop(plant.metrics), "loop watch")
@@ -128,7 +128,9 @@ async def start(
     public = await _open_public(settings, plant, path, catalog, probes, parts)
     prefixes = control_pages(plant, parts, pipeline, reloads, stop)
     private = await _open_control(settings, plant, path, catalog, _all_pages(probes), prefixes)
-    gateway = Gateway(settings, path, identities, catalog, probes, parts, public, private)
+    gateway = Gateway(settings, path, identities, policies, catalog, probes, parts, public, private)
+    following = policies.follow(lambda: catalog.definitions, lambda: gateway.settings.reload == "auto")
+    watch(stack, following, "policy watch")
     stack.callback(plant.directory.control_socket.unlink, missing_ok=True)
     listeners += gateway.listeners
     plant.fleet.begin()
@@ -167,6 +169,20 @@ async def _open_control(
     listener = Listener(App(edge, pages, prefixes), bounds=HttpBounds(settings.limits.body))
     await listener.open_unix(plant.directory.control_socket)
     return listener
+
+
+async def _policies(settings: Settings, plant: Plant, stack: AsyncExitStack) -> Policies:
+    policies = Policies(surroundings(settings, plant.directory))
+    stack.push_async_callback(policies.close)
+    policies.adopt(await policies.prepare(settings.policies))
+    return policies
+
+
+def _catalog(settings: Settings, plant: Plant, policies: Policies) -> Catalog:
+    grants = Grants(settings.roles, policies.engines)
+    endpoints = [Endpoint(spec, grants.at(spec)) for spec in settings.endpoints]
+    store = DefinitionStore(plant.own)
+    return Catalog(plant.fleet, store, endpoints, one_principal=settings.local, grants=grants)
 
 
 async def _identities(settings: Settings, plant: Plant, stack: AsyncExitStack) -> Identities:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tidegate.access.authorize import Grants
+from tidegate.assemble import identities, policies
 from tidegate.assemble.gateway import Gateway, front
 from tidegate.assemble.launchers import Launchers
 from tidegate.assemble.plant import Plant, caps, open_runtimes, realise
@@ -29,6 +30,18 @@ from tidegate.telemetry import configure_logs, log
 
 Changes = dict[str, list[str]]
 """Names of what differs, by what becomes of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """What is to be in force next, opened beside what is."""
+
+    settings: Settings
+    text: str
+    who: str
+    over: str | None
+    identities: Sequence[identities.Opened]
+    policies: Sequence[policies.Opened]
 
 
 class Reload:
@@ -127,6 +140,16 @@ class Reload:
             raise SettingsError(
                 [f"{self._file.path}: {key}: needs a restart to change; nothing was taken" for key in blocked]
             )
+        async with (
+            gateway.identities.prepared(settings.auth) as vouching,
+            gateway.policies.prepared(settings.policies) as deciding,
+        ):
+            taking = _Next(settings, text, who, over, vouching, deciding)
+            return await self._turn_to(gateway, plant, taking)
+
+    async def _turn_to(self, gateway: Gateway, plant: Plant, taking: _Next) -> Changes:
+        """Have what was opened and made be in force, all of it or nothing."""
+        settings, text, who, over = taking.settings, taking.text, taking.who, taking.over
         servers = await self._realised(settings)
         changes = changes_between(self.settings, settings, compare(plant.servers, servers))
         if not changes and text == self.version.text and over == self.version.over:
@@ -134,13 +157,15 @@ class Reload:
             return changes
         like = await asyncio.to_thread(front, settings)
         await open_runtimes(plant, settings, servers)
-        renewal = await gateway.catalog.prepare(servers, settings.endpoints, Grants(settings.roles))
+        grants = Grants(settings.roles, tuple(each.policy for each in taking.policies))
+        renewal = await gateway.catalog.prepare(servers, settings.endpoints, grants)
         version = await self._keep(text, who, changes, over)
         gone: list[Endpoint] = []
 
         def step() -> None:
             gateway.show(like, settings)
-            gateway.identities.adopt(identities)
+            gateway.identities.adopt(taking.identities)
+            gateway.policies.adopt(taking.policies)
             limits = settings.limits
             plant.limits.change(in_all=limits.calls_in_flight, each=limits.calls_per_principal)
             plant.fleet.bound(limits.starts, caps(settings), limits.memory_reserve)
@@ -153,8 +178,7 @@ class Reload:
 
         launchers = Launchers(plant, settings)
         try:
-            async with gateway.identities.prepared(settings.auth) as identities:
-                await plant.fleet.apply(servers, launchers.launcher_for, step)
+            await plant.fleet.apply(servers, launchers.launcher_for, step)
         except TidegateError:
             if self.version is not version:
                 await asyncio.to_thread(self._versions.drop, version.number)

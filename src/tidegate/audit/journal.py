@@ -27,7 +27,7 @@ from tidegate.ports.recorder import Intent
 
 Durability = Literal["write", "fsync"]
 
-_CALL_ROOM = 16 * 1024
+_CALL_ROOM = 32 * 1024
 """Bytes that the records of the largest call need."""
 _OUTCOME_ROOM = 420
 """Bytes an outcome needs beside the writer, the tenant and the call id: every number at its longest."""
@@ -151,9 +151,10 @@ class Journal:
             ValueError: the decision does not allow it.
         """
         # By identity: frozen values of the same content may cost a second part, never a wrong one,
-        # since a part keeps alive whatever its key stands for.
+        # since a part keeps alive whatever its key stands for. A decision that read something may be this call's alone.
+        reads = decision.reads
         key = (
-            id(principal), id(target), id(decision),
+            id(principal), id(target), decision.rule if reads else id(decision),
             endpoint, shown, workload, client, revision, credential, peer, method,
         )  # fmt: skip
         part = self._parts.get(key)
@@ -166,6 +167,10 @@ class Journal:
         rest = f'{part.intent}{call},"arguments":"{digest.hexdigest()}","size":{len(arguments)}'
         if trace:
             rest = f'{rest},"trace":{form.quoted(trace)}'
+        if reads:
+            if not decision.allowed:
+                raise ValueError("a call that was denied has no intent")
+            rest = f'{rest},"reads":{form.data(reads)}'
         now = int(self._clock() * 1e6)
         if self._late or now >= self._strangers.due:
             self._catch_up(now)

@@ -210,7 +210,9 @@ def _secret_text(value: object, info: ValidationInfo) -> str | Secret:
 
 def _no_reference(value: str) -> str:
     if holds_reference(value):
-        raise ValueError("holds a ${…} reference, which is taken in env, secrets, headers and client_secret only")
+        raise ValueError(
+            "holds a ${…} reference, which is taken in env, secrets, headers and client_secret only"
+        )
     return unescaped(value)
 
 

@@ -104,6 +104,19 @@ def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "journal").iterdir()} == {0o600}
 
 
+def test_what_policies_read_for_a_call_stands_in_its_intent(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    for number, amount in enumerate(("5", "6"), 1):
+        decision = Decision(True, "p#limit", True, {"context.arguments.amount": amount})
+        call_of = begin(journal, f"c{number}", decision=decision)
+        journal.outcome(call_of, Outcome.OK, size=1, duration_us=1)
+    begin(journal, "c3", decision=Decision(True, "p#limit"))
+    found = [each.get("reads") for each in records(tmp_path) if each["kind"] == "call.intent"]
+    assert found == [{"context.arguments.amount": "5"}, {"context.arguments.amount": "6"}, None]
+    with pytest.raises(ValueError, match="denied"):
+        begin(journal, "c4", decision=Decision(False, "p#limit", True, {"x": "1"}))
+
+
 def test_a_denied_call_gets_no_intent(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     with pytest.raises(ValueError, match="denied"):
