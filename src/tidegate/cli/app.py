@@ -24,6 +24,7 @@ from tidegate.cli import (
     events,
     key,
     logs,
+    policy,
     prompts,
     resources,
     rollout,
@@ -131,6 +132,7 @@ app.command("resources")(resources.resources)
 app.command("read")(resources.read)
 app.add_typer(key.app, name="key")
 app.add_typer(secret.app, name="secret")
+app.add_typer(policy.app, name="policy")
 app.add_typer(audit.app, name="audit")
 app.add_typer(volume.app, name="volume")
 app.command("clean")(clean.clean)

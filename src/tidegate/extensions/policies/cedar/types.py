@@ -16,6 +16,7 @@ LARGEST = 2000
 """Parts of one schema that are looked at."""
 
 Kind = Literal["String", "Long", "Boolean", "decimal", "Set", "Record"]
+_ANY = "any"
 _SIMPLE: Mapping[str, Kind] = {
     "string": "String",
     "integer": "Long",
@@ -115,7 +116,7 @@ class _Reader:
             return Type("Set", of=inner)
         if name == "object":
             return self._record(given, depth)
-        raise _Inexpressible("its schema has a type that is none of JSON's")
+        raise _Inexpressible("its schema takes anything" if name == _ANY else "its type is none of JSON's")
 
     def _record(self, given: Mapping[str, object], depth: int) -> Type:
         properties = given.get("properties")
@@ -165,4 +166,4 @@ def _implied(given: Mapping[str, object]) -> str:
         return "string"
     if values and all(isinstance(each, int) and not isinstance(each, bool) for each in values):
         return "integer"
-    return "object" if "properties" in given else "any"
+    return "object" if "properties" in given else _ANY
