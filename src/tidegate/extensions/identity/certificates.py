@@ -88,7 +88,7 @@ class CertificateIdentity:
             certificate = x509.load_der_x509_certificate(shown)
             claims = read(certificate)
             begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-        except ValueError:
+        except (ValueError, x509.InvalidVersion):
             raise Unauthenticated("the certificate cannot be read") from None
         now = self._clock()
         if not begins.timestamp() <= now < ends.timestamp():

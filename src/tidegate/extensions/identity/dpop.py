@@ -20,6 +20,7 @@ import msgspec
 from tidegate.domain.errors import IdentityUnavailable, Unauthenticated
 from tidegate.extensions.identity.compact import Malformed, decode, json_object
 from tidegate.extensions.identity.jwks import VerifyKey, read
+from tidegate.extensions.identity.web import Unreachable
 from tidegate.ports.identity import Credentials
 
 ALGORITHMS = ("ES256", "ES384", "EdDSA", "Ed25519", "PS256", "RS256")
@@ -207,7 +208,10 @@ class Proofs:
             raise _wrong("asks for what is not understood")
         if not isinstance(jwk, dict) or _PRIVATE & (given := cast("dict[str, object]", jwk)).keys():
             raise _wrong("does not bring the public half of its key")
-        keys = read(msgspec.json.encode({"keys": [given]}), lambda _: True)
+        try:
+            keys = read(msgspec.json.encode({"keys": [given]}), lambda _: True)
+        except (ValueError, OverflowError, Unreachable):  # half a character, a number of a thousand digits
+            keys = ()
         if not keys or algorithm not in keys[0].algorithms:
             raise _wrong("brings a key that cannot be used")
         return _Key(algorithm, keys[0].key.thumbprint(), keys[0])
@@ -256,7 +260,7 @@ def _parts(proof: bytes | None) -> tuple[str, str, bytes]:
 def _claims(payload: str) -> _Claims:
     try:
         return _READ.decode(decode(payload))
-    except (Malformed, msgspec.DecodeError):
+    except (ValueError, msgspec.DecodeError):  # a Malformed is one, and what is no UTF-8
         raise _wrong("does not say all that it has to: jti, htm, htu, iat and ath") from None
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OKPKey, RSAKey
+from joserfc.jws import JWSRegistry
 
 from tests.proving import Prover, b64, public
 from tidegate.domain.errors import IdentityUnavailable, Unauthenticated
@@ -121,6 +125,13 @@ def test_a_proof_of_another_key_is_refused(checking: Checking) -> None:
         assert "not signed" in checking.refused(f"{header}.{payload}.{signature}")
 
 
+def test_half_a_character_in_a_key_is_refused(checking: Checking) -> None:
+    for key in ("\ud800", 10**400):
+        assert "cannot be used" in checking.refused(
+            checking.made(header={"jwk": {**public(ALICE.key), "kid": key}})
+        )
+
+
 def test_a_proof_that_says_how_it_is_to_be_verified_is_held_to_what_is_taken(checking: Checking) -> None:
     jwk = public(ALICE.key)
     secret = {"kty": "oct", "k": b64(b"secret" * 6)}
@@ -151,6 +162,44 @@ def test_a_proof_is_good_for_its_time_only(checking: Checking) -> None:
 )
 def test_what_is_no_proof_is_refused(checking: Checking, sent: bytes | None) -> None:
     checking.refused(sent)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8)
+    | st.sampled_from(["\ud800", 10**400, "P-256", "EC", "RSA", "OKP", "AAAA", "Ed25519", "dpop+jwt", "ES256"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["kty", "crv", "x", "y", "n", "e", "kid", "alg", "use"]), inner, max_size=6),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(["typ", "alg", "jwk", "kid", "crit"]), _JSON), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_whatever_a_header_holds_it_is_taken_or_refused(header: dict[str, Any], whole: bool) -> None:
+    checking = Checking(VirtualClock())
+    head = {"typ": "dpop+jwt", "alg": "ES256", "jwk": public(ALICE.key), **header} if whole else header
+    _, payload, signature = checking.made().split(".")
+    with contextlib.suppress(Unauthenticated):
+        checking.send(f"{b64(json.dumps(head).encode())}.{payload}.{signature}")
+
+
+@given(
+    st.dictionaries(st.sampled_from(["jti", "htm", "htu", "iat", "ath", "nonce"]), _JSON, min_size=1)
+    | st.binary(max_size=40)
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_signed_claims_hold_they_are_taken_or_refused(claims: dict[str, Any] | bytes) -> None:
+    checking = Checking(VirtualClock())
+    header, payload, _ = checking.made().split(".")
+    if isinstance(claims, bytes):
+        said = claims
+    else:
+        good = json.loads(base64.urlsafe_b64decode(payload + "=="))
+        said = json.dumps({**good, **claims}).encode()
+    signed = f"{header}.{b64(said)}"
+    signature = JWSRegistry.algorithms["ES256"].sign(signed.encode(), ALICE.key)
+    with contextlib.suppress(Unauthenticated):
+        checking.send(f"{signed}.{b64(signature)}")
 
 
 def test_two_proofs_in_one_header_are_none(checking: Checking) -> None:
