@@ -7,12 +7,9 @@ here knows what a scenario is about, and there is no list of failures to expect.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
-import hashlib
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +19,8 @@ from typing import Any, Literal
 
 import yaml
 
-from tests.clients.typescript import TOOLS, node
+from tests.clients import npm
+from tests.clients.npm import node
 from tests.servers.launch import argv
 
 HERE = Path(__file__).parent
@@ -40,28 +38,9 @@ Json = dict[str, Any]
 Side = Literal["server", "client"]
 
 
-@functools.cache
 def installed() -> Path:
     """Install what the lock names, once, and give the directory of the suite."""
-    lock = (HERE / "package-lock.json").read_bytes()
-    place = TOOLS / f"conformance-{hashlib.sha256(lock).hexdigest()[:12]}"
-    TOOLS.mkdir(exist_ok=True)
-    with (TOOLS / "conformance.lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        if not (place / ".installed").exists():
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir()
-            for name in ("package.json", "package-lock.json", ".npmrc"):
-                shutil.copy(HERE / name, place / name)
-            program, npm = node()
-            done = subprocess.run(
-                [program, npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
-                cwd=place, capture_output=True, text=True, timeout=300, check=False,
-            )  # fmt: skip
-            if done.returncode != 0:
-                raise RuntimeError(f"npm ci failed: {done.stderr[-1000:]}")
-            (place / ".installed").touch()
-    return place / "node_modules/@modelcontextprotocol/conformance"
+    return npm.installed("conformance", HERE) / "node_modules/@modelcontextprotocol/conformance"
 
 
 def command(*arguments: str) -> list[str]:

@@ -7,7 +7,8 @@ import json
 import shutil
 from pathlib import Path
 
-from tests.clients.typescript import Json, installed, node
+from tests.clients.npm import node
+from tests.clients.typescript import Json, installed
 from tests.matrix.peer import LEGACY, Shown
 
 HERE = Path(__file__).parent

@@ -17,7 +17,8 @@ from typing import Any
 
 from examples.marine import database, repository
 
-from tests.clients.typescript import TOOLS, everything, node
+from tests.clients.npm import TOOLS, node
+from tests.clients.typescript import everything
 from tests.conftest import unused_port
 from tests.integration.gateway.gateway import Gateway
 

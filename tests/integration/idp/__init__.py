@@ -1,0 +1,1 @@
+"""A gateway and a real identity provider, end to end."""
