@@ -119,3 +119,28 @@ def test_without_trusted_proxies_a_forwarded_address_is_only_words() -> None:
 
 def test_a_forwarded_chain_is_read_only_so_far() -> None:
     assert peer("10.0.0.1", ",".join(["192.0.2.1"] + ["10.0.0.2"] * 10_000), "10.0.0.0/8") == "10.0.0.2"
+
+
+def test_what_everybody_may_be_told_is_told_by_its_own_host_to_any_origin() -> None:
+    elsewhere = {b"host": b"localhost", b"origin": b"https://elsewhere.example"}
+    LOCAL.check_host(elsewhere)
+    with pytest.raises(Forbidden):
+        LOCAL.check(elsewhere)
+    with pytest.raises(Forbidden):
+        LOCAL.check_host({b"host": b"elsewhere.example"})
+
+
+@pytest.mark.parametrize(
+    ("address", "trusted"),
+    [
+        ("10.0.0.5", True),
+        ("10.1.0.5", False),
+        ("::1", False),
+        ("", False),
+        ("uid:0", False),
+        ("10.0.0.5x", False),
+    ],
+)
+def test_a_proxy_is_who_the_settings_say_and_nobody_else(address: str, trusted: bool) -> None:
+    assert Guard(listen_host="127.0.0.1", proxies=["10.0.0.0/24"]).trusts(address) == trusted
+    assert not LOCAL.trusts(address)
