@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.unit.fleet.setting import Setting
 from tidegate.access.authenticate import Authenticator
-from tidegate.access.authorize import Authorizer
+from tidegate.access.authorize import Grants
 from tidegate.access.limits import CallLimits
 from tidegate.access.stops import Stops
 from tidegate.audit.journal import Durability, Journal
@@ -40,6 +40,8 @@ class Named:
 
     def __init__(self) -> None:
         self.version = 1
+        self.principals: Mapping[str, Principal] = {}
+        """Whom it vouches for wholly, by name."""
         self._revoked: set[str] = set()
 
     def revoke(self, name: str) -> None:
@@ -52,7 +54,8 @@ class Named:
         name, _, role = credentials.authorization.decode().partition(":")
         if name in self._revoked or name == "bad":
             raise Unauthenticated("no such key")
-        return Vouched(Principal("t", "test", name, frozenset({role or "user"})), credential=f"k-{name}")
+        made = Principal("t", "test", name, frozenset({role or "user"}))
+        return Vouched(self.principals.get(name, made), credential=f"k-{name}")
 
 
 @dataclass
@@ -91,8 +94,14 @@ class GatewaySetting:
     """One gateway, and clients of both eras to it."""
 
     def __init__(
-        self, fleet: Setting, endpoints: Sequence[EndpointSpec], place: Path, durability: Durability
+        self,
+        fleet: Setting,
+        endpoints: Sequence[EndpointSpec],
+        place: Path,
+        durability: Durability,
+        grants: Grants | None = None,
     ) -> None:
+        grants = grants or Grants()
         self.fleet = fleet
         self.time = fleet.time
         self.place = place
@@ -102,8 +111,10 @@ class GatewaySetting:
         self.journal = Journal.open(
             place, key=KEY, writer="0123456789abcdef", durability=durability, clock=fleet.now
         )
-        self.endpoints = {each.path: Endpoint(each, Authorizer(each)) for each in endpoints}
-        self.catalog = Catalog(fleet.fleet, DefinitionStore(fleet.state), list(self.endpoints.values()))
+        self.endpoints = {each.path: Endpoint(each, grants.at(each)) for each in endpoints}
+        self.catalog = Catalog(
+            fleet.fleet, DefinitionStore(fleet.state), list(self.endpoints.values()), grants=grants
+        )
         self._numbers = itertools.count(1)
         self.stops = Stops()
         self.built = build(
@@ -151,8 +162,9 @@ class GatewaySetting:
         """Send a modern request."""
         required = {revisions.META_VERSION: revisions.MODERN, revisions.META_CAPABILITIES: {}}
         headers = {b"mcp-protocol-version": revisions.MODERN.encode(), b"mcp-method": method.encode()}
-        if "name" in params:
-            headers[b"mcp-name"] = str(params["name"]).encode()
+        for mirrored in ("name", "uri", "taskId"):
+            if mirrored in params:
+                headers[b"mcp-name"] = str(params[mirrored]).encode()
         params["_meta"] = {**required, **(meta or {})}
         body = {"jsonrpc": "2.0", "id": next(self._numbers), "method": method, "params": params}
         return await self.send(self.call(headers, body, who, path))
