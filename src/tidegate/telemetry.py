@@ -81,6 +81,7 @@ METRICS: Final = {
     "tidegate_call_seconds": "Time of a call from its first byte to its answer, by server.",
     "tidegate_requests_total": "Requests the gateway answered itself, by method.",
     "tidegate_refusals_total": "Refused requests by reason.",
+    "tidegate_quota_refusals_total": "Calls that a quota refused, by its name.",
     "tidegate_questions_total": "What servers asked of clients, by server, method and what came of it.",
     "tidegate_egress_total": "Connections that servers opened or were refused, by server and what came of it.",
     "tidegate_calls_in_flight": "Calls being handled now.",
@@ -157,6 +158,8 @@ class Metrics:
         self.egress: defaultdict[tuple[str, str], int] = defaultdict(int)
         """(server, `allowed` or `refused`)."""
         self.refusals: defaultdict[str, int] = defaultdict(int)
+        self.quota_refusals: defaultdict[str, int] = defaultdict(int)
+        """By the quota's name."""
         self.restarts: defaultdict[str, int] = defaultdict(int)
         self.scalings: defaultdict[tuple[str, str], int] = defaultdict(int)
         """(server, `up` or `down`)."""

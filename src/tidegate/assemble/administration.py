@@ -43,7 +43,7 @@ def open_parts(
     operations = Operations(plant.fleet, plant.journal, feed, reloads)
     stack.push_async_callback(operations.close)
     views = Views(plant.fleet, catalog, plant.metrics, time.time, plant.fleet.usages.now)
-    return Parts(about, views, operations, feed, Stopping(plant.stops, operations, catalog))
+    return Parts(about, views, operations, feed, Stopping(plant.stops, operations, catalog), plant.quotas)
 
 
 def control_pages(

@@ -211,6 +211,7 @@ async def _path(plant: Plant, catalog: Catalog, identity: Identity, stack: Async
             plant.new_id,
             plant.mail,
             plant.stops.stops,
+            plant.quotas,
         )
     )
     if plant.mail is not None:

@@ -17,7 +17,9 @@ from pydantic import BaseModel
 
 from tidegate import __version__
 from tidegate.access.limits import CallLimits
+from tidegate.access.quotas import Quotas
 from tidegate.access.stops import Following
+from tidegate.assemble.background import watch
 from tidegate.assemble.stops import follow_stops
 from tidegate.audit.journal import Journal
 from tidegate.domain.errors import JournalUnavailable, RuntimeFailure
@@ -64,6 +66,8 @@ class Plant:
     """The way to the gateways that share the state store, where there are any."""
     stops: Following
     """What is stopped; kept where clients' sessions are."""
+    quotas: Quotas
+    """What is used of quotas; of days', kept there too."""
 
 
 def surroundings(settings: Settings, directory: StateDirectory) -> Surroundings:
@@ -120,8 +124,17 @@ async def open_plant(settings: Settings, stack: AsyncExitStack) -> Plant:
     limits = CallLimits(in_all=settings.limits.calls_in_flight, each=settings.limits.calls_per_principal)
     return Plant(
         directory, own, state, {key_id: key}, key_id, journal, runtimes, opening, servers, fleet, metrics, limits, boot,
-        _call_ids(boot), mail, await follow_stops(state, journal, stack),
+        _call_ids(boot), mail, await follow_stops(state, journal, stack), await _quotas(settings, state, stack),
     )  # fmt: skip
+
+
+async def _quotas(settings: Settings, state: State, stack: AsyncExitStack) -> Quotas:
+    clock = asyncio.get_running_loop().time
+    quotas = Quotas(settings.quotas, clock=clock, now=time.time, state=state)
+    await quotas.budgets.open()
+    stack.push_async_callback(quotas.budgets.flush)
+    watch(stack, quotas.budgets.run(shared=settings.shared is not None), "quota counts")
+    return quotas
 
 
 async def clean(settings: Settings, say: Callable[[str], None]) -> int:

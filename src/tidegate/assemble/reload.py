@@ -168,6 +168,7 @@ class Reload:
             gateway.policies.adopt(taking.policies)
             limits = settings.limits
             plant.limits.change(in_all=limits.calls_in_flight, each=limits.calls_per_principal)
+            plant.quotas.change(settings.quotas)
             plant.fleet.bound(limits.starts, caps(settings), limits.memory_reserve)
             plant.fleet.host.reserve = limits.memory_reserve
             if settings.logs != self.settings.logs:

@@ -26,6 +26,7 @@ from tidegate.cli import (
     logs,
     policy,
     prompts,
+    quotas,
     resources,
     rollout,
     secret,
@@ -119,6 +120,7 @@ app.command("servers")(servers.servers)
 app.add_typer(server.app, name="server")
 app.add_typer(rollout.app, name="rollout")
 app.command("signal")(signals.signal)
+app.command("quotas")(quotas.quotas)
 app.command("stop")(stops.stop)
 app.command("stops")(stops.stops)
 app.command("resume")(stops.resume)

@@ -15,6 +15,7 @@ from tidegate.domain.errors import TidegateError
 from tidegate.edge.admin.door import MAX_BODY, Actor
 from tidegate.edge.admin.parts import Parts
 from tidegate.edge.admin.problem import Problem, as_problem
+from tidegate.edge.admin.quotas import all_quotas
 from tidegate.edge.admin.shapes import StatusShape
 from tidegate.edge.app import send_bytes, send_json
 from tidegate.edge.asgi import Receive, Scope, Send
@@ -29,7 +30,7 @@ B = TypeVar("B")
 
 
 class Control:
-    """`/v1/status`, `/v1/servers/…`, `/v1/signals/…`, `/v1/stops/…`, `/v1/changes`, `/v1/events`, `/v1/logs/SERVER`,
+    """`/v1/status`, `/v1/servers/…`, `/v1/signals/…`, `/v1/quotas`, `/v1/stops/…`, `/v1/changes`, `/v1/events`, `/v1/logs/SERVER`,
     `/v1/stop` (of the gateway itself).
     """
 
@@ -51,6 +52,8 @@ class Control:
                 await self._events(query, receive, send)
             elif (method, path) == ("GET", "/v1/signals"):
                 await send_json(send, 200, {"signals": self._parts.operations.signals()})
+            elif (method, path) == ("GET", "/v1/quotas"):
+                await send_json(send, 200, all_quotas(self._parts.quotas))
             elif (method, path) == ("GET", "/v1/stops"):
                 await send_json(send, 200, await self._parts.stopping.all())
             elif method == "GET" and path.startswith("/v1/logs/"):

@@ -95,6 +95,7 @@ class Probes:
         yield counter("tidegate_calls_total", ["endpoint", "server", "outcome"], counts.calls.items())
         yield counter("tidegate_requests_total", ["method"], _single(counts.requests))
         yield counter("tidegate_refusals_total", ["reason"], _single(counts.refusals))
+        yield counter("tidegate_quota_refusals_total", ["limit"], _single(counts.quota_refusals))
         yield counter("tidegate_questions_total", ["server", "method", "event"], counts.questions.items())
         yield counter("tidegate_egress_total", ["server", "event"], counts.egress.items())
         yield counter("tidegate_workload_restarts_total", ["server"], _single(counts.restarts))

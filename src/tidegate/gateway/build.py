@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from tidegate.access.authenticate import Authenticator
 from tidegate.access.limits import CallLimits
+from tidegate.access.quotas import Quotas
 from tidegate.access.stops import Stops
 from tidegate.audit.journal import Journal
 from tidegate.fleet.fleet import Fleet
@@ -67,6 +68,7 @@ class Given:
     mail: Mail | None = None
     """The way to the gateways that share the state store, where there are any."""
     stops: Stops = field(default_factory=Stops)
+    quotas: Quotas | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ def build(given: Given) -> Path:
     exchange.reread = given.catalog.reread
     forward = Forward(
         routes, places, exchange, tasks, rounds, parked, replies, streams, journal, metrics, clock,
+        given.quotas or Quotas(clock=clock, now=given.now),
         None if given.mail is None else Elsewhere(parked, given.mail),
     )  # fmt: skip
     subscriptions = Subscriptions(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec import Raw, Struct
 
+from tidegate.access.rates import AtOnce
 from tidegate.channels.channel import Notify
 from tidegate.domain.errors import MethodNotFound, Refusal
 from tidegate.domain.principal import Principal
@@ -62,6 +63,8 @@ class Call(Struct):
     """Whether its upstream call stays open beyond it, and keeps its place."""
     parked: bool = False
     """Whether it was answered, and its upstream call waits for another request."""
+    counted: Sequence[AtOnce] = ()
+    """Where it counts as under way by quotas, until it is over or parked."""
     ended: Refusal | None = None
     """Why the gateway itself cancelled it, where it did."""
 

@@ -12,6 +12,7 @@ from functools import partial
 from msgspec import Struct
 
 from tidegate.access.authorize import Undecided
+from tidegate.access.quotas import Quotas
 from tidegate.audit.journal import Journal
 from tidegate.channels.channel import Outbound, Reply
 from tidegate.domain.errors import (
@@ -76,6 +77,7 @@ class Forward:
         journal: Journal,
         metrics: Metrics,
         clock: Callable[[], float],
+        quotas: Quotas,
         elsewhere: Elsewhere | None = None,
     ) -> None:
         """`streams` takes what servers tell after a call; `elsewhere`: parked calls of other gateways, if any."""
@@ -91,6 +93,7 @@ class Forward:
         self._journal = journal
         self._metrics = metrics
         self._clock = clock
+        self._quotas = quotas
         self._elsewhere = elsewhere
 
     def handle(self, call: Call, route: Route) -> Coroutine[object, object, Answer]:
@@ -105,6 +108,9 @@ class Forward:
             if state.parked:
                 return self._resume(call, route, state.value)
             state.unwrap(route)
+        if self._quotas.any:  # a parked call was counted when it came; of a task the call that made it
+            target, again = route.entry.target, route.handle is not None
+            call.counted = self._quotas.admit(call.principal, call.endpoint.path, target, again=again)
         lease = self.places.now(call, route)
         return self._wait(call, route) if lease is None else self._go(call, route, lease)
 

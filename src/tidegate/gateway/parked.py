@@ -8,13 +8,15 @@ counted as calls under way (2026-07-28, basic/patterns/mrtr).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 
 from msgspec import Raw, Struct
 
 from tidegate.access.authorize import Undecided
 from tidegate.access.limits import CallLimits
+from tidegate.access.quotas import leave
+from tidegate.access.rates import AtOnce
 from tidegate.channels.channel import Answer as ServerAnswer
 from tidegate.channels.channel import Asked, Reply
 from tidegate.domain.errors import JournalUnavailable, Overloaded, Refusal, StateError, StateInvalid
@@ -78,6 +80,8 @@ class Held:
         self.over = False
         self.kept = False
         """Whether it has been parked once: it then holds its own place among the calls under way."""
+        self.counted: Sequence[AtOnce] = ()
+        """Where it counts as under way by quotas: what was the call's that it was parked for."""
         self.questions: dict[str, _Question] = {}
         self.changed = asyncio.Event()
         self.task: asyncio.Task[Reply] | None = None
@@ -234,6 +238,7 @@ class ParkedCalls:
             raise Overloaded("as many calls wait for input already as may")
         self._limits.enter(principal)
         held.kept = held.call.held = True
+        held.counted, held.call.counted = held.call.counted, ()
         self._held[held.name] = held
 
     def _forget(self, held: Held) -> None:
@@ -242,6 +247,7 @@ class ParkedCalls:
             held.expiry.cancel()
         if self._held.pop(held.name, None) is not None:
             self._limits.leave(held.call.principal)
+            leave(held.counted)
             held.lease.release()
         questions, held.questions = held.questions, {}
         for question in questions.values():

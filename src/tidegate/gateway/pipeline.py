@@ -5,6 +5,7 @@ from __future__ import annotations
 from tidegate.access.authenticate import Authenticator
 from tidegate.access.authorize import Undecided
 from tidegate.access.limits import CallLimits
+from tidegate.access.quotas import leave
 from tidegate.access.stops import Stops
 from tidegate.audit.journal import Journal
 from tidegate.domain.errors import (
@@ -12,6 +13,7 @@ from tidegate.domain.errors import (
     InvalidRequest,
     JournalRefused,
     JournalUnavailable,
+    LimitExceeded,
     Refusal,
     ServerUnavailable,
     SessionMissing,
@@ -98,6 +100,8 @@ class Pipeline:
             finally:
                 self._running.end(running, call)
                 self._limits.leave(principal)
+                if call.counted:
+                    leave(call.counted)
             call.let_go()
             return answer
         except Refusal as refusal:
@@ -155,6 +159,9 @@ class Pipeline:
         }
         if isinstance(refusal, Stopped) and refusal.data is not None:
             fields["stop"] = refusal.data["stop"]
+        if isinstance(refusal, LimitExceeded) and refusal.data is not None:
+            fields["limit"] = limit = str(refusal.data["limit"])
+            self._metrics.quota_refusals[limit] += 1
         if refusal.target is not None:
             fields["target"] = refusal.target._asdict()
         if refusal.decision is not None:

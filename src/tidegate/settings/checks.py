@@ -18,6 +18,7 @@ from tidegate.settings.identity_mistakes import is_local
 from tidegate.settings.identity_mistakes import mistakes as identity_mistakes
 from tidegate.settings.network import mistakes as network_mistakes
 from tidegate.settings.problems import Path, Problem, choose
+from tidegate.settings.quotas import mistakes as quota_mistakes
 from tidegate.settings.roles import mistakes as role_mistakes
 from tidegate.settings.servers import LAUNCH_KEYS, SERVER_NAME
 from tidegate.settings.values import is_loopback, listen_at, split_url
@@ -63,6 +64,7 @@ def check(data: _Data, names: Callable[[str], Sequence[str]]) -> Iterator[Proble
         yield from _check_server(name, _mapping(server), runtimes)
     yield from _check_endpoints(_mapping(data.get("endpoints")), servers)
     yield from role_mistakes(data)
+    yield from quota_mistakes(data)
     general = data.get("runtime")
     if isinstance(general, str) and general not in ("auto", *runtimes):
         yield Problem(

@@ -24,6 +24,7 @@ from tidegate.settings.policies import KIND as POLICIES
 from tidegate.settings.policies import PolicySettings, policies
 from tidegate.settings.problems import Path as PathInFile
 from tidegate.settings.problems import Problem, explain, place, show
+from tidegate.settings.quotas import quotas
 from tidegate.settings.references import HERE, Known, Reference, wanted
 from tidegate.settings.roles import roles
 from tidegate.settings.secrets import LookUp
@@ -354,6 +355,7 @@ def _settings(
         shared=file.shared,
         auth=file.auth if isinstance(file.auth, tuple) else (file.auth,),
         dpop=file.dpop,
+        quotas=quotas(file.quotas),
         roles=roles(file.roles),
         policies=engines,
         admin=file.admin,

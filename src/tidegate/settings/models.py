@@ -15,6 +15,8 @@ from tidegate.settings.base import Emptiable, Model
 from tidegate.settings.bindings import ProofsModel
 from tidegate.settings.identity import AuthChoice, LocalModel
 from tidegate.settings.policies import MOST as MOST_POLICIES
+from tidegate.settings.quotas import MOST as MOST_QUOTAS
+from tidegate.settings.quotas import QuotaModel
 from tidegate.settings.roles import Pattern, Roles, RuleModel, Scopes, UriPattern
 from tidegate.settings.secrets import SecretsModel
 from tidegate.settings.servers import ServerModel
@@ -156,6 +158,8 @@ class FileModel(Model):
     """Who may ask: one identity, or a list of them, asked in order."""
     dpop: ProofsModel = ProofsModel()
     """Tokens that are bound to a key of the client's (DPoP, RFC 9449)."""
+    quotas: tuple[QuotaModel, ...] = Field(default=(), max_length=MOST_QUOTAS)
+    """How many calls may be made, or be under way at once, and by whom ([quotas](quotas.md))."""
     roles: Annotated[Roles, Emptiable] = Field(default_factory=dict)
     """Roles beside `user` and `admin`, and what they may do. With any, nothing is allowed but by a role, a rule or a policy."""
     policies: tuple[dict[str, JsonValue], ...] = Field(default=(), max_length=MOST_POLICIES)

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from tidegate.domain.endpoint import EndpointSpec
+from tidegate.domain.quota import Quota
 from tidegate.domain.role import Role
 from tidegate.domain.server import Secret, ServerSpec
 from tidegate.settings.bindings import ProofsModel
@@ -61,6 +62,7 @@ class Settings:
     auth: tuple[IdentityModel, ...]
     """Asked in order."""
     dpop: ProofsModel
+    quotas: tuple[Quota, ...]
     roles: tuple[Role, ...]
     policies: tuple[PolicySettings, ...]
     """Engines that decide beside rules and roles."""

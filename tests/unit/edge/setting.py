@@ -97,7 +97,7 @@ class EdgeSetting:
         numbers = itertools.count(1)
         store = StopStore(made.fleet.state, clock=now, new_id=lambda: f"stop{next(numbers)}")
         stopping = Stopping(Following(store, made.stops), operations, made.catalog)
-        return Parts(lambda: ABOUT, views, operations, feed, stopping)
+        return Parts(lambda: ABOUT, views, operations, feed, stopping, made.quotas)
 
     def _stop(self) -> None:
         self.stopped += 1

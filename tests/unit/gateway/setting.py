@@ -14,6 +14,7 @@ from tests.unit.fleet.setting import Setting
 from tidegate.access.authenticate import Authenticator
 from tidegate.access.authorize import Grants
 from tidegate.access.limits import CallLimits
+from tidegate.access.quotas import Quotas
 from tidegate.access.stops import Stops
 from tidegate.audit.journal import Durability, Journal
 from tidegate.audit.verify import verify
@@ -117,11 +118,12 @@ class GatewaySetting:
         )
         self._numbers = itertools.count(1)
         self.stops = Stops()
+        self.quotas = Quotas(clock=fleet.time, now=fleet.now)
         self.built = build(
             Given(
                 fleet.state, fleet.fleet, self.catalog, self.journal, Authenticator([self.identity], fleet.now),
                 self.limits, self.metrics, {KEY[:4]: KEY}, KEY[:4], fleet.now, "test",
-                lambda: f"new-{next(self._numbers)}", stops=self.stops,
+                lambda: f"new-{next(self._numbers)}", stops=self.stops, quotas=self.quotas,
             )
         )  # fmt: skip
         self.sessions, self.pipeline = self.built.sessions, self.built.pipeline

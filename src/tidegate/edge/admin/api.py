@@ -32,11 +32,13 @@ from tidegate.edge.admin.bodies import (
 from tidegate.edge.admin.door import Actor
 from tidegate.edge.admin.feed import KEPT, Follower
 from tidegate.edge.admin.parts import Parts
+from tidegate.edge.admin.quotas import all_quotas
 from tidegate.edge.admin.shapes import (
     AdviceShape,
     DetailShape,
     DoneShape,
     GatewayShape,
+    QuotasShape,
     ReloadedShape,
     RolloutShape,
     ServerShape,
@@ -168,6 +170,12 @@ async def signal(
 ) -> SignalShape:
     """Turn a signal from outside on, for a time or until it is taken back, or off. It is kept over a restart."""
     return await actions.signal(parts, name, body, by)
+
+
+@router.get("/quotas", response_model=QuotasShape)
+async def quotas(parts: With) -> QuotasShape:
+    """List the quotas, with what is used of each now."""
+    return all_quotas(parts.quotas)
 
 
 @router.get("/stops", response_model=StopsShape)

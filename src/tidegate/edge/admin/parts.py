@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tidegate.access.quotas import Quotas
 from tidegate.edge.admin.feed import Feed
 from tidegate.edge.admin.operations import Operations
 from tidegate.edge.admin.shapes import AboutShape
@@ -22,3 +23,4 @@ class Parts:
     operations: Operations
     feed: Feed
     stopping: Stopping
+    quotas: Quotas

@@ -235,6 +235,53 @@ class StopShape(TypedDict):
 
 
 @with_config(_TOLD)
+class QuotaUseShape(TypedDict):
+    """What one principal, tenant, tool, or whatever counts by itself, has used of a quota now."""
+
+    of: str
+    used: float
+    """Calls, or those under way; of a rate those that its bucket holds, which leaks."""
+    seconds: float
+    """Until there is room for one more; 0 where there is."""
+
+
+@with_config(_TOLD)
+class QuotaShape(TypedDict):
+    """A quota in force."""
+
+    name: str
+    per: list[str]
+    """What counts together; none: all calls."""
+    limit: str
+    """In words, such as `100/min, burst 20`."""
+    calls: int
+    period: str
+    """`s`, `min`, `h` or `day`; empty where it is of calls at once."""
+    burst: int
+    at_once: int
+    zone: str
+    when_unknown: str
+    """What becomes of calls while a day's count cannot be kept: `refuse` or `allow`."""
+    only: dict[str, list[str]]
+    """Which calls count, by `roles`, `tenants`, `endpoints`, `servers` and `tools`; what is absent stands for all."""
+    unknown: str | None
+    """Why it is not known how much is used, for which calls may be refused; mostly absent."""
+    refused: int
+    """Calls, since the gateway began."""
+    keys: int
+    """How many count by themselves."""
+    uses: list[QuotaUseShape]
+    """Those that use most, most first; at most 100."""
+
+
+@with_config(_TOLD)
+class QuotasShape(TypedDict):
+    """The quotas in force."""
+
+    quotas: list[QuotaShape]
+
+
+@with_config(_TOLD)
 class StopsShape(TypedDict):
     """What is stopped."""
 
