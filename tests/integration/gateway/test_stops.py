@@ -16,6 +16,8 @@ import pytest
 
 from tests.integration.gateway.gateway import Gateway, Json, Wire, marked, server, until
 from tests.integration.sessions.client import legacy
+from tidegate.access.stop_store import PREFIX
+from tidegate.extensions.state.sqlite import FILE, SqliteState
 
 
 @dataclass
@@ -197,7 +199,15 @@ async def test_a_stop_survives_a_restart_and_can_be_made_while_no_gateway_runs(b
     for each in (both.one, both.two):
         assert each.stop() == 0
     written = await both.stop("--server", "desk", "--reason", "made offline")
+    state = SqliteState(both.one.place.parent / "shared" / FILE)
+    await state.open()
+    await state.put(f"{PREFIX}odd", b"{")  # nobody knows what it stops
+    await state.close()
     both.one.start()
+    assert not both.one.ask("/v1/status")["ready"]
+    unknown = await both.wire(both.one).ask("tools/call", {"name": "desk__echo", "arguments": {}})
+    assert (unknown.status, unknown.message["error"]["data"]["reason"]) == (503, "state_unavailable")
+    assert both.one.command("resume", "odd").returncode == 0
     check_stopped(await both.wire(both.one).call("desk__echo", {"text": "x"}), ident)
     assert both.one.ask("/v1/status")["ready"]
     listed = json.loads(both.one.command("stops", "--json").stdout)["stops"]
