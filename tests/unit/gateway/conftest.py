@@ -29,9 +29,9 @@ async def gateway(tmp_path: Path) -> AsyncIterator[OPEN]:
         names = tuple(each.name for each in specs)
         endpoints = more.pop("endpoints", None) or [EndpointSpec("/mcp", names)]
         begin, wait = more.pop("begin", True), more.pop("wait", ())
-        durability = more.pop("durability", "write")
+        durability, grants = more.pop("durability", "write"), more.pop("grants", None)
         place = tmp_path / f"journal{len(opened)}"
-        made = GatewaySetting(Setting(specs, servers, time, **more), endpoints, place, durability)
+        made = GatewaySetting(Setting(specs, servers, time, **more), endpoints, place, durability, grants)
         opened.append(made)
         if begin:
             await made.begin()

@@ -43,6 +43,8 @@ class Named:
         self.version = 1
         self.principals: Mapping[str, Principal] = {}
         """Whom it vouches for wholly, by name."""
+        self.scopes: frozenset[str] | None = None
+        """What tokens were issued for, where they were for anything."""
         self._revoked: set[str] = set()
 
     def revoke(self, name: str) -> None:
@@ -56,7 +58,7 @@ class Named:
         if name in self._revoked or name == "bad":
             raise Unauthenticated("no such key")
         made = Principal("t", "test", name, frozenset({role or "user"}))
-        return Vouched(self.principals.get(name, made), credential=f"k-{name}")
+        return Vouched(self.principals.get(name, made), credential=f"k-{name}", scopes=self.scopes)
 
 
 @dataclass

@@ -9,9 +9,11 @@ import pytest
 
 from tests.unit.fleet.setting import spec
 from tests.unit.gateway.offering import UNPROBED, Cataloged, Offering
-from tidegate.domain.endpoint import Effect, EndpointSpec, Names, Rule
+from tidegate.access.authorize import Grants
+from tidegate.domain.endpoint import Effect, EndpointSpec, Names, Rule, Selection
 from tidegate.domain.errors import InvalidParams
 from tidegate.domain.principal import Principal
+from tidegate.domain.role import Grant, Role
 from tidegate.domain.server import ServerSpec
 from tidegate.domain.target import LISTED, Kind
 from tidegate.gateway.endpoint import Endpoint
@@ -65,6 +67,21 @@ async def test_a_new_rule_holds_at_once_on_the_endpoint_that_sessions_hold(made:
     assert made.shown(Kind.TOOL) == {"one__plain", "one__other", "two__second"}
     assert [each["name"] for each in made.result(Kind.TOOL, ANN)["tools"]] == ["one__plain", "two__second"]
     assert {kind for path, kind in made.changes if path == "/mcp"} == set(LISTED)
+
+
+async def test_other_roles_hold_at_once_on_an_endpoint_that_is_declared_as_before(made: Cataloged) -> None:
+    held, view = made.endpoint, made.endpoint.view
+    grants = Grants((Role("user", (), (Grant(Effect.DENY, 0, (), Selection(tools=("other",))),)),))
+    renewal = await made.catalog.prepare(made.fleet.specs, [BOTH], grants)
+    held.resolve(ANN, Kind.TOOL, "one__other")
+    made.catalog.adopt(renewal)
+    with pytest.raises(InvalidParams):
+        held.resolve(ANN, Kind.TOOL, "one__other")
+    assert held.view is view
+    assert {kind for path, kind in made.changes if path == "/mcp"} == set(LISTED)
+    made.changes.clear()
+    made.catalog.adopt(await made.catalog.prepare(made.fleet.specs, [BOTH], grants))
+    assert made.changes == []
 
 
 async def test_an_endpoint_that_is_declared_as_before_is_told_of_nothing(made: Cataloged) -> None:
