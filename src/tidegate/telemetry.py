@@ -62,6 +62,7 @@ LOG_EVENTS: Final = {
     "server.list_failed": "A server's tools could not be read; the last known stay.",
     "policy.failed": "A policy engine did not decide; what was asked of it is denied.",
     "policy.changed": "Policies were changed beside the settings, and are in force.",
+    "policy.doubtful": "Something about policies in force is odd, by what servers list; they stay in force.",
     "policy.refused": "Changed policies are wrong; those before stay in force.",
     "server.degraded": "Something a server offers is left out, and why.",
     "stop.in_force": "Something is stopped from now on: what, by whom, why.",

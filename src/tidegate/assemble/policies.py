@@ -24,6 +24,7 @@ from tidegate.telemetry import log
 
 LOOK, REST = 0.4, 0.1
 """Seconds between looks; and from one that sees a change to the next: two that see the same are rest."""
+_NOTES = 20
 Changed = Callable[[str, Sequence[str]], None]
 """Told of a policy that was made anew, by its name, or of what was wrong where it was not."""
 
@@ -35,13 +36,16 @@ class Opened:
     entry: PolicySettings
     policy: Policy
     close: Callable[[], Coroutine[None, None, None]]
+    reviewed: object = None
+    """What it was when it was last looked at for what is odd, and what that was."""
+    notes: Sequence[str] = ()
     seen: object = None
     before: object = None
     """Stamps of what it is made of: as it was taken, and as it was at the last look. It is looked at once more after it
     was opened: it may have changed meanwhile."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Told:
     """What engines were told that servers say."""
 
@@ -102,6 +106,8 @@ class Policies:
         """Put them in force, in one step; at the end of `prepared` those that were are closed."""
         self._left += [each for each in self._opened if each not in prepared]
         self._opened = prepared
+        for each in prepared:
+            self._inform(each.policy)  # servers may have said something since it was opened
 
     async def close(self) -> None:
         """Close all."""
@@ -118,9 +124,11 @@ class Policies:
         while True:
             resting = True
             try:
-                await self.learn(definitions())
+                learned = await self.learn(definitions())
                 if files():
                     resting = await self.look()
+                if resting and not learned:
+                    await self.review()
             except Exception as error:  # noqa: BLE001 - a supervisor: the next change must be seen too
                 log().error("supervisor.failed", task="policy watch", exc_info=error)
             await asyncio.sleep(LOOK if resting else REST)
@@ -137,22 +145,32 @@ class Policies:
                 each.before = stamp
         return resting
 
-    async def learn(self, definitions: Mapping[str, Definitions]) -> None:
-        """Tell engines what servers say, where that is something else than before."""
+    async def learn(self, definitions: Mapping[str, Definitions]) -> bool:
+        """Tell engines what servers say, where that is something else than before; tell whether it was."""
         told = self._told
-        if all(definitions.get(name) is each for name, each in told.definitions.items()) and len(
-            definitions
-        ) == len(told.definitions):
-            return
+        if _same(told.definitions, definitions):
+            return False
         kept = dict(definitions)
         facts = await asyncio.to_thread(_facts, kept, told)
         self._told = _Told(kept, facts)
-        if all(facts.get(name) is each for name, each in told.facts.items()) and len(facts) == len(
-            told.facts
-        ):
-            return
+        if _same(told.facts, facts):
+            return False
         for each in self._opened:
             self._inform(each.policy)
+        return True
+
+    async def review(self) -> None:
+        """Tell of what is odd about policies in force, each once: mostly what servers turn out to list."""
+        if not self._told.facts:
+            return  # nothing has been listed yet
+        for each in tuple(self._opened):
+            now = (each.policy.version, self._told)
+            if isinstance(each.policy, Informed) and each.reviewed != now:
+                found = await each.policy.review()
+                each.reviewed = now
+                if found and found != each.notes:
+                    log().warning("policy.doubtful", policy=each.policy.name, notes=list(found)[:_NOTES])
+                each.notes = found
 
     def _inform(self, policy: Policy) -> None:
         if isinstance(policy, Informed):
@@ -215,6 +233,11 @@ async def open_policies(
         yield policies.engines
     finally:
         await policies.close()
+
+
+def _same(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Tell whether two mappings have the same objects."""
+    return len(one) == len(other) and all(other.get(name) is each for name, each in one.items())
 
 
 def _one(name: str, definitions: Definitions, told: _Told) -> Mapping[Target, Facts]:

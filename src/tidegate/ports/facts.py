@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -31,6 +31,10 @@ class Informed(Protocol):
 
     def learn(self, facts: Mapping[Target, Facts]) -> None:
         """Take what all servers are now known to say. Its version changes where decisions may."""
+        ...
+
+    async def review(self) -> Sequence[str]:
+        """Say what is wrong or odd about the policies in force, by what is known now: `file:line: …`."""
         ...
 
 

@@ -168,6 +168,23 @@ async def test_what_servers_say_is_told_to_those_that_are_opened_later_too(
     assert await allowed(policies.engines[0]) is None
 
 
+async def test_what_is_odd_about_policies_by_what_servers_list_is_told_once(
+    policies: Policies, tmp_path: Path, entry: PolicySettings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.cedar").write_text('permit(principal, action == Action::"claims__gte", resource);')
+    await take(policies, entry)
+    await policies.review()
+    assert "policy.doubtful" not in "".join(capfd.readouterr())
+    assert await policies.learn({"claims": definitions()})
+    assert not await policies.learn({"claims": definitions()})
+    await policies.review()
+    told = "".join(capfd.readouterr())
+    assert "policy.doubtful" in told
+    assert "a.cedar:1: claims lists no gte" in told
+    await policies.review()
+    assert "policy.doubtful" not in "".join(capfd.readouterr())
+
+
 async def test_a_command_has_them_without_following_them(entry: PolicySettings, tmp_path: Path) -> None:
     async with open_policies([entry], Surroundings(tmp_path, "0" * 16)) as (policy,):
         assert await allowed(policy) is True
