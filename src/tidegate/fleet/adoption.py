@@ -155,9 +155,10 @@ class Adoption:
         pools = [pool for pool in self._pools.values() if isinstance(pool.spec.launch, Remote)]
         await self._memory.recall_learned(pools)
         kept = await self._memory.recall() if pools else {}
+        ours = {w.identity.id for pool in pools for w in pool.workloads.values()}
         for pool in pools:
             for workload_id, known in kept.items():
-                if known.server != pool.spec.name:
+                if known.server != pool.spec.name or workload_id in ours:
                     continue
                 if not _is_made_of(pool, known.spec) or not _free(pool, known):
                     self._memory.forget(
@@ -166,8 +167,9 @@ class Adoption:
                     _note_loss(pool, known)
                 else:
                     track = next(track for track in pool.tracks if track.digest == known.spec)
-                    identity = pool.identity_for(known.sharing, known.offer, track)
-                    pool.adopt(replace(identity, id=workload_id), known.sharing, known.upstream)
+                    key = _key(pool, known)
+                    identity = pool.identity_for(key, known.offer, track)
+                    pool.adopt(replace(identity, id=workload_id), key, known.upstream)
             self._finder.adopted(pool)
         self._known.add("remote")
 

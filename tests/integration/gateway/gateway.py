@@ -76,9 +76,12 @@ class Gateway:
     def until_servers(self, **states: str) -> Gateway:
         """Wait until servers are in these states, and every endpoint shows them so."""
 
+        found: dict[str, Any] = {}
+
         def reached() -> bool:
             status = self.status()
             servers = {each["name"]: each for each in status["servers"]}
+            found.update(servers)
             if any(servers[name]["state"] != state for name, state in states.items()):
                 return False
             for endpoint in status["endpoints"]:
@@ -88,7 +91,10 @@ class Gateway:
                         return False
             return True
 
-        self.until(reached, f"{states}")
+        try:
+            self.until(reached, f"{states}")
+        except AssertionError as error:
+            raise AssertionError(f"{found}\n{error}") from error
         return self
 
     def said(self) -> str:

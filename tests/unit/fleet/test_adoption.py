@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import msgspec
@@ -280,3 +281,22 @@ async def test_a_remote_session_goes_on_with_the_url_that_gave_it_and_with_no_ot
     setting.fleet.declare(replace(before, launch=Remote(url)), doors)
     await setting.begin()
     assert doors.sessions[0] == first
+
+
+async def test_of_two_sessions_that_were_kept_for_one_remote_server_none_is_lost_sight_of(
+    fleet: Open, time: LoopTime
+) -> None:
+    setting = await fleet(begin=False)
+    declared = ServerSpec("far", Remote("https://one.example/mcp"), "remote", sharing=Sharing.SHARED)
+    for number in range(2):
+        kept = Kept("far", SHARED, True, replace(KNOWN, session=f"id-{number}"), declared.digest())
+        await setting.state.put(f"workload/tg-far-{number}", msgspec.json.encode(kept))
+    doors = Doors()
+    setting.fleet.declare(declared, doors)
+    await setting.begin()
+    pool = setting.fleet.pools["far"]
+    assert {each.identity.key.sharing for each in pool.workloads.values()} == set(pool.workloads)
+    await time.advance(5)
+    assert len(pool.workloads) == 1  # one is all that is wanted
+    supervised = [task for task in asyncio.all_tasks() if task.get_name().startswith("workload ")]
+    assert len(supervised) == 1  # and nobody goes on with one that nobody knows of
