@@ -38,6 +38,12 @@ RESOURCES = {
     "/scoped": {"scope": _SCOPE, "accessTokenFormat": "jwt"},
     "/opaque": {"scope": _SCOPE, "accessTokenFormat": "opaque"},
 }
+POLICY = """
+@id("adjusters") permit(principal in Role::"user", action, resource);
+@id("limit") @because("more than the limit of whoever asks")
+forbid(principal, action == Action::"old__slow", resource)
+  when { principal has limit && context.arguments.steps > principal.limit };
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,7 @@ def settings(place: Path, authorities: Authorities, issuer: str) -> dict[str, An
     """Give the gateway's."""
     (place / "provider.pem").write_bytes(authorities.own.cert_pem.bytes())
     (place / "secret").write_text(SECRET)
+    (place / "limits.cedar").write_text(POLICY)
     common = {
         "issuer": issuer, "ca": "provider.pem", "groups": {"claim": "groups"},
         "roles": {"claims": "groups", "map": {"grp-adjusters": "user"}},
@@ -82,6 +89,7 @@ def settings(place: Path, authorities: Authorities, issuer: str) -> dict[str, An
         "tls": authorities.settings(),
         "auth": [{"type": "jwt", **common}, {"type": "introspection", **asked, **common}],
         "servers": {"old": server("legacy_stdio", sharing="shared")},
+        "policies": [{"type": "cedar", "files": ["limits.cedar"], "attributes": {"limit": "number"}}],
         "endpoints": {
             "/mcp": {}, "/other": {}, "/opaque": {},
             "/scoped": {"scopes": {"tools:echo": {"tools": ["echo"]}, "tools:add": {"tools": ["add"]}}},

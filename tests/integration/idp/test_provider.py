@@ -173,6 +173,19 @@ def test_the_provider_has_no_tokens_for_what_it_does_not_know(serving: Serving) 
     assert (got.status_code, got.json()["error"]) == (400, "invalid_target")
 
 
+def test_a_claim_of_the_provider_limits_what_a_call_may_ask_for(serving: Serving) -> None:
+    for path in FORMATS:
+        token = serving.token("nightly", path)
+
+        def call(steps: int, path: str = path, token: str = token) -> Got:
+            params = {"name": "old__slow", "arguments": {"seconds": 0, "steps": steps}}
+            return serving.plain.ask(path, token, method="tools/call", params=params)
+
+        assert is_served(call(10))
+        refused = call(11)
+        assert refused.json["error"]["code"] == -31003
+
+
 def test_a_token_that_was_taken_back_is_refused_when_its_time_is_over(serving: Serving) -> None:
     token = serving.token("nightly", "/opaque")
     assert is_served(serving.plain.ask("/opaque", token))
