@@ -151,10 +151,10 @@ class Journal:
             ValueError: the decision does not allow it.
         """
         # By identity: frozen values of the same content may cost a second part, never a wrong one,
-        # since a part keeps alive whatever its key stands for. A decision that read something may be this call's alone.
-        reads = decision.reads
+        # since a part keeps alive whatever its key stands for. One by arguments is this call's alone.
+        judged = decision.arguments
         key = (
-            id(principal), id(target), decision.rule if reads else id(decision),
+            id(principal), id(target), decision.rule if judged else id(decision),
             endpoint, shown, workload, client, revision, credential, peer, method,
         )  # fmt: skip
         part = self._parts.get(key)
@@ -167,10 +167,10 @@ class Journal:
         rest = f'{part.intent}{call},"arguments":"{digest.hexdigest()}","size":{len(arguments)}'
         if trace:
             rest = f'{rest},"trace":{form.quoted(trace)}'
-        if reads:
+        if judged:
             if not decision.allowed:
                 raise ValueError("a call that was denied has no intent")
-            rest = f'{rest},"reads":{form.data(reads)}'
+            rest = f'{rest},"reads":{form.data(decision.reads)}'
         now = int(self._clock() * 1e6)
         if self._late or now >= self._strangers.due:
             self._catch_up(now)
@@ -384,12 +384,13 @@ class Journal:
             self._parts.clear()
         endpoint, shown, workload, client, revision, credential, peer, method = map(form.quoted, words)
         asked = "" if words[-1] == "tools/call" else f',"method":{method}'
+        reads = f',"reads":{form.data(decision.reads)}' if decision.reads and not decision.arguments else ""
         intent = (
             f'{_who(RecordKind.CALL_INTENT, principal)},"credential":{credential},"peer":{peer}'
             f',"client":{client},"revision":{revision},"endpoint":{endpoint}'
             f',"server":{form.quoted(target.server)},"target":"{target.kind.value}"'
             f',"name":{form.quoted(target.name)},"shown":{shown}'
-            f',"rule":{form.quoted(decision.rule)},"workload":{workload}{asked},"call":'
+            f',"rule":{form.quoted(decision.rule)}{reads},"workload":{workload}{asked},"call":'
         )
         tenant = form.quoted(principal.tenant)
         outcome = _outcome(tenant)

@@ -111,10 +111,13 @@ def test_what_policies_read_for_a_call_stands_in_its_intent(tmp_path: Path) -> N
         call_of = begin(journal, f"c{number}", decision=decision)
         journal.outcome(call_of, Outcome.OK, size=1, duration_us=1)
     begin(journal, "c3", decision=Decision(True, "p#limit"))
+    begin(journal, "c4", decision=Decision(True, "p#limit", False, {"principal.region": '"eu"'}))
     found = [each.get("reads") for each in records(tmp_path) if each["kind"] == "call.intent"]
-    assert found == [{"context.arguments.amount": "5"}, {"context.arguments.amount": "6"}, None]
+    assert found == [
+        {"context.arguments.amount": "5"}, {"context.arguments.amount": "6"}, None, {"principal.region": '"eu"'}
+    ]  # fmt: skip
     with pytest.raises(ValueError, match="denied"):
-        begin(journal, "c4", decision=Decision(False, "p#limit", True, {"x": "1"}))
+        begin(journal, "c5", decision=Decision(False, "p#limit", True, {"x": "1"}))
 
 
 def test_a_denied_call_gets_no_intent(tmp_path: Path) -> None:
