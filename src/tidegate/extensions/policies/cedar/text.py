@@ -32,6 +32,12 @@ class Token:
     line: int
 
 
+DEEPEST, LONGEST_PATH, MOST_OPERATORS = 64, 32, 400
+"""Brackets within brackets, attributes of attributes, and operators that may hang on one another. The parser calls itself
+for each, and beyond some thousands that ends the process."""
+_OPERATORS = frozenset({"&&", "||", "+", "-", "*", "!", "if"})
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """One policy as it stands in a file."""
@@ -40,6 +46,25 @@ class Statement:
     line: int
     tokens: Sequence[Token]
     """Their places are those in `text`, their lines those of the file."""
+
+    def excess(self) -> str | None:
+        """Say what of it is beyond reason, so that it is not even to be parsed."""
+        depth = deepest = path = longest = operators = 0
+        before = ""
+        for token in self.tokens:
+            word = self.text[token.start : token.end]
+            depth += (word in "([{") - (word in ")]}")
+            deepest = max(deepest, depth)
+            if word == "." or (word == "[" and (before in ")]" or before[0].isidentifier())):
+                path += 1
+            elif word not in "[]" and not (word[0].isidentifier() or word[0] == '"'):
+                path = 0
+            longest = max(longest, path)
+            operators += word in _OPERATORS
+            before = word
+        if deepest > DEEPEST or longest > LONGEST_PATH:
+            return f"is nested deeper than {DEEPEST} brackets or {LONGEST_PATH} attributes"
+        return f"has more than {MOST_OPERATORS} operators" if operators > MOST_OPERATORS else None
 
     def line_of(self, unfinished: Callable[[str], bool]) -> int:
         """Give the line at which the text becomes wrong.

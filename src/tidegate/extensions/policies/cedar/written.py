@@ -119,6 +119,9 @@ class _Mistake(Exception):
 
 
 def _one(file: str, statement: Statement) -> Written:
+    excess = statement.excess()
+    if excess is not None:
+        raise _Mistake(statement.line, excess)
     try:
         tree = engine.parse(statement.text)
         parts = conditions(tree)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tests.unit.extensions.policies.cedar.parts import book, decide, judge, plainly, principal
 from tidegate.domain.target import Kind, Target
+from tidegate.extensions.policies.cedar.values import Sayer, Unsayable, branches
 from tidegate.ports.facts import UNKNOWN, Facts
 
 _TARGETS = [
@@ -170,3 +171,52 @@ def test_asking_for_many_at_once_is_asking_for_each(policies, who):
             kept = together.question(together.subject(each), "/mcp", target)
             found = together.plan(kept) if hasattr(kept, "numbers") else kept
             assert found.verdict == alone
+
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**66), 2**66)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["abc", 7, 7.0, 0.1, "\ud800"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["a", "b", "deep", "__entity", "__extn", "type", "id", "fn"]), inner, max_size=3
+        )
+    ),
+    max_leaves=8,
+)
+_ANYTHING = (
+    st.dictionaries(st.sampled_from(["amount", "inner", "to", "list", "missing", "x"]), _JSON, max_size=4)
+    | _JSON
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(policies=st.lists(_POLICY, min_size=1, max_size=3), who=_WHO, sent=_ANYTHING)
+def test_whatever_is_sent_is_judged_as_cedar_would_or_denied(policies, who, sent):
+    text = "\n".join(policies)
+    made = book(text, {})
+    verdict = judge(made, who, sent)
+    try:
+        said = Sayer().arguments(sent, branches({()}), None)
+    except Unsayable:
+        # Some of it cannot be said; where nothing of that is read, it is judged by the rest.
+        assert verdict.allowed in (True, False, None)
+        return
+    context = {"endpoint": "/mcp", "arguments": said}
+    assert verdict.allowed is plainly(text, who, _TARGETS[0], UNKNOWN, context)
+
+
+@settings(max_examples=100, deadline=None)
+@given(sent=_ANYTHING)
+def test_what_is_read_and_cannot_be_said_denies(sent):
+    made = book(
+        "permit(principal, action, resource) when { context.arguments has x || context.arguments.amount > 5 };"
+    )
+    try:
+        Sayer().arguments(sent, branches({("x",), ("amount",)}), None)
+    except Unsayable:
+        assert judge(made, principal(), sent).allowed is False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.unit.extensions.policies.cedar.parts import DECLARED, PAY, tool
 from tidegate.domain.errors import SettingsError
@@ -21,6 +23,13 @@ KNOWN = Known(
         ),
     }
 )
+
+
+_WORDS = (
+    "permit", "forbid", "(", ")", "{", "}", ";", ",", "principal", "action", "resource", "context", "when", "unless",
+    "in", "==", "is", "has", "like", ".", "arguments", "&&", "||", "!", "if", "then", "else", "true", "5", '"a"',
+    'Role::"a"', 'Action::"call"', '@id("a")', "[", "]", "//", "::", "\n", "x", '"', "\\",
+)  # fmt: skip
 
 
 def mistakes(text: str, known: Known = KNOWN) -> list[str]:
@@ -148,12 +157,46 @@ def test_files_are_cut_where_policies_end():
     assert found[1].tokens[-1].line == 4
 
 
-def test_a_policy_nested_beyond_reason_is_refused_and_a_long_one_is_not():
-    deep = "!(" * 90 + "true" + ")" * 90
-    assert "nested" in mistakes(f"permit(principal, action, resource) when {{ {deep} }};")[0]
-    names = " || ".join(f'resource.name == "t{number}"' for number in range(400))
-    long = f"permit(principal, action, resource) when {{ {names} }};"
-    assert len(check({"p.cedar": long}, {}, Known({})).written) == 1
+@pytest.mark.parametrize("times", [100, 20_000])
+@pytest.mark.parametrize(
+    ("before", "inner", "after"),
+    [
+        ("(", "true", ")"),
+        ("!(", "true", ")"),
+        ("true && (", "true", ")"),
+        ("[", "", "]"),
+        ("{a: ", "1", "}"),
+        ("if true then (", "true", ") else false"),
+        ("context.arguments", "", ".a"),
+        ("context has a", "", ".b"),
+        ("context", "", '["a"]'),
+    ],
+)
+def test_what_is_nested_beyond_reason_is_refused_unparsed(before: str, inner: str, after: str, times: int):
+    opened = before * times if before[-1] in "([{ " else before
+    found = mistakes(f"permit(principal, action, resource) when {{ {opened}{inner}{after * times} }};")
+    assert found == ["p.cedar:1: is nested deeper than 64 brackets or 32 attributes"]
+
+
+def test_a_long_policy_is_taken_and_a_far_too_long_one_is_not():
+    names = [f'resource.name == "t{number}"' for number in range(1000)]
+    policy = "permit(principal, action, resource) when {{ {} }};".format
+    assert len(check({"p.cedar": policy(" || ".join(names[:300]))}, {}, Known({})).written) == 1
+    assert "operators" in mistakes(policy(" || ".join(names)))[0]
+    assert "operators" in mistakes(policy("1" + " + 1" * 100_000 + " > 0"))[0]
+    roles = ", ".join(f'Role::"r{number}"' for number in range(5000))
+    assert len(check({"p.cedar": policy(f"principal in [{roles}]")}, {}, Known({})).written) == 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from(_WORDS), max_size=40).map(" ".join) | st.text(max_size=60))
+def test_no_text_is_anything_but_policies_or_mistakes(text: str):
+    told: list[str] = []
+    try:
+        check({"p.cedar": text}, DECLARED, KNOWN)
+    except SettingsError as error:
+        told = list(error.problems)
+    assert all(each.startswith("p.cedar:") for each in told)
 
 
 def test_too_many_policies_are_refused():
