@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import cast
 
 from tidegate.extensions.policies.cedar import engine
@@ -24,6 +25,8 @@ _BRACKETED = re.compile(
     r"(?<![A-Za-z0-9_])\(((?:context|principal|resource|action)(?:\.\w+|\[\"[^\"]*\"\])*)\)"
 )
 _BRACKETS = 8
+_KEPT = 2048
+"""Texts of policies, which take Cedar some time to write, and are said with every denial."""
 _SHOWN = 3
 """Policies that are told of where several would do."""
 MOST = 24
@@ -44,7 +47,7 @@ def argument_values(policy: Written, arguments: Mapping[str, object]) -> Mapping
 
 def denied_by(policy: Written) -> str:
     """Say what denies."""
-    return policy.because or f"{policy.name} denies{_clauses(policy.conditions)}"
+    return policy.because or f"{policy.name} denies{_clauses(*policy.conditions)}"
 
 
 def not_allowed(policies: Sequence[Written]) -> str:
@@ -52,7 +55,7 @@ def not_allowed(policies: Sequence[Written]) -> str:
     if not policies:
         return "no policy allows it to anybody"
     return "; ".join(
-        each.because or f"{each.name} would allow it{_scope(each)}{_clauses(each.conditions)}"
+        each.because or f"{each.name} would allow it{_scope(each)}{_clauses(*each.conditions)}"
         for each in policies[:_SHOWN]
     )
 
@@ -60,7 +63,7 @@ def not_allowed(policies: Sequence[Written]) -> str:
 def missed(failing: Sequence[tuple[Written, Sequence[Condition]]]) -> str:
     """Say which conditions of policies did not hold."""
     return "; ".join(
-        policy.because or f"{policy.name} would allow it{_clauses(parts)}"
+        policy.because or f"{policy.name} would allow it{_clauses(*parts)}"
         for policy, parts in failing[:_SHOWN]
     )
 
@@ -103,12 +106,14 @@ def _json(value: object) -> str:
     return _encode(value)[:LONGEST]
 
 
+@lru_cache(_KEPT)
 def _scope(policy: Written) -> str:
     scope = policy.tree["principal"]
     return "" if scope["op"] == "All" else f" to {_text({**_bare(), 'principal': scope}, 'principal')}"
 
 
-def _clauses(conditions: Sequence[Condition]) -> str:
+@lru_cache(_KEPT)
+def _clauses(*conditions: Condition) -> str:
     if not conditions:
         return ""
     policy = {**_bare(), "conditions": [each.tree() for each in conditions]}

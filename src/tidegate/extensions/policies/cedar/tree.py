@@ -69,7 +69,7 @@ class Reads:
         self.arguments |= other.arguments
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Condition:
     """A part of a policy's conditions that has to hold (`when`) or must not (`unless`)."""
 
