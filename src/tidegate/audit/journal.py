@@ -168,9 +168,7 @@ class Journal:
         if trace:
             rest = f'{rest},"trace":{form.quoted(trace)}'
         if judged:
-            if not decision.allowed:
-                raise ValueError("a call that was denied has no intent")
-            rest = f'{rest},"reads":{form.data(decision.reads)}'
+            rest = f'{rest},"reads":{_read(decision)}'
         now = int(self._clock() * 1e6)
         if self._late or now >= self._strangers.due:
             self._catch_up(now)
@@ -384,7 +382,7 @@ class Journal:
             self._parts.clear()
         endpoint, shown, workload, client, revision, credential, peer, method = map(form.quoted, words)
         asked = "" if words[-1] == "tools/call" else f',"method":{method}'
-        reads = f',"reads":{form.data(decision.reads)}' if decision.reads and not decision.arguments else ""
+        reads = f',"reads":{_read(decision)}' if decision.reads and not decision.arguments else ""
         intent = (
             f'{_who(RecordKind.CALL_INTENT, principal)},"credential":{credential},"peer":{peer}'
             f',"client":{client},"revision":{revision},"endpoint":{endpoint}'
@@ -414,6 +412,12 @@ class Journal:
             rest = f'{_outcome(tenant)}{sequence},"call":{call},"outcome":"{Outcome.UNKNOWN.value}"'
             self._tape.append(now, rest)
             del self._tape.open[sequence]
+
+
+def _read(decision: Decision) -> str:
+    if not decision.allowed:
+        raise ValueError("a call that was denied has no intent")
+    return form.data(decision.reads)
 
 
 def _outcome(tenant: str) -> str:

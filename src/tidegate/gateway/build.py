@@ -118,13 +118,12 @@ class Path:
 
 def build(given: Given) -> Path:
     """Put the path of a call together."""
-    fleet, metrics, journal = given.fleet, given.metrics, given.journal
+    fleet, metrics, journal, stops = given.fleet, given.metrics, given.journal, given.stops
     clock = asyncio.get_running_loop().time
     sessions = Sessions(given.keys, given.key_id, given.state, given.now, given.mail)
     seal = Seal(given.keys, given.key_id, given.now)
     relays = None if given.mail is None else Relays(given.mail)
     ids = EventIds(given.keys[given.key_id], given.boot)
-    stops = given.stops
     streams = Streams(ids, given.authenticator, sessions, relays, stops)
     questions = Questions(streams, given.boot, metrics, given.mail)
     inquiries = Inquiries(questions, journal, metrics, stops)

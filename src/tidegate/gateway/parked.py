@@ -33,6 +33,8 @@ from tidegate.telemetry import log
 
 IN_ALL, EACH = 1024, 16
 """Most parked calls there may be, and of one principal."""
+_LOOKED_AT = 128
+"""Parked calls that are looked at at one time."""
 
 Seal = Callable[[str], str]
 """Seals what names a parked call and its round, for its client."""
@@ -284,13 +286,18 @@ class ParkedCalls:
 
     async def look(self, may: Callable[[Call], Awaitable[None]]) -> None:
         """End those that nobody may go on with any more: `may` raises a `Refusal` then."""
-        for held in [each for each in self._held.values() if not each.busy]:
-            try:
-                await may(held.call)
-            except (Refusal, StateError) as error:
-                if not held.busy and held.name in self._held:
-                    log().info("call.expired", server=held.server, call=held.call.id, reason=str(error))
-                    self._end(held)
+        waiting = [each for each in self._held.values() if not each.busy]
+        for at in range(0, len(waiting), _LOOKED_AT):
+            # At one time: somebody's issuer may be slow to say.
+            await asyncio.gather(*(self._look_at(each, may) for each in waiting[at : at + _LOOKED_AT]))
+
+    async def _look_at(self, held: Held, may: Callable[[Call], Awaitable[None]]) -> None:
+        try:
+            await may(held.call)
+        except (Refusal, StateError) as error:
+            if not held.busy and held.name in self._held:
+                log().info("call.expired", server=held.server, call=held.call.id, reason=str(error))
+                self._end(held)
 
     def _end(self, held: Held) -> None:
         held.busy = True

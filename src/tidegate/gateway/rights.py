@@ -40,15 +40,20 @@ class Rights:
 
     async def run(self) -> None:
         """Look every second. Never ends by itself."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._every_second(self.look_at_endpoints), name="rights at endpoints")
+            group.create_task(self._every_second(self.look_at_parked), name="rights of parked calls")
+
+    async def _every_second(self, look: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(LOOK)
             try:
-                await self.look()
+                await look()
             except Exception as error:  # noqa: BLE001 - a supervisor: the next look must come
                 log().error("supervisor.failed", task="rights keeper", exc_info=error)
 
-    async def look(self) -> None:
-        """Do once what `run` does every second."""
+    async def look_at_endpoints(self) -> None:
+        """Tell of lists that are others by other policies."""
         for path, endpoint in list(self._endpoints.items()):
             now = endpoint.authorizer, endpoint.authorizer.version
             before = self._seen.get(path)
@@ -59,6 +64,9 @@ class Rights:
                     self._changed(path, kind)
         for path in self._seen.keys() - self._endpoints.keys():
             del self._seen[path]
+
+    async def look_at_parked(self) -> None:
+        """Let go of parked calls that nobody may go on with."""
         await self._parked.look(self._may_go_on)
 
     async def _may_go_on(self, call: Call) -> None:

@@ -64,7 +64,12 @@ class Shown:
         if self._seen(principal) is not seen:
             return  # it holds no more: whoever asks for it finds out
         allowed = [decision.allowed for decision in decisions]
-        self._keep_known(seen, principal, _servers(compress(self._targets, allowed)))
+        may = list(compress(self._targets, allowed))
+        try:
+            self._keep_known(seen, principal, _servers(may))
+        except Undecided:
+            return
+        self._keep_kinds(seen, {(target.server, target.kind) for target in may})
         at = 0
         for kind, entries in self.view.shown.items():
             flags = allowed[at : at + len(entries)]
@@ -229,8 +234,17 @@ class Shown:
         """Give the servers and kinds of which something that is listed is for a principal."""
         if not self._authorizer.asks:
             return ()  # rules alone say it, without looking at each
-        allowed = self._decide(principal, self._targets)
-        return {(target.server, target.kind) for target in compress(self._targets, allowed)}
+        found = self._kinds.get(seen)
+        if found is None:
+            allowed = self._decide(principal, self._targets)
+            found = {(target.server, target.kind) for target in compress(self._targets, allowed)}
+            self._keep_kinds(seen, found)
+        return found
+
+    def _keep_kinds(self, seen: Class, found: Collection[tuple[str, Kind]]) -> None:
+        if len(self._kinds) >= _CLASSES_KEPT:
+            self._kinds.clear()
+        self._kinds[seen] = found
 
     def _decide(self, principal: Principal, targets: Sequence[Target]) -> Sequence[bool]:
         """Decide about all of them, or none: what is not known yet is told of together."""
@@ -258,6 +272,8 @@ class Shown:
         self._allowed: OrderedDict[tuple[Class, Kind], Sequence[bytes]] = OrderedDict()
         self._size = 0
         self._known: dict[Class, frozenset[str]] = {}
+        self._kinds: dict[Class, Collection[tuple[str, Kind]]] = {}
+        """Of which servers something of which kinds is for whom."""
         self._sent_away: set[Class] = set()
         """For whom much had to be decided elsewhere first."""
         self._offered: dict[tuple[Class, bool], dict[str, object]] = {}

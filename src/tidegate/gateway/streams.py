@@ -49,7 +49,7 @@ QUIET = 15.0
 """Seconds after which a stream without a message is kept alive."""
 LOOK = 1.0
 """Seconds between two looks whether a stream may still be."""
-_AT_ONE_TIME = 32
+_AT_ONE_TIME = 128
 """Streams that are looked at before others have their turn."""
 PRIMED = frozenset({"2025-11-25"})
 """Revisions whose clients take an event without data (2025-11-25, transports); older ones fail at it."""
@@ -231,11 +231,15 @@ class Streams:
 
     async def look(self) -> None:
         """End the streams of those who may have them no more, though nothing is said on them."""
-        for number, (stream, look) in enumerate(list(self._looks.items()), 1):
-            if not await look.again() and self._looks.get(stream) is look:
-                self._end(stream)
-            if not number % _AT_ONE_TIME:
-                await asyncio.sleep(0)
+        looks = list(self._looks.items())
+        for at in range(0, len(looks), _AT_ONE_TIME):
+            # At one time: somebody's issuer may be slow to say.
+            await asyncio.gather(*(self._look_at(*each) for each in looks[at : at + _AT_ONE_TIME]))
+            await asyncio.sleep(0)
+
+    async def _look_at(self, stream: Stream, look: _Look) -> None:
+        if not await look.again() and self._looks.get(stream) is look:
+            self._end(stream)
 
     def sweep(self) -> None:
         """Do once what `run` does every second."""

@@ -237,7 +237,7 @@ class Tasks:
         def back(text: str) -> str | None:
             try:
                 return self.read(call.principal, call.endpoint, text).task
-            except InvalidParams:
+            except (InvalidParams, Undecided):
                 return None
 
         return tasks.in_result("", result, back)
@@ -323,7 +323,7 @@ class Tasks:
         text = tasks.named(call.params) or ""
         try:
             return text if self.read(call.principal, call.endpoint, text) == handle else None
-        except InvalidParams:
+        except (InvalidParams, Undecided):
             return None
 
     def _make(self, call: Call, handle: Handle) -> str:

@@ -102,7 +102,7 @@ async def test_a_parked_call_is_decided_again_when_its_client_comes_back(gateway
     policy.change(lambda *_: NO)
     assert (await modern(made, "form", **retry(first))).error["code"] == -32602
     assert made.outcomes() == ["input_required"]
-    await made.built.rights.look()
+    await made.built.rights.look_at_parked()
     assert len(made.built.parked) == 0
     assert made.limits.in_flight == 0
 
@@ -110,10 +110,10 @@ async def test_a_parked_call_is_decided_again_when_its_client_comes_back(gateway
 async def test_a_parked_call_ends_with_its_clients_credentials(gateway: OPEN) -> None:
     made = await opened(gateway, all_of(YES), AskingServer())
     await modern(made, "form")
-    await made.built.rights.look()
+    await made.built.rights.look_at_parked()
     assert len(made.built.parked) == 1
     made.identity.revoke("ann")
-    await made.built.rights.look()
+    await made.built.rights.look_at_parked()
     assert len(made.built.parked) == 0
 
 
@@ -196,11 +196,11 @@ async def test_a_change_of_policies_is_told_as_one_of_lists_and_streams_are_look
     call.say = lambda message: heard.append(json.loads(message)) is None
     listening = asyncio.create_task(made.pipeline.handle(call))
     await until(lambda: heard)
-    await made.built.rights.look()
+    await made.built.rights.look_at_endpoints()
     assert len(heard) == 1
     policy.change()
-    await made.built.rights.look()
-    await made.built.rights.look()
+    await made.built.rights.look_at_endpoints()
+    await made.built.rights.look_at_endpoints()
     assert [each["method"] for each in heard[1:]] == ["notifications/tools/list_changed"]
     made.identity.revoke("ann")
     await made.time.advance(2.0, step=0.5)
