@@ -289,15 +289,13 @@ class Authorizer:
 
     def _is_current(self) -> bool:
         """Tell whether the policies are those that decided what is kept. It goes where they are not."""
-        if not self._policies:
-            return True
-        versions = tuple(policy.version for policy in self._policies)
-        if versions == self._versions:
-            return True
-        self._forget()
-        return False
+        for policy, version in self._seen:
+            if policy.version != version:
+                self._forget()
+                return False
+        return True
 
     def _forget(self) -> None:
-        self._versions = tuple(policy.version for policy in self._policies)
+        self._seen = tuple((policy, policy.version) for policy in self._policies)
         self._version = next(_versions)
         self._classes = Classes(self._rules, closed([policy.reads() for policy in self._policies]))

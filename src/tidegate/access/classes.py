@@ -16,8 +16,8 @@ from tidegate.access.rules import Compiled, Rules
 from tidegate.domain.principal import Principal
 from tidegate.domain.target import Decision, Target
 
-MAX_CLASSES = 4096
-"""Classes that are known; with one more all are found anew."""
+MAX_CLASSES = 16_384
+"""Classes that are known: some 12 MB where each is of one principal. With one more the first is found anew."""
 MAX_PRINCIPALS = 65_536
 """Principals whose class is known."""
 MAX_TARGETS = 32_768
@@ -117,10 +117,9 @@ class Classes:
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= MAX_CLASSES:
-                for each in self._known.values():
-                    self._empty(each)
-                self._known.clear()
-                self.of.clear()
+                _, gone = self._known.popitem(last=False)
+                self._empty(gone)
+                gone.until = -math.inf  # whoever has it still finds another one
             one = principal if roles == principal.roles else replace(principal, roles=roles)
             found = self._known[key] = Class(key, one, self._rules.of(roles))
         elif now >= found.until:

@@ -157,15 +157,20 @@ def test_an_exception_denies_and_is_not_kept() -> None:
 
 
 def test_decisions_kept_are_bounded() -> None:
-    access = rules(Rule(ALLOW, tools=("1*",)), Rule(DENY, frozenset(str(number) for number in range(5000))))
+    access = rules(
+        Rule(ALLOW, tools=("1*",)), Rule(DENY, frozenset(str(number) for number in range(MAX_CLASSES + 500)))
+    )
     for number in range(40_000):
         decision = access.decide(USER, Target("db", Kind.TOOL, str(number)))
         assert decision.allowed is str(number).startswith("1")
-    for number in range(5000):
+    for number in range(MAX_CLASSES + 500):
         access.decide(Principal("t", "i", "s", frozenset({str(number)})), READ)
     kept = access._classes  # pyright: ignore[reportPrivateUsage]
     assert len(kept) <= MAX_CLASSES
     assert kept.count <= MAX_TARGETS + MAX_CLASSES
+    assert not access.decide(Principal("t", "i", "s", frozenset({"1"})), READ).allowed, (
+        "its class went, and came again"
+    )
     assert all(len(each.decisions) <= MAX_TARGETS for each in kept.of.values())
 
 
