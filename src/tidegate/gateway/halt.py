@@ -44,10 +44,10 @@ class Halt:
 
     def _end(self) -> None:
         stops = self._stops
-        for call, target in list(self._running.calls.values()):
-            stop = stops.check(call.principal, target)
+        for call in list(self._running.calls.values()):
+            stop = stops.check(call.principal, call.target)
             if stop is not None and call.ended is None and call.task is not None:
-                call.ended = refusal(stop, target)
+                call.ended = refusal(stop, call.target)
                 call.task.cancel()
         self._parked.end(stops.check)
         self._inquiries.end(stops.check_server)

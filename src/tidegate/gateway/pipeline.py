@@ -92,7 +92,7 @@ class Pipeline:
             if self._stops.any:
                 self._stops.admit(principal, route.entry.target)
             self._limits.enter(principal)
-            running = self._running.begin(call, route.entry.target)
+            running = self._running.begin(call)
             try:
                 if route.decision.arguments or vouched.scopes is not None:
                     await deciding.judged(call, route)

@@ -10,7 +10,6 @@ import asyncio
 
 import msgspec
 
-from tidegate.domain.target import Target
 from tidegate.gateway.call import Call
 from tidegate.gateway.mail import Mail
 
@@ -29,8 +28,8 @@ class Running:
 
     def __init__(self, mail: Mail | None = None) -> None:
         """`mail` is the way to the gateways that share the state store, where there are any."""
-        self.calls: dict[str, tuple[Call, Target | None]] = {}
-        """By the call's own id, which is given once, with what it is for."""
+        self.calls: dict[str, Call] = {}
+        """By the call's own id, which is given once."""
         self._named: dict[_Key, asyncio.Task[None]] = {}
         self._mail = mail
         self._clock = asyncio.get_running_loop().time
@@ -43,9 +42,9 @@ class Running:
     def __len__(self) -> int:
         return len(self.calls)
 
-    def begin(self, call: Call, target: Target | None = None) -> _Key | None:
+    def begin(self, call: Call) -> _Key | None:
         """Let a call be found, also while it waits for a workload. Give what `end` is told."""
-        self.calls[call.id] = call, target
+        self.calls[call.id] = call
         session, task = call.session, call.task
         if session is None or task is None:
             return None
