@@ -93,15 +93,19 @@ def check_scopes(call: Call, target: Target) -> None:
     Raises:
         InsufficientScope: it was not.
     """
-    vouched = call.vouched
-    if vouched is None or vouched.scopes is None:
-        return
-    missing = call.endpoint.authorizer.missing_scopes(target, vouched.scopes)
+    missing = missing_scopes(call, target)
     if missing:
         names = ", ".join(sorted(missing))
-        raise InsufficientScope(
-            f"the token lacks a scope for this: {names}", missing | vouched.scopes, target=target
-        )
+        held = (call.vouched and call.vouched.scopes) or frozenset[str]()
+        raise InsufficientScope(f"the token lacks a scope for this: {names}", missing | held, target=target)
+
+
+def missing_scopes(call: Call, target: Target) -> frozenset[str]:
+    """Give the scopes that a call's token lacks for a target."""
+    vouched = call.vouched
+    if vouched is None or vouched.scopes is None:
+        return frozenset()
+    return call.endpoint.authorizer.missing_scopes(target, vouched.scopes)
 
 
 def check_still(call: Call) -> None:

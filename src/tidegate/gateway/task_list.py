@@ -18,7 +18,7 @@ from tidegate.access.stops import Stops
 from tidegate.channels.channel import Outbound
 from tidegate.domain.errors import ChannelFailure, InvalidParams, MethodNotFound, ParseFailure, StateError
 from tidegate.gateway.call import Answer, Call
-from tidegate.gateway.deciding import know, made
+from tidegate.gateway.deciding import know, made, missing_scopes
 from tidegate.gateway.handles import Handle, has, may_use
 from tidegate.gateway.tasks import LIFETIME, Tasks
 from tidegate.gateway.watches import Workloads
@@ -161,7 +161,10 @@ def _of(call: Call, rows: Mapping[str, _Made | None], after: str) -> list[tuple[
     return [
         (key, row)
         for key, row in sorted(rows.items())
-        if key > after and row is not None and may_use(call.principal, call.endpoint, row.handle)
+        if key > after
+        and row is not None
+        and may_use(call.principal, call.endpoint, row.handle)
+        and not missing_scopes(call, row.handle.target)
     ]
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+import msgspec
 import pytest
 
+from tests.unit.access.engine import Engine
 from tests.unit.fleet.setting import spec
 from tests.unit.gateway.hearing import ROLES, UNAVAILABLE, Ears, WatchChannel, principal, updated
+from tidegate.access.authorize import Authorizer
 from tidegate.domain.endpoint import EndpointSpec, Names
 from tidegate.domain.errors import ChannelClosed, InvalidParams, MethodNotFound, Overloaded, ServerUnavailable
 from tidegate.domain.principal import Principal
@@ -17,6 +20,7 @@ from tidegate.domain.target import Kind
 from tidegate.fleet.workload import Workload
 from tidegate.gateway.sessions import Session
 from tidegate.gateway.subscribed import EACH
+from tidegate.ports.policy import Verdict
 from tidegate.protocol.subscriptions import UPDATED
 
 ANN, BOB = principal("ann"), principal("bob")
@@ -215,6 +219,32 @@ async def test_subscriptions_outlive_the_gateway(ears: Ears) -> None:
     assert channel(again).watched == {OWN}
     again.subscriptions.notified("one", workload(again), UPDATED, updated(OWN))
     assert got == [(UPDATED, {"uri": SHOWN})]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["row", "row of versions that knew of roles alone"])
+async def test_what_is_kept_of_a_subscription_is_enough_to_decide_again(ears: Ears, whole: bool) -> None:
+    ann = Principal(
+        "t", "i", "ann", frozenset({"user"}), frozenset({"g"}), "c", {"region": "eu", "n": ("a",)}
+    )
+    session = await ears.session(ann)
+    await subscribe(ears, session, ann)
+    (key,) = [key for key, _ in await ears.state.scan("session/subs/")]
+    kept = msgspec.msgpack.decode(await ears.state.get(key) or b"", type=list[object])
+    await ears.state.put(key, msgspec.msgpack.encode(kept if whole else kept[:6]))
+    again, engine = ears.again(), Engine(lambda *_: Verdict(True, "p#yes"), reads=None)
+    endpoint = again.endpoints["/mcp"]
+    endpoint.become(endpoint.spec, Authorizer(endpoint.spec, policies=(engine,)), endpoint.view)
+    await again.subscriptions.open()
+    got = again.streams.open(session.key)
+    again.subscriptions.notified("one", again.fleet.start("one", "shared"), UPDATED, updated(OWN))
+    await again.time.settle()
+    assert got == [(UPDATED, {"uri": SHOWN})], "it was told once an engine had said that it may be"
+    assert [each.key for each in engine.told] == [ann.key]
+    assert (engine.told[0].basis == ann.basis) is whole
+    again.streams.held_by[session.key] = BOB
+    again.subscriptions.notified("one", workload(again), UPDATED, updated(OWN + "/c"))
+    await again.time.settle()
+    assert engine.told[-1] == BOB, "who holds the stream counts"
 
 
 async def test_a_session_that_comes_back_is_told_what_it_may_have_missed_and_its_servers_run(
