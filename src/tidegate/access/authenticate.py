@@ -92,6 +92,17 @@ class Authenticator:
             self._prove(vouched.prove, credentials)
         return vouched
 
+    def whose(self, credentials: Credentials) -> str | None:
+        """Say whose credentials are that were seen before; it proves nothing. Of those that have to be proved each address
+        by itself: who has stolen a token must not be able to use up its owner's turns.
+        """
+        kept = self._kept.get(_key(credentials))
+        if kept is None:
+            return None
+        vouched = kept.vouched
+        key = vouched.principal.key
+        return key if vouched.prove is None else f"{key} {credentials.peer}"
+
     async def authenticate(self, credentials: Credentials) -> Vouched:
         """Vouch for who asks.
 

@@ -46,6 +46,10 @@ class App:
         endpoint = self._endpoints.get(exchange.request.path)
         return self._serve_page(exchange) if endpoint is None else self.mcp.serve(exchange, endpoint)
 
+    def whose(self, exchange: Exchange) -> str:
+        """Say who asks, as far as that is known before anything is read of it; else from where."""
+        return self.mcp.whose(exchange)
+
     async def _serve_page(self, exchange: Exchange) -> None:
         path = exchange.request.path
         if path.startswith(resources.WELL_KNOWN):

@@ -17,6 +17,7 @@ from typing import Protocol, cast
 import httptools
 
 from tidegate.edge.exchange import Exchange, Request
+from tidegate.edge.turns import AT_ONCE, Turns, Whose
 from tidegate.telemetry import log
 
 REQUEST_TIME = 30.0
@@ -90,7 +91,7 @@ def _certificate(transport: asyncio.BaseTransport) -> bytes | None:
 class Server:
     """What the connections of one listener share."""
 
-    def __init__(self, site: Site, bounds: HttpBounds) -> None:
+    def __init__(self, site: Site, bounds: HttpBounds, whose: Whose = lambda exchange: exchange.peer) -> None:
         self.site = site
         self.bounds = bounds
         self.at_once = min(bounds.small, bounds.body)
@@ -98,6 +99,9 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()
         self.active: set[Exchange] = set()
+        self.fresh = 0
+        """Requests that were begun and have not run yet: those of this turn of the loop."""
+        self.turns = Turns(self.loop, self.begin, whose)
         self.held = 0
         """Bytes of bodies beyond what is small."""
         self.now = self.loop.time()
@@ -117,8 +121,18 @@ class Server:
         for connection in list(self.connections):
             connection.check()
 
+    def begin(self, exchange: Exchange) -> None:
+        """Have a request answered that had to wait for its turn, unless its client went away meanwhile."""
+        if exchange.gone:
+            exchange.close()
+            return
+        self.fresh += 1
+        self.active.add(exchange)
+        exchange.task = self.loop.create_task(self.run(exchange))
+
     async def run(self, exchange: Exchange) -> None:
         """Have a request answered, whatever happens."""
+        self.fresh -= 1
         self.active.add(exchange)
         try:
             await self.site.serve(exchange)
@@ -353,7 +367,11 @@ class Connection(asyncio.Protocol):
         server = self._server
         self._keep, self.chunks = keep and not self._deaf and not server.closing, chunks
         exchange = self._current = Exchange(self, request)
-        exchange.task = server.loop.create_task(server.run(exchange))
+        if server.fresh < AT_ONCE and not server.turns.waiting:
+            server.fresh += 1
+            exchange.task = server.loop.create_task(server.run(exchange))
+        else:
+            server.turns.add(exchange)
 
     def finished(self, exchange: Exchange) -> None:
         """Go on with the next request, or end the connection."""

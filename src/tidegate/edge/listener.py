@@ -60,7 +60,7 @@ class Listener:
         self.app = app
         self._tls = tls
         self._context = None if tls is None else _Renewed(ssl.PROTOCOL_TLS_SERVER)
-        self._http = Server(app, bounds or HttpBounds())
+        self._http = Server(app, bounds or HttpBounds(), app.whose)
         if tls is not None and self._context is not None:
             self._context.now = server_context(tls)
             self._http.certificates = tls.client_ca is not None
@@ -143,6 +143,7 @@ class Listener:
     async def close(self, grace: float) -> None:
         """End: wait at most `grace` seconds for answers that are under way, then cancel them."""
         self.stop_listening()
+        self._http.turns.all_now()
         tasks = {exchange.task for exchange in self._http.active if exchange.task is not None}
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=grace)

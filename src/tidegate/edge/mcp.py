@@ -22,6 +22,7 @@ from tidegate.edge.exchange import Exchange, Request
 from tidegate.edge.guard import Guard
 from tidegate.edge.resources import Resources, has_token, no_challenge
 from tidegate.edge.respond import Responder
+from tidegate.edge.rests import Rests
 from tidegate.gateway.call import Answer, Call, refused
 from tidegate.gateway.catalog import Endpoint
 from tidegate.gateway.pipeline import Pipeline
@@ -81,6 +82,7 @@ class McpEdge:
         self._open_stream = open_stream
         self._clock = asyncio.get_running_loop().time
         self._checked: set[tuple[bytes | None, ...]] = set()
+        self._rests = Rests(self._clock)
 
     @property
     def guard(self) -> Guard:
@@ -91,6 +93,21 @@ class McpEdge:
         """Have another guard from now on; what the one before found right is looked at anew."""
         self._guard = guard
         self._checked.clear()
+
+    def whose(self, exchange: Exchange) -> str:
+        """Say who asks, by credentials that were seen to be good before, else from where. To share by, not to trust."""
+        headers, resources = exchange.request.headers, self.resources
+        peer = self._guard.peer(exchange.peer, headers)
+        if self._operator is not None:
+            return peer
+        try:
+            if resources is None:
+                credentials = Credentials(headers.get(b"authorization"), peer)
+            else:
+                credentials = resources.credentials(exchange, self._guard, peer, exchange.request.path)
+        except Refusal:
+            return peer
+        return self._pipeline.whose(credentials) or peer
 
     async def serve(self, exchange: Exchange, endpoint: Endpoint) -> None:
         """Serve one request to an endpoint."""
@@ -130,6 +147,7 @@ class McpEdge:
                     await self._listen(exchange, call, responder, events=events)
         except Refusal as refusal:
             self._pipeline.refuse_unread(call_id, endpoint.path, peer, refusal)
+            await self._rest(exchange, peer)
             await self._finish(responder, endpoint, refused(refusal, call_id, request_id, modern=True))
 
     def _about_session(self, request: Request) -> Inbound | None:
@@ -253,7 +271,13 @@ class McpEdge:
         if answer.refusal is None:
             await responder.finish(answer)
         else:
+            await self._rest(exchange, _who(call))
             await self._finish(responder, call.endpoint, answer)
+
+    async def _rest(self, exchange: Exchange, who: str) -> None:
+        """Wait with a refusal, where there were many."""
+        if not self._pipeline.draining:
+            await self._rests.rest(exchange, who)
 
     async def _finish(self, responder: Responder, endpoint: Endpoint, answer: Answer) -> None:
         """Send an answer that may be a refusal: with what tells the client how to be let in."""
@@ -281,6 +305,10 @@ class McpEdge:
                 responder.keep_alive()
             elif responder.since < now - _PRIME:
                 responder.prime()
+
+
+def _who(call: Call) -> str:
+    return call.credentials.peer if call.vouched is None else call.principal.key
 
 
 def _session(headers: Mapping[bytes, bytes]) -> str | None:

@@ -175,6 +175,10 @@ class Pipeline:
         call.let_go()
         return answer
 
+    def whose(self, credentials: Credentials) -> str | None:
+        """Say whose credentials are, where that is known, for sharing fairly among those who ask."""
+        return self._authenticator.whose(credentials)
+
     async def vouch(self, credentials: Credentials) -> Vouched:
         """Vouch for who asks for something that is no call.
 
