@@ -51,7 +51,10 @@ class Policy(Protocol):
     async def decide(
         self, principal: Principal, endpoint: str, targets: Sequence[Target]
     ) -> Sequence[Verdict]:
-        """Decide without arguments: one verdict for each target, in their order. May be asked of ten thousand."""
+        """Decide without arguments: one verdict for each target, in their order. May be asked of hundreds.
+
+        A target that `is_reaching` (`domain.target`) stands for knowing of a server at all.
+        """
         ...
 
     async def judge(self, principal: Principal, endpoint: str, target: Target, arguments: object) -> Verdict:
