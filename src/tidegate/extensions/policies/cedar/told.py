@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import cast
 
 from tidegate.extensions.policies.cedar import engine
-from tidegate.extensions.policies.cedar.asked import Subject, Thing
+from tidegate.extensions.policies.cedar.asked import NOBODY, Subject, Thing
 from tidegate.extensions.policies.cedar.engine import Tree
 from tidegate.extensions.policies.cedar.tree import Condition, Reads
-from tidegate.extensions.policies.cedar.words import GROUP, ROLE
+from tidegate.extensions.policies.cedar.words import GROUP, ROLE, USER
 from tidegate.extensions.policies.cedar.written import Written
 
 NO_RULE = "no policy"
@@ -24,6 +24,8 @@ LONGEST = 200
 _BRACKETED = re.compile(
     r"(?<![A-Za-z0-9_])\(((?:context|principal|resource|action)(?:\.\w+|\[\"[^\"]*\"\])*)\)"
 )
+_NAMELESS = re.compile(rf'`(\w+)::"{NOBODY}\d*"`')
+"""What Cedar calls those whose names it was not told."""
 _BRACKETS = 8
 _KEPT = 2048
 """Texts of policies, which take Cedar some time to write, and are said with every denial."""
@@ -70,7 +72,11 @@ def missed(failing: Sequence[tuple[Written, Sequence[Condition]]]) -> str:
 
 def failed(policy: Written, error: str) -> str:
     """Say that a policy could not be evaluated."""
-    return f"{policy.name} could not be evaluated: {error}"
+    return f"{policy.name} could not be evaluated: {_NAMELESS.sub(_which, error)}"
+
+
+def _which(match: re.Match[str]) -> str:
+    return "the principal" if match[1] == USER else f"the {match[1].lower()}"
 
 
 def _values(reads: Reads, who: Subject, thing: Thing, endpoint: str) -> Iterable[tuple[str, object]]:
