@@ -133,7 +133,7 @@ _ARGUMENTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     policies=st.lists(_POLICY, min_size=1, max_size=5),
     who=_WHO,
@@ -156,7 +156,7 @@ def test_what_is_decided_in_parts_is_what_cedar_says_of_all(policies, who, targe
             assert judge(made, who, arguments, target, endpoint).allowed is said
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(policies=st.lists(_POLICY, min_size=1, max_size=6), who=st.lists(_WHO, min_size=2, max_size=5))
 def test_asking_for_many_at_once_is_asking_for_each(policies, who):
     text = "\n".join(policies)
@@ -194,7 +194,7 @@ _ANYTHING = (
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(policies=st.lists(_POLICY, min_size=1, max_size=3), who=_WHO, sent=_ANYTHING)
 def test_whatever_is_sent_is_judged_as_cedar_would_or_denied(policies, who, sent):
     text = "\n".join(policies)
@@ -210,7 +210,7 @@ def test_whatever_is_sent_is_judged_as_cedar_would_or_denied(policies, who, sent
     assert verdict.allowed is plainly(text, who, _TARGETS[0], UNKNOWN, context)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(sent=_ANYTHING)
 def test_what_is_read_and_cannot_be_said_denies(sent):
     made = book(
