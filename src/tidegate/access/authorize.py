@@ -16,6 +16,7 @@ from tidegate.access import engines, rules
 from tidegate.access.classes import LONGEST_NAME, Class, Classes, closed
 from tidegate.access.engines import Combined
 from tidegate.access.rules import NO_RULE, ROLES, Rules, Scopes
+from tidegate.access.weigh import Weighed, weigh
 from tidegate.domain.endpoint import EndpointSpec
 from tidegate.domain.errors import TidegateError
 from tidegate.domain.principal import Principal
@@ -136,6 +137,19 @@ class Authorizer:
     def missing_scopes(self, target: Target, held: frozenset[str]) -> frozenset[str]:
         """Give the scopes that a token lacks for a target."""
         return frozenset() if self._scopes is None else self._scopes.missing(target, held)
+
+    # -- explaining ---------------------------------------------------------------------------
+
+    async def weigh(self, principal: Principal, target: Target, arguments: object | None = None) -> Weighed:
+        """Decide anew as a call is decided, keep nothing, and tell what each part says."""
+        found = Class(None, principal, self._rules.of(self._rules.roles_of(principal)))
+        (ruled,) = self._ruled(found, (target,))
+        return await weigh(ruled, self._policies, self._told(principal), (self._path, target), arguments)
+
+    @property
+    def rules(self) -> Rules:
+        """The rules of the endpoint, and the grants of roles there."""
+        return self._rules
 
     # -- engines ------------------------------------------------------------------------------
 

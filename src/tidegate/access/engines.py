@@ -16,7 +16,7 @@ from tidegate.telemetry import log
 
 PATIENCE = 10.0
 """Seconds that an engine has to answer at most: it has a deadline of its own, which is shorter."""
-_MOST_READS, _LONGEST_READ, _LONGEST_NAME = 16, 200, 100
+_MOST_READS, _LONGEST_READ, LONGEST_NAME = 16, 200, 100
 """What is kept of what was read: it stands in the record of the call, whose room is bounded."""
 
 _Found = TypeVar("_Found")
@@ -120,9 +120,9 @@ def _reads(verdicts: Sequence[Verdict], before: Decision = NO_RULE) -> dict[str,
     for reads in (before.reads, *(verdict.reads for verdict in verdicts)):
         for name, value in reads.items():
             if len(found) < _MOST_READS or name in found:
-                found[name[:_LONGEST_NAME]] = value[:_LONGEST_READ]
+                found[name[:LONGEST_NAME]] = value[:_LONGEST_READ]
     return found
 
 
 def _name(policy: Policy) -> str:
-    return policy.name[:_LONGEST_NAME]
+    return policy.name[:LONGEST_NAME]

@@ -92,13 +92,21 @@ class InForce:
 
     def find(self, principal: Principal, endpoint: str, target: Target, now: float) -> Use:
         """Give what such a call counts in."""
-        parts = [_part(each, principal, endpoint, target) for each in self.quota.per]
-        told = [self.quota.per, [key for key, _ in parts]]
-        key = hashlib.sha256(json.dumps(told).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        of = ", ".join(label for _, label in parts)[:_LABEL] or "all"
+        key, of = self._key(principal, endpoint, target)
         if self.budget is not None:
             return self.budget.find(key, of)
         return self.under_way.find(key, of, now) if self.quota.at_once else self.buckets.find(key, of, now)
+
+    def look(self, principal: Principal, endpoint: str, target: Target) -> Use | None:
+        """Give what such a call would count in, where anything of it is used."""
+        return self.uses.get(self._key(principal, endpoint, target)[0])
+
+    def _key(self, principal: Principal, endpoint: str, target: Target) -> tuple[str, str]:
+        """Give the key of what such a call counts in, and how people see it."""
+        parts = [_part(each, principal, endpoint, target) for each in self.quota.per]
+        told = [self.quota.per, [key for key, _ in parts]]
+        key = hashlib.sha256(json.dumps(told).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        return key, ", ".join(label for _, label in parts)[:_LABEL] or "all"
 
 
 class Quotas:
@@ -186,6 +194,23 @@ class Quotas:
             data={"retryAfter": after, "limit": quota.name},
             target=target,
         )
+
+    def look(
+        self, principal: Principal, endpoint: str, target: Target
+    ) -> Sequence[tuple[Quota, float, float, str | None]]:
+        """Say what a call would count in, and count nothing: how much is used, seconds until there is room for one
+        more, and why it is not known, where such a call is refused for that.
+        """
+        now = self._clock()
+        found: list[tuple[Quota, float, float, str | None]] = []
+        for each in self.in_force:
+            if each.concerns(principal, endpoint, target):
+                use, budget = each.look(principal, endpoint, target), each.budget
+                wait = 0.0 if use is None else _waits(use, now)  # which begins a new day, where it is one
+                used = 0.0 if use is None else use.used(now)
+                unknown = budget.unknown if budget is not None and each.quota.closed else None
+                found.append((each.quota, used, wait, unknown))
+        return found
 
     def told(self, most: int) -> list[tuple[InForce, list[tuple[str, float, float]]]]:
         """Give each quota with what is used of it now, most first: of whom, how much, and seconds until there is more."""

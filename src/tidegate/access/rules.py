@@ -98,6 +98,22 @@ class Rules:
         """Give the rules that are about whoever has these roles, denials first."""
         return tuple(rule for rule in self._rules if not rule.roles or not rule.roles.isdisjoint(roles))
 
+    def grants_on(self, target: Target) -> Sequence[tuple[str, str]]:
+        """Give the roles that are allowed a target, each with the rule that says so; denials are not looked at."""
+        found: dict[str, str] = {}
+        for rule in self._rules:
+            if rule.decision.allowed and rule.applies(target):
+                for role in sorted(rule.roles):
+                    found.setdefault(role, rule.decision.rule)
+        return tuple(found.items())
+
+    def roles_in(self, decision: Decision) -> frozenset[str]:
+        """Give the roles that the rule of a decision is about; none where it is about everybody, or no rule's."""
+        for rule in self._rules:
+            if rule.decision is decision:
+                return rule.roles
+        return frozenset()
+
 
 def decide(rules: Sequence[Compiled], target: Target) -> Decision:
     """Give what the first of them that is about a target says."""

@@ -148,6 +148,21 @@ class Endpoint:
             InvalidParams: it has none that it may see.
             Undecided: whether it may has to be decided first, as in all that is asked here about a principal.
         """
+        entry = self.find(principal, kind, shown, session=session, offer=offer)
+        target = decision = None
+        if entry is not None:
+            target = entry.target
+            decision = self.authorizer.decide(principal, target)
+            if decision.allowed:
+                return entry, decision
+        # 2026-07-28, server/resources, error handling
+        data: dict[str, object] | None = {"uri": shown[: uris.LONGEST]} if kind is Kind.RESOURCE else None
+        raise InvalidParams(f"unknown {kind}: {shown[:128]}", data=data, target=target, decision=decision)
+
+    def find(
+        self, principal: Principal, kind: Kind, shown: str, *, session: str = "", offer: Offer = Offer.NONE
+    ) -> Entry | None:
+        """Give the entry of a shown name or URI, whoever may have it. No client is told; see `resolve`."""
         view = common = self._shown.view
         varies = self.varies if self._wider or self.own is not None else False
         if varies:
@@ -160,15 +175,7 @@ class Endpoint:
             entry = self._find(kind, shown, view)
         if entry is None and view is not common:
             entry = self._find(kind, shown, common)
-        target = decision = None
-        if entry is not None:
-            target = entry.target
-            decision = self.authorizer.decide(principal, target)
-            if decision.allowed:
-                return entry, decision
-        # 2026-07-28, server/resources, error handling
-        data: dict[str, object] | None = {"uri": shown[: uris.LONGEST]} if kind is Kind.RESOURCE else None
-        raise InvalidParams(f"unknown {kind}: {shown[:128]}", data=data, target=target, decision=decision)
+        return entry
 
     def tool(self, principal: Principal, shown: str) -> tuple[Entry, Decision] | None:
         """Give a tool that all are shown alike, where it may be called; None leaves it to `resolve`."""
