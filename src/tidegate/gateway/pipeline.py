@@ -98,7 +98,9 @@ class Pipeline:
                     await deciding.judged(call, route)
                 answer = await self._forward.handle(call, route)
             finally:
-                self._running.end(running, call)
+                self._running.calls.pop(call.id, None)
+                if running is not None:
+                    self._running.end(running, call)
                 self._limits.leave(principal)
                 if call.counted:
                     leave(call.counted)

@@ -29,7 +29,7 @@ class Running:
     def __init__(self, mail: Mail | None = None) -> None:
         """`mail` is the way to the gateways that share the state store, where there are any."""
         self.calls: dict[str, Call] = {}
-        """By the call's own id, which is given once."""
+        """By the call's own id, which is given once. Whoever began one removes it: each call comes by here."""
         self._named: dict[_Key, asyncio.Task[None]] = {}
         self._mail = mail
         self._clock = asyncio.get_running_loop().time
@@ -40,10 +40,10 @@ class Running:
             mail.on(_CANCEL, self._hear)
 
     def __len__(self) -> int:
-        return len(self.calls)
+        return len(self._named)
 
     def begin(self, call: Call) -> _Key | None:
-        """Let a call be found, also while it waits for a workload. Give what `end` is told."""
+        """Let a call be found, also while it waits for a workload. Give what `end` is told, where that is needed."""
         self.calls[call.id] = call
         session, task = call.session, call.task
         if session is None or task is None:
@@ -52,10 +52,9 @@ class Running:
         self._named[key] = task
         return key
 
-    def end(self, key: _Key | None, call: Call) -> None:
-        """Let it be found no more."""
-        self.calls.pop(call.id, None)
-        if key is not None and self._named.get(key) is call.task:  # an id may be in use twice
+    def end(self, key: _Key, call: Call) -> None:
+        """Let it be found by its client no more."""
+        if self._named.get(key) is call.task:  # an id may be in use twice
             del self._named[key]
 
     def cancel(self, notification: Call) -> None:
