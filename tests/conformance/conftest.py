@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 import pytest
 
 from tests.conformance.driver import driving
-from tests.conformance.gateways import gateway
+from tests.conformance.gateways import gateway, vouching
 from tests.conformance.suite import ClientRuns, ServerRuns, fixture
 
 
@@ -16,7 +16,7 @@ from tests.conformance.suite import ClientRuns, ServerRuns, fixture
 def started(request: pytest.FixtureRequest) -> None:
     """Start every run that some test will read."""
     read = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
-    for name in ("through", "direct", "driven"):
+    for name in ("through", "vouched", "direct", "driven"):
         if name in read:
             # What cannot be started fails the tests that read it, with the same words, and no others.
             with suppress(AssertionError, RuntimeError):
@@ -37,6 +37,16 @@ def through(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerRuns]:
     with fixture() as url, gateway(place / "gateway", url) as running:
         running.until_servers(upstream="ready")
         with closing(ServerRuns(running.url(), place / "suite")) as runs:
+            yield runs
+
+
+@pytest.fixture(scope="session")
+def vouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerRuns]:
+    """The suite's clients with a token at a gateway that wants one, before yet another fixture."""
+    place = tmp_path_factory.mktemp("vouched")
+    with fixture() as url, vouching(place / "gateway", url) as (running, token):
+        running.until_servers(upstream="ready")
+        with closing(ServerRuns(running.url(), place / "suite", token)) as runs:
             yield runs
 
 

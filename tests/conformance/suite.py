@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,9 +44,10 @@ def installed() -> Path:
     return npm.installed("conformance", HERE) / "node_modules/@modelcontextprotocol/conformance"
 
 
-def command(*arguments: str) -> list[str]:
-    """Give the command line that runs the suite."""
-    return [node()[0], str(installed() / "dist/index.js"), *arguments]
+def command(*arguments: str, bringing: bool = False) -> list[str]:
+    """Give the command line that runs the suite, where told so with a token in each of its requests."""
+    loaded = ["--import", str(npm.installed("conformance", HERE) / "token.mjs")] if bringing else []
+    return [node()[0], *loaded, str(installed() / "dist/index.js"), *arguments]
 
 
 @functools.cache
@@ -80,6 +82,11 @@ def server_scenarios() -> list[tuple[str, str]]:
     """Give every server scenario with the set that it is run in."""
     sets = [(revision, name) for revision in REVISIONS for name in wanted(revision, "server")]
     return sets + [(EXTENSIONS, name) for name in extensions()]
+
+
+def vouched_scenarios() -> list[tuple[str, str]]:
+    """Give the server scenarios that are run with a token too."""
+    return [(which, name) for which, name in server_scenarios() if which in REVISIONS]
 
 
 def client_scenarios() -> list[tuple[str, str]]:
@@ -141,14 +148,17 @@ class Run:
 
     place: Path
     arguments: Sequence[str]
+    token: str = ""
+    """Brought with each request."""
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
         self.place.mkdir(parents=True)
         with (self.place / "said").open("wb") as said:
             self.process = subprocess.Popen(
-                command(*self.arguments, "-o", str(self.place)),
+                command(*self.arguments, "-o", str(self.place), bringing=bool(self.token)),
                 stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=ROOT,
+                env={**os.environ, "TIDEGATE_TEST_TOKEN": self.token},
             )  # fmt: skip
 
     def ended(self) -> tuple[str, int]:
@@ -162,16 +172,18 @@ class Run:
 
 
 class ServerRuns:
-    """The suite at work on one URL as a client, all sets at once."""
+    """The suite at work on one URL as a client, all sets at once. With a token it is the sets of the revisions alone."""
 
-    def __init__(self, url: str, place: Path) -> None:
+    def __init__(self, url: str, place: Path, token: str = "") -> None:
         asked = ["server", "--url", url]
         self.place = place
         self.runs = {
-            revision: [Run(place / revision, [*asked, "--requirements", revision])] for revision in REVISIONS
+            revision: [Run(place / revision, [*asked, "--requirements", revision], token)]
+            for revision in REVISIONS
         }
         self.runs[EXTENSIONS] = [
-            Run(place / EXTENSIONS / name, [*asked, "--scenario", name]) for name in extensions()
+            Run(place / EXTENSIONS / name, [*asked, "--scenario", name])
+            for name in (() if token else extensions())
         ]
 
     def close(self) -> None:

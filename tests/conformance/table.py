@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from tests.conformance.driver import driving
-from tests.conformance.gateways import gateway
+from tests.conformance.gateways import gateway, vouching
 from tests.conformance.suite import (
     AUTH,
     EXTENSIONS,
@@ -28,6 +28,7 @@ from tests.conformance.suite import (
     fixture,
     known,
     server_scenarios,
+    vouched_scenarios,
 )
 
 PAGE = ROOT / "docs/conformance.md"
@@ -54,6 +55,19 @@ def cell(outcome: Outcome | None) -> str:
 
 def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def vouched_table(vouched: Outcomes) -> list[str]:
+    """Give the table of the server's side with a token."""
+    asked = vouched_scenarios()
+    lines = [_row("scenario", *REVISIONS), _row(*["---"] * 3)]
+    for name in known()["server"]:
+        keys = [(revision, name) for revision in REVISIONS]
+        if any(key in asked for key in keys):
+            lines.append(
+                _row(f"`{name}`", *(cell(vouched.get(key)) if key in asked else _ABSENT for key in keys))
+            )
+    return lines
 
 
 def server_table(direct: Outcomes, through: Outcomes) -> list[str]:
@@ -90,11 +104,12 @@ def client_table(driven: Outcomes) -> list[str]:
     return lines
 
 
-def tables(direct: Outcomes, through: Outcomes, driven: Outcomes) -> str:
+def tables(direct: Outcomes, through: Outcomes, vouched: Outcomes, driven: Outcomes) -> str:
     """Give the text between the marks."""
     authorization = [f"- `{name}`" for name in known()["authorization"]]
     parts = [
         ["### The suite as client", "", *server_table(direct, through)],
+        ["### The suite as client, with a token", "", *vouched_table(vouched)],
         ["### The suite as server", "", *client_table(driven)],
         ["### The suite and an authorization server", "", "The gateway is none, so these are not run:"],
     ]
@@ -135,10 +150,14 @@ def main() -> None:
         running = enter(gateway(place / "gateway", enter(fixture())))
         running.until_servers(upstream="ready")
         through = enter(closing(ServerRuns(running.url(), place / "through")))
+        asked, token = enter(vouching(place / "vouching", enter(fixture())))
+        asked.until_servers(upstream="ready")
+        vouched = enter(closing(ServerRuns(asked.url(), place / "vouched", token)))
         driven = enter(closing(ClientRuns(enter(driving()), place / "driven")))
         ended = [
             outcomes(server_scenarios(), direct.outcome),
             outcomes(server_scenarios(), through.outcome),
+            outcomes(vouched_scenarios(), vouched.outcome),
             outcomes(client_scenarios(), driven.outcome),
         ]
     for each in (outcome for run in ended for outcome in run.values() if outcome.failed or outcome.status):

@@ -9,7 +9,13 @@ from __future__ import annotations
 import pytest
 
 from tests.conformance import table
-from tests.conformance.suite import ClientRuns, ServerRuns, client_scenarios, server_scenarios
+from tests.conformance.suite import (
+    ClientRuns,
+    ServerRuns,
+    client_scenarios,
+    server_scenarios,
+    vouched_scenarios,
+)
 
 
 @pytest.mark.parametrize(("which", "scenario"), server_scenarios())
@@ -17,6 +23,14 @@ def test_a_server_scenario_is_passed_through_the_gateway(
     through: ServerRuns, which: str, scenario: str
 ) -> None:
     outcome = through.outcome(which, scenario)
+    assert not outcome.failed, outcome.told()
+
+
+@pytest.mark.parametrize(("which", "scenario"), vouched_scenarios())
+def test_a_server_scenario_is_passed_with_a_token_where_one_is_needed(
+    vouched: ServerRuns, which: str, scenario: str
+) -> None:
+    outcome = vouched.outcome(which, scenario)
     assert not outcome.failed, outcome.told()
 
 
@@ -30,12 +44,13 @@ def test_a_client_scenario_is_passed_through_the_gateway(
 
 
 def test_the_page_about_conformance_tells_of_this_run(
-    direct: ServerRuns, through: ServerRuns, driven: ClientRuns
+    direct: ServerRuns, through: ServerRuns, vouched: ServerRuns, driven: ClientRuns
 ) -> None:
     before = table.written()
     now = table.tables(
         table.outcomes(server_scenarios(), direct.outcome),
         table.outcomes(server_scenarios(), through.outcome),
+        table.outcomes(vouched_scenarios(), vouched.outcome),
         table.outcomes(client_scenarios(), driven.outcome),
     )
     if table.without_counts(before) != table.without_counts(now):

@@ -108,7 +108,10 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     }  # fmt: skip
     with providing(at, authorities.own, authorities.clients, **said) as provider:
         made = Gateway(place, marked(settings(place, authorities, provider.url), place))
-        made.start().until_servers(old="ready")
-        yield Serving(made, provider, authorities, Client(made.base, authorities.context()))
-        made.check_end()
-        assert "eyJ" not in made.said()  # no token, proof or part of one
+        try:
+            made.start().until_servers(old="ready")
+            yield Serving(made, provider, authorities, Client(made.base, authorities.context()))
+            made.check_end()
+            assert "eyJ" not in made.said()  # no token, proof or part of one
+        finally:
+            made.kill()
