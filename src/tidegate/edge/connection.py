@@ -143,6 +143,8 @@ class Server:
             exchange.respond(500, b"content-type: application/json\r\n", b'{"error": "internal error"}')
         finally:
             self.active.discard(exchange)
+            if self.turns.begun:
+                self.turns.ended(exchange)
             exchange.close()
 
 

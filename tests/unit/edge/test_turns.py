@@ -13,7 +13,7 @@ from tidegate.domain.server import Sharing
 from tidegate.edge.connection import HttpBounds, Server
 from tidegate.edge.exchange import Exchange, Request
 from tidegate.edge.rests import FREE, LONGEST, PER_SECOND, Rests
-from tidegate.edge.turns import AT_ONCE, Turns
+from tidegate.edge.turns import AT_ONCE, FEW, Turns
 from tidegate.testing.clock import VirtualClock
 
 
@@ -66,8 +66,9 @@ class Asked:
         self.begun: list[str] = []
         self._names: dict[int, str] = {}
         self._kept: list[Exchange] = []
-        loop = asyncio.get_running_loop()
-        self.turns = Turns(loop, lambda each: self.begun.append(self._names[id(each)]), self._whose)
+        self._under_way: list[Exchange] = []
+        self._task = asyncio.current_task()
+        self.turns = Turns(asyncio.get_running_loop(), self._begin, self._whose)
 
     def ask(self, who: str, times: int = 1) -> None:
         """Ask so often; who asks is before the colon."""
@@ -76,6 +77,15 @@ class Asked:
             self._kept.append(exchange)
             self._names[id(exchange)] = f"{who}:{number}"
             self.turns.add(exchange)
+
+    def end(self) -> None:
+        """Have the oldest that is under way end."""
+        self.turns.ended(self._under_way.pop(0))
+
+    def _begin(self, exchange: Exchange) -> None:
+        self.begun.append(self._names[id(exchange)])
+        self._under_way.append(exchange)
+        exchange.task = self._task
 
     def _whose(self, exchange: Exchange) -> str:
         return self._names[id(exchange)].partition(":")[0]
@@ -102,7 +112,46 @@ async def test_one_is_begun_in_each_turn_of_the_loop_and_who_comes_meanwhile_is_
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert "ann:0" in asked.begun
-    assert asked.turns.waiting == 300 + 1 - 12
+    assert asked.turns.waiting == 300 + 1 - 11  # of the greedy one enough are under way now
+
+
+async def test_while_others_ask_one_with_a_few_under_way_goes_on_as_they_end() -> None:
+    asked = Asked()
+    asked.ask("ann")
+    asked.ask("greedy", 30)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(asked.begun) == 1 + FEW
+    for _ in range(3):
+        asked.end()
+    await asyncio.sleep(0)
+    asked.ask("ann")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert asked.begun[1 + FEW :].count("greedy:8") == 1
+    assert len(asked.begun) == 1 + FEW + 2 + 1
+    assert asked.begun.count("ann:0") == 2
+
+
+async def test_one_whose_calls_are_slow_goes_on_all_the_same() -> None:
+    asked = Asked()
+    asked.ask("ann")
+    asked.ask("greedy", FEW + 5)
+    async with asyncio.timeout(5):
+        while len(asked.begun) < 1 + FEW + 5:
+            await asyncio.sleep(0.002)
+
+
+async def test_nobody_is_remembered_who_has_nothing_here() -> None:
+    asked = Asked()
+    asked.ask("ann", 3)
+    asked.ask("greedy", 5)
+    while asked.turns.waiting:
+        await asyncio.sleep(0)
+    for _ in range(8):
+        asked.end()
+    assert not asked.turns.begun
+    assert not asked.turns._askers  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_at_the_end_all_that_wait_are_begun() -> None:
