@@ -33,6 +33,11 @@ DESKTOP = OAuthClientInformationFull(
 )
 """A client that the provider has known all along."""
 
+INITIALIZE = {
+    "jsonrpc": "2.0", "id": 1, "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+}  # fmt: skip
+
 
 class Kept:
     """What a client remembers of its log-in."""
@@ -195,6 +200,20 @@ def test_a_token_that_was_taken_back_is_refused_when_its_time_is_over(serving: S
         lambda: serving.plain.ask("/opaque", token).status == 401, "the token to be refused"
     )
     assert time.monotonic() - began < 10  # KEEP is 1; the default would be 60
+
+
+def test_a_stream_that_is_open_ends_when_its_token_is_taken_back(serving: Serving) -> None:
+    token = serving.token("nightly", "/opaque")
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json, text/event-stream"}
+    with httpx2.Client(verify=serving.provider.trust, timeout=20, trust_env=False, headers=headers) as http:
+        begun = http.post(serving.uri("/opaque"), json=INITIALIZE)
+        session = {"Mcp-Session-Id": begun.headers["mcp-session-id"], "MCP-Protocol-Version": "2025-11-25"}
+        with http.stream("GET", serving.uri("/opaque"), headers=session) as stream:
+            assert stream.status_code == 200
+            serving.provider.revoke("nightly", token)
+            for _ in stream.iter_lines():  # nothing is told, and then it is over
+                pass
+        assert http.get(serving.uri("/opaque"), headers=session).status_code == 401
 
 
 @pytest.mark.parametrize("path", FORMATS)
