@@ -105,19 +105,10 @@ class Fleet:
         self.rollouts = Rollouts(
             self.pools, state, recorder, metrics, key=key, now=now, changed=self.outage_changed
         )
-        self.scaling = Scaling(
-            self.pools,
-            runtimes,
-            state,
-            metrics,
-            now=now,
-            listened=lambda server, key: self.wanted(server, key),
-        )
+        self.scaling = Scaling(self.pools, runtimes, state, metrics, now=now, listened=self._is_wanted)
         self.usages = Usages(self.pools, runtimes, self._memory, now)
         self.host = Host(self.pools, runtimes, self.usages, metrics, reserve)
-        self._room = Room(
-            self.pools, self.everything, self.host, caps, lambda server, key: self.wanted(server, key)
-        )
+        self._room = Room(self.pools, self.everything, self.host, caps, self._is_wanted)
         self.adviser = Adviser(self.pools, runtimes, self.usages)
         self._reconciler = Reconciler(self.pools, self)
         self._leaving: dict[asyncio.Task[None], Pool] = {}
@@ -125,6 +116,9 @@ class Fleet:
         self._to_end: dict[str, tuple[Runtime, WorkloadIdentity]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._ready: set[str] = set()
+
+    def _is_wanted(self, server: str, key: str) -> bool:
+        return self.wanted(server, key)
 
     # -- life ---------------------------------------------------------------------------------
 

@@ -59,6 +59,8 @@ class Workload:
     heard = 0.0
     """Loop time at which it was last probed, or became ready."""
     restarts = 0
+    admitted = True
+    """Whether there is room for it where it comes up now: for one that is made that was looked at before."""
 
     def __init__(self, track: Track, identity: WorkloadIdentity, owner: Owner) -> None:
         self.track = track
@@ -97,8 +99,6 @@ class Workload:
         self._restarts = Restarts()
         self._counts = False
         """Whether a failure now is the workload's own."""
-        self.admitted = True
-        """Whether there is room for it where it comes up now: for one that is made that was looked at before."""
         self._freed = asyncio.Event()
         self._asleep: Channel | None = None
         self._freezing = asyncio.Lock()

@@ -90,13 +90,13 @@ def test_no_server_may_write_what_decides_what_it_may_do(
     tmp_path: Path, files: str, mount: str, taken: bool
 ) -> None:
     (tmp_path / "etc").mkdir()
-    (tmp_path / "work" / "policies").mkdir(parents=True)
-    (tmp_path / "work" / "link").symlink_to("policies")
+    (tmp_path / "mine" / "policies").mkdir(parents=True)
+    (tmp_path / "mine" / "link").symlink_to("policies")
     path = tmp_path / "etc" / "tidegate.yaml"
-    source = tmp_path / "work" / mount
+    source = tmp_path / "mine" / mount
     path.write_text(
         f"state: {tmp_path}/state\n"
-        f"policies: [{{type: cedar, files: ['{tmp_path}/work/{files}']}}]\n"
+        f"policies: [{{type: cedar, files: ['{tmp_path}/mine/{files}']}}]\n"
         f"servers: {{t: {{image: 't:1', mounts: [{{source: {source}, target: /w, writable: true}}]}}}}\n"
     )
     if taken:
