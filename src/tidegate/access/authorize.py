@@ -22,6 +22,7 @@ from tidegate.domain.errors import TidegateError
 from tidegate.domain.principal import Principal
 from tidegate.domain.role import Role
 from tidegate.domain.target import Decision, Kind, Target, is_reaching, reaching
+from tidegate.domain.tenant import NO_TENANTS, Tenants
 from tidegate.ports.policy import Policy
 from tidegate.protocol.uris import is_plain
 
@@ -63,10 +64,11 @@ class Grants:
 
     roles: tuple[Role, ...] = ()
     policies: tuple[Policy, ...] = ()
+    tenants: Tenants = NO_TENANTS
 
     def at(self, endpoint: EndpointSpec) -> Authorizer:
         """Give what decides at an endpoint."""
-        return Authorizer(endpoint, self.roles, self.policies)
+        return Authorizer(endpoint, self.roles, self.policies, tenants=self.tenants)
 
 
 class Authorizer:
@@ -78,11 +80,12 @@ class Authorizer:
         roles: Sequence[Role] = (),
         policies: Sequence[Policy] = (),
         *,
+        tenants: Tenants = NO_TENANTS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`clock` gives seconds and never goes back."""
         self._path = endpoint.path
-        self._rules = Rules(endpoint, roles)
+        self._rules = Rules(endpoint, roles, tenants)
         self._scopes = Scopes(endpoint.scopes) if endpoint.scopes else None
         self._policies = tuple(policies)
         self._clock = clock
@@ -134,6 +137,10 @@ class Authorizer:
         self._is_current()
         return self._class(principal)
 
+    def hidden(self, principal: Principal) -> frozenset[str]:
+        """Give the servers that are of other tenants than a principal: for it they are not there at all."""
+        return self._rules.hidden(principal)
+
     def missing_scopes(self, target: Target, held: frozenset[str]) -> frozenset[str]:
         """Give the scopes that a token lacks for a target."""
         return frozenset() if self._scopes is None else self._scopes.missing(target, held)
@@ -142,7 +149,8 @@ class Authorizer:
 
     async def weigh(self, principal: Principal, target: Target, arguments: object | None = None) -> Weighed:
         """Decide anew as a call is decided, keep nothing, and tell what each part says."""
-        found = Class(None, principal, self._rules.of(self._rules.roles_of(principal)))
+        roles = self._rules.roles_of(principal)
+        found = Class(None, principal, self._rules.of(roles, principal.tenant))
         (ruled,) = self._ruled(found, (target,))
         return await weigh(ruled, self._policies, self._told(principal), (self._path, target), arguments)
 

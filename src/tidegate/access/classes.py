@@ -121,7 +121,7 @@ class Classes:
                 self._empty(gone)
                 gone.until = -math.inf  # whoever has it still finds another one
             one = principal if roles == principal.roles else replace(principal, roles=roles)
-            found = self._known[key] = Class(key, one, self._rules.of(roles))
+            found = self._known[key] = Class(key, one, self._rules.of(roles, principal.tenant))
         elif now >= found.until:
             before, found = found, Class(key, found.principal, found.rules)
             found.decisions, found.long = before.decisions, before.long
@@ -177,7 +177,7 @@ class Classes:
         if self._reads is None:
             return principal.basis, named
         if not self._reads:
-            return named
+            return self._rules.whose(principal), named
         # An attribute may have the name of what every principal has; and `True` is `1` to Python, not to a policy.
         had = {
             "roles": tuple(sorted(roles)), "groups": tuple(sorted(principal.groups)), "client": principal.client,

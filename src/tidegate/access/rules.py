@@ -6,11 +6,13 @@ import fnmatch
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from tidegate.domain.endpoint import Effect, EndpointSpec, Rule, Scope, Selection
 from tidegate.domain.principal import Principal
 from tidegate.domain.role import BUILT_IN, Role, implied
 from tidegate.domain.target import Decision, Kind, Target
+from tidegate.domain.tenant import NO_TENANTS, Tenant, Tenants
 from tidegate.protocol.uris import is_plain
 
 NO_RULE = Decision(False, "no rule")
@@ -19,6 +21,7 @@ ROLES = frozenset(BUILT_IN)
 
 _Match = Callable[[str], object]
 _URIS = (Kind.RESOURCE, Kind.TEMPLATE)
+_NOBODYS = frozenset[str]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,28 @@ class Compiled:
         return self.decision.allowed and (not names or kind is None or kind in names)
 
 
-class Rules:
-    """The rules of one endpoint and the grants that roles have there: deny overrides, none means deny."""
+@dataclass(frozen=True, slots=True)
+class _Tenancy:
+    """What holds for the principals of one tenant."""
 
-    def __init__(self, endpoint: EndpointSpec, roles: Sequence[Role] = ()) -> None:
+    rules: tuple[Compiled, ...]
+    """The grants of its own roles."""
+    all: tuple[Compiled, ...]
+    """All that is about any of them: what is others' first, then denials."""
+    implied: Mapping[str, frozenset[str]]
+    hidden: frozenset[str]
+    """Servers of which they must not know."""
+
+
+class Rules:
+    """The rules of one endpoint and the grants that roles have there: deny overrides, none means deny.
+
+    What is another tenant's is denied before anything else is looked at.
+    """
+
+    def __init__(
+        self, endpoint: EndpointSpec, roles: Sequence[Role] = (), tenants: Tenants = NO_TENANTS
+    ) -> None:
         compiled = [
             Compiled(
                 Decision(rule.effect is Effect.ALLOW, f"{endpoint.path} rules[{number}]"),
@@ -82,26 +103,50 @@ class Rules:
         compiled += [each for role in roles for each in _grants(endpoint.path, role)]
         self._rules = sorted(compiled, key=lambda rule: rule.decision.allowed)
         self._implied = implied(tuple(roles))
-        self.named = frozenset(role for rule in self._rules for role in rule.roles)
+        self._tenants = {
+            name: _tenancy(endpoint, self._rules, roles, tenants.own(name), tenants)
+            for name in tenants.names
+            if tenants
+        }
+        self._unknown = _nothing_for(endpoint) if tenants else None
+        own = chain.from_iterable(each.rules for each in self._tenants.values())
+        self.named = frozenset(role for rule in chain(self._rules, own) for role in rule.roles)
         """The roles that make a difference here."""
-        self.same_for_all = all(not rule.roles or rule.roles >= ROLES for rule in self._rules)
+        self.same_for_all = not tenants and all(not rule.roles or rule.roles >= ROLES for rule in self._rules)
         """Whether every principal with a built-in role gets the same answers."""
 
     def roles_of(self, principal: Principal) -> frozenset[str]:
         """Give a principal's roles, with those that they include."""
-        roles = principal.roles
-        if roles.isdisjoint(self._implied):
+        roles, tenancy = principal.roles, self._tenancy(principal.tenant)
+        implying = self._implied if tenancy is None else tenancy.implied
+        if roles.isdisjoint(implying):
             return roles
-        return roles.union(*(self._implied.get(role, ()) for role in roles))
+        return roles.union(*(implying.get(role, ()) for role in roles))
 
-    def of(self, roles: frozenset[str]) -> tuple[Compiled, ...]:
-        """Give the rules that are about whoever has these roles, denials first."""
-        return tuple(rule for rule in self._rules if not rule.roles or not rule.roles.isdisjoint(roles))
+    def of(self, roles: frozenset[str], tenant: str = "") -> tuple[Compiled, ...]:
+        """Give the rules that are about whoever has these roles and is of that tenant, denials first."""
+        tenancy = self._tenancy(tenant)
+        rules = self._rules if tenancy is None else tenancy.all
+        return tuple(rule for rule in rules if not rule.roles or not rule.roles.isdisjoint(roles))
 
-    def grants_on(self, target: Target) -> Sequence[tuple[str, str]]:
+    def whose(self, principal: Principal) -> str:
+        """Give the tenant of a principal, where it makes a difference."""
+        return principal.tenant if self._unknown is not None else ""
+
+    def hidden(self, principal: Principal) -> frozenset[str]:
+        """Give the servers of the endpoint that are not of a principal's tenant, nor for all."""
+        tenancy = self._tenancy(principal.tenant)
+        return _NOBODYS if tenancy is None else tenancy.hidden
+
+    def _tenancy(self, tenant: str) -> _Tenancy | None:
+        """Give what holds for a tenant; None where there are none. One that is not declared has nothing."""
+        return None if self._unknown is None else self._tenants.get(tenant, self._unknown)
+
+    def grants_on(self, target: Target, tenant: str = "") -> Sequence[tuple[str, str]]:
         """Give the roles that are allowed a target, each with the rule that says so; denials are not looked at."""
         found: dict[str, str] = {}
-        for rule in self._rules:
+        tenancy = self._tenancy(tenant)
+        for rule in self._rules if tenancy is None else (*self._rules, *tenancy.rules):
             if rule.decision.allowed and rule.applies(target):
                 for role in sorted(rule.roles):
                     found.setdefault(role, rule.decision.rule)
@@ -109,7 +154,8 @@ class Rules:
 
     def roles_in(self, decision: Decision) -> frozenset[str]:
         """Give the roles that the rule of a decision is about; none where it is about everybody, or no rule's."""
-        for rule in self._rules:
+        own = chain.from_iterable(each.rules for each in self._tenants.values())
+        for rule in chain(self._rules, own):
             if rule.decision is decision:
                 return rule.roles
         return frozenset()
@@ -157,12 +203,42 @@ class Scopes:
         return frozenset(covering[:1])
 
 
-def _grants(path: str, role: Role) -> list[Compiled]:
+def _tenancy(
+    endpoint: EndpointSpec, rules: Sequence[Compiled], roles: Sequence[Role], own: Tenant, tenants: Tenants
+) -> _Tenancy:
+    """Make what holds at an endpoint for the principals of a declared tenant; `rules` and `roles` are everybody's."""
+    granted = [each for role in own.roles for each in _grants(endpoint.path, role, f"tenants.{own.name}.")]
+    denied: list[Compiled] = []
+    hidden: set[str] = set()
+    for other in tenants:
+        is_others = endpoint.path in other.endpoints
+        named = frozenset(endpoint.servers if is_others else other.servers)
+        if other.name != own.name and (named or is_others):
+            denied.append(_denied(f"tenants.{other.name}", other.name, None if is_others else named))
+            hidden |= named
+    implying = implied((*roles, *own.roles))
+    ruled = sorted((*rules, *granted), key=lambda rule: rule.decision.allowed)
+    return _Tenancy(tuple(granted), (*denied, *ruled), implying, frozenset(hidden))
+
+
+def _nothing_for(endpoint: EndpointSpec) -> _Tenancy:
+    """Make what holds for principals of a tenant that is not declared."""
+    return _Tenancy((), (_denied("tenants", "", None),), {}, frozenset(endpoint.servers))
+
+
+def _denied(rule: str, tenant: str, servers: frozenset[str] | None) -> Compiled:
+    """Make the denial of what is a tenant's; of everything, where no servers are given."""
+    who = f"of the tenant {tenant}" if tenant else "of a tenant that is declared"
+    decision = Decision(False, rule, because=f"whoever asks would have to be {who}")
+    return Compiled(decision, frozenset(), _Selected(None if servers is None else servers.__contains__, {}))
+
+
+def _grants(path: str, role: Role, at: str = "") -> list[Compiled]:
     found: list[Compiled] = []
     for grant in role.grants:
         matches = _patterns(grant.endpoints)
         if matches is None or matches(path):
-            rule = f"roles.{role.name} {grant.effect.value}[{grant.number}]"
+            rule = f"{at}roles.{role.name} {grant.effect.value}[{grant.number}]"
             decision = Decision(grant.effect is Effect.ALLOW, rule)
             found.append(Compiled(decision, frozenset({role.name}), _selected(grant.selection)))
     return found

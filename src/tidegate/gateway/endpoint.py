@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -57,7 +57,7 @@ class Endpoint:
         """What all are shown alike, by its shown name."""
         self._wider: dict[str, Shown] = {}
         """By label: for clients to whom some legacy server lists something else, since they offer it more."""
-        self._found: OrderedDict[tuple[Kind, str], Entry] = OrderedDict()
+        self._found: OrderedDict[tuple[Kind, str, frozenset[str]], Entry] = OrderedDict()
         self._seen: dict[str, OrderedDict[str, None]] = {}
         self.become(spec, authorizer, View(spec))
 
@@ -171,10 +171,14 @@ class Endpoint:
         entry = view.of(kind).get(shown)
         if entry is None and varies:
             entry = common.of(kind).get(shown) or next(self._shown_elsewhere(principal, kind, shown), None)
+        if entry is not None and entry.target.server in self.authorizer.hidden(principal):
+            return (
+                self._find(principal, kind, shown, view) or entry
+            )  # of one that is not there, unless it names another
         if entry is None:
-            entry = self._find(kind, shown, view)
+            entry = self._find(principal, kind, shown, view)
         if entry is None and view is not common:
-            entry = self._find(kind, shown, common)
+            entry = self._find(principal, kind, shown, common)
         return entry
 
     def tool(self, principal: Principal, shown: str) -> tuple[Entry, Decision] | None:
@@ -224,17 +228,20 @@ class Endpoint:
             if entry is not None:
                 yield entry
 
-    def _find(self, kind: Kind, shown: str, view: View) -> Entry | None:
+    def _find(self, principal: Principal, kind: Kind, shown: str, view: View) -> Entry | None:
         if kind is Kind.TOOL:
             return view.aliases.get(shown)
         if kind not in (Kind.RESOURCE, Kind.TEMPLATE) or not uris.is_sound(shown):
             return None
-        key = kind, shown
+        hidden = self.authorizer.hidden(principal)
+        key = kind, shown, hidden
         found = self._found.get(key)
         if found is not None and view is self.view:
             self._found.move_to_end(key)
             return found
-        route = self._route(kind, shown, view)
+        # What is another tenant's is no reason to take a URI for that server's, nor to doubt whose it is.
+        servers = [each for each in self.spec.servers if each not in hidden] if hidden else self.spec.servers
+        route = self._route(kind, shown, view, servers)
         if route is None or not is_chosen(self.spec, route[0], kind, route[1]):
             return None
         listed = view.of(kind).get(self.uri_out(*route))
@@ -248,16 +255,15 @@ class Endpoint:
             self._found.popitem(last=False)
         return found
 
-    def _route(self, kind: Kind, shown: str, view: View) -> tuple[str, str] | None:
-        """Give the server, and its own URI, that an unlisted one is for."""
-        servers = self.spec.servers
+    def _route(self, kind: Kind, shown: str, view: View, servers: Sequence[str]) -> tuple[str, str] | None:
+        """Give the one of these servers, and its own URI, that an unlisted one is for."""
         if self._prefixed:
             named = uri_in(shown, servers)
             if named is not None and self._may_have(named[0]):
                 return named
         if kind is Kind.RESOURCE:
             for server, template in view.templates:
-                if template.matches(shown):
+                if server in servers and template.matches(shown):
                     return server, shown
             for server in servers:
                 if shown in self._seen[server]:

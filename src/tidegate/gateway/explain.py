@@ -236,7 +236,7 @@ async def _roles(endpoint: Endpoint, question: Question, target: Target) -> Sequ
     """Say with which further role it would be allowed, as far as is known."""
     found: list[str] = []
     principal = question.principal
-    for role, rule in endpoint.authorizer.rules.grants_on(target)[:MOST_TRIED]:
+    for role, rule in endpoint.authorizer.rules.grants_on(target, principal.tenant)[:MOST_TRIED]:
         other = replace(principal, roles=principal.roles | {role})
         weighed = await endpoint.authorizer.weigh(other, target, question.arguments)
         if weighed.final.allowed:
