@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
 from tidegate.assemble.background import watch
+from tidegate.assemble.known import KnownHere
 from tidegate.assemble.plant import Plant
 from tidegate.domain.errors import Refusal
 from tidegate.edge.admin import open_api
 from tidegate.edge.admin.door import Actor, Door
+from tidegate.edge.admin.explaining import Explaining
 from tidegate.edge.admin.feed import Feed
 from tidegate.edge.admin.operations import Operations
 from tidegate.edge.admin.parts import Parts
@@ -28,6 +30,7 @@ from tidegate.edge.resources import of_page
 from tidegate.edge.rollouts import RolloutPages
 from tidegate.extensions.identity.local import local_principal
 from tidegate.gateway.catalog import Catalog
+from tidegate.gateway.explain import Explainer
 from tidegate.gateway.pipeline import Pipeline
 from tidegate.ports.identity import Vouched
 from tidegate.settings import Settings
@@ -43,7 +46,10 @@ def open_parts(
     operations = Operations(plant.fleet, plant.journal, feed, reloads)
     stack.push_async_callback(operations.close)
     views = Views(plant.fleet, catalog, plant.metrics, time.time, plant.fleet.usages.now)
-    return Parts(about, views, operations, feed, Stopping(plant.stops, operations, catalog), plant.quotas)
+    explainer = Explainer(catalog.endpoints, plant.stops.stops, plant.quotas)
+    explaining = Explaining(explainer, KnownHere(plant.state), plant.directory.journal, operations.record)
+    stopping = Stopping(plant.stops, operations, catalog)
+    return Parts(about, views, operations, feed, stopping, plant.quotas, explaining)
 
 
 def control_pages(

@@ -30,8 +30,8 @@ B = TypeVar("B")
 
 
 class Control:
-    """`/v1/status`, `/v1/servers/…`, `/v1/signals/…`, `/v1/quotas`, `/v1/stops/…`, `/v1/changes`, `/v1/events`, `/v1/logs/SERVER`,
-    `/v1/stop` (of the gateway itself).
+    """`/v1/status`, `/v1/servers/…`, `/v1/signals/…`, `/v1/quotas`, `/v1/stops/…`, `/v1/explain/…`, `/v1/changes`, `/v1/events`,
+    `/v1/logs/SERVER`, `/v1/stop` (of the gateway itself).
     """
 
     def __init__(self, fleet: Fleet, parts: Parts, actor: Actor, stop: Callable[[], None]) -> None:
@@ -56,6 +56,9 @@ class Control:
                 await send_json(send, 200, all_quotas(self._parts.quotas))
             elif (method, path) == ("GET", "/v1/stops"):
                 await send_json(send, 200, await self._parts.stopping.all())
+            elif method == "GET" and path.startswith("/v1/explain/"):
+                call = path.removeprefix("/v1/explain/")
+                await send_json(send, 200, await self._parts.explaining.recall(call, self._actor.met(scope)))
             elif method == "GET" and path.startswith("/v1/logs/"):
                 await self._logs(path.removeprefix("/v1/logs/"), query, receive, send)
             elif (method, path) == ("POST", "/v1/stop"):

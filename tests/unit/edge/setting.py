@@ -13,9 +13,11 @@ from typing import Any
 from tests.unit.gateway.setting import GatewaySetting
 from tidegate.access.stop_store import StopStore
 from tidegate.access.stops import Following
+from tidegate.assemble.known import KnownHere
 from tidegate.domain.errors import SettingsError
 from tidegate.edge.admin import open_api
 from tidegate.edge.admin.door import Actor, Door
+from tidegate.edge.admin.explaining import Explaining
 from tidegate.edge.admin.feed import Feed
 from tidegate.edge.admin.operations import Operations
 from tidegate.edge.admin.parts import Parts
@@ -31,6 +33,7 @@ from tidegate.edge.mcp import McpEdge
 from tidegate.edge.probes import Probes
 from tidegate.edge.reloads import SettingsShape
 from tidegate.extensions.identity.local import local_principal
+from tidegate.gateway.explain import Explainer
 from tidegate.ports.identity import Vouched
 from tidegate.ports.runtime import Usage
 from tidegate.protocol import revisions
@@ -97,7 +100,9 @@ class EdgeSetting:
         numbers = itertools.count(1)
         store = StopStore(made.fleet.state, clock=now, new_id=lambda: f"stop{next(numbers)}")
         stopping = Stopping(Following(store, made.stops), operations, made.catalog)
-        return Parts(lambda: ABOUT, views, operations, feed, stopping, made.quotas)
+        explainer = Explainer(made.endpoints, made.stops, made.quotas)
+        explaining = Explaining(explainer, KnownHere(made.fleet.state), made.place, operations.record)
+        return Parts(lambda: ABOUT, views, operations, feed, stopping, made.quotas, explaining)
 
     def _stop(self) -> None:
         self.stopped += 1

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from tidegate.edge.admin.bodies import (
     Body,
     ChangeBody,
+    ExplainBody,
     QuarantineBody,
     ReasonBody,
     RestartBody,
@@ -91,6 +92,8 @@ async def ask(parts: Parts, path: str, body: bytes, by: Actor) -> Mapping[str, o
         change = parse(ChangeBody, body)
         parts.operations.note(change.event, change.name, by)
         return {"recorded": True}
+    if path == "explain":
+        return await parts.explaining.explain(parse(ExplainBody, body), by)
     if path == "stops":
         return await parts.stopping.add(parse(StopBody, body), by)
     kind, _, rest = path.partition("/")

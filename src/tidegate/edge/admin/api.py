@@ -21,6 +21,7 @@ from tidegate.domain.errors import TidegateError
 from tidegate.edge.admin import actions, problem
 from tidegate.edge.admin.bodies import (
     Body,
+    ExplainBody,
     QuarantineBody,
     ReasonBody,
     RestartBody,
@@ -30,6 +31,7 @@ from tidegate.edge.admin.bodies import (
     StopBody,
 )
 from tidegate.edge.admin.door import Actor
+from tidegate.edge.admin.explained import ExplanationShape, RecalledShape
 from tidegate.edge.admin.feed import KEPT, Follower
 from tidegate.edge.admin.parts import Parts
 from tidegate.edge.admin.quotas import all_quotas
@@ -199,6 +201,24 @@ async def resume(
 ) -> StopLiftedShape:
     """Take a stop back: new calls are taken again. What was ended is not begun anew."""
     return await actions.resume(parts, stop_id, ReasonBody(reason=reason), by)
+
+
+@router.post("/explain", response_model=ExplanationShape)
+async def explain(body: ExplainBody, parts: With, by: By) -> ExplanationShape:
+    """Tell what would become of a call: allowed or denied, by what, and what would have allowed it. Nothing is called."""
+    return await parts.explaining.explain(body, by)
+
+
+@router.get("/explain/{id}", response_model=RecalledShape)
+async def recall(
+    call: Annotated[
+        str, Path(alias="id", max_length=64, description="`data.id` of an error, or a call's id.")
+    ],
+    parts: With,
+    by: By,
+) -> RecalledShape:
+    """Tell what became of a call, by what, and what would become of it now."""
+    return await parts.explaining.recall(call, by)
 
 
 @router.get("/advice", response_model=AdviceAnswer)

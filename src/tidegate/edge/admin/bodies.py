@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 
 from tidegate.domain.stop import LONGEST_NAME, LONGEST_REASON, StopScope, mistake
+from tidegate.domain.target import LISTED
+from tidegate.gateway.named import Named
 
 Reason = Annotated[str, Field(max_length=500)]
 MOST_REPLICAS = 1000
@@ -88,6 +99,56 @@ class StopBody(Body):
     def server(self) -> str:
         """The server that it is about; empty where it is about none."""
         return self.name.partition("__")[0] if self.scope in (StopScope.SERVER, StopScope.TOOL) else ""
+
+
+Word = Annotated[str, Field(max_length=LONGEST_NAME)]
+LongName = Annotated[str, Field(max_length=8192)]
+"""Names and URIs."""
+_Value = StrictBool | StrictInt | StrictStr | tuple[StrictStr, ...]
+
+
+class ExplainBody(Body):
+    """Who would ask for what."""
+
+    subject: Word = ""
+    """Whoever asks. Where nothing more is said of it, its roles are those of its API keys."""
+    key: Annotated[str, Field(max_length=64)] = ""
+    """In place of a subject: the id of an API key that speaks for it."""
+    issuer: Word = ""
+    """Who vouches for it; `key` for API keys, which it is where absent."""
+    tenant: Word = "default"
+    roles: Annotated[tuple[Word, ...], Field(max_length=256)] = ()
+    groups: Annotated[tuple[Word, ...], Field(max_length=1024)] = ()
+    attributes: Annotated[dict[Word, _Value], Field(max_length=128)] = Field(default_factory=dict)
+    client: Word = ""
+    """The OAuth client, or agent, that asks in its name."""
+    scopes: Annotated[tuple[Word, ...], Field(max_length=256)] | None = None
+    """Those of its token; absent for whoever has no token, or is not to be held to any."""
+    endpoint: Word = "/mcp"
+    tool: LongName | None = None
+    """What is asked for, as the endpoint shows it; one of these four."""
+    prompt: LongName | None = None
+    resource: LongName | None = None
+    template: LongName | None = None
+    server: Annotated[str, Field(max_length=64)] = ""
+    """Where it is said, the name is this server's own."""
+    arguments: dict[str, JsonValue] | None = None
+    """Of the call; where absent, it is told whether it is shown."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> ExplainBody:
+        if sum(getattr(self, kind.value) is not None for kind in LISTED) != 1:
+            raise ValueError("should have one of tool, prompt, resource and template")
+        if bool(self.subject) == bool(self.key):
+            raise ValueError("should have one of subject and key")
+        if self.key and (self.issuer or self.roles or self.groups or self.attributes or self.client):
+            raise ValueError("a key says itself who asks: with it nothing more is said of that")
+        return self
+
+    def named(self) -> Named:
+        """Give what is asked for."""
+        kind = next(kind for kind in LISTED if getattr(self, kind.value) is not None)
+        return Named(self.endpoint, kind, str(getattr(self, kind.value)), self.server)
 
 
 class ChangeBody(Body):

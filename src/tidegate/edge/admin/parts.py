@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidegate.access.quotas import Quotas
+from tidegate.edge.admin.explaining import Explaining
 from tidegate.edge.admin.feed import Feed
 from tidegate.edge.admin.operations import Operations
 from tidegate.edge.admin.shapes import AboutShape
@@ -24,3 +25,4 @@ class Parts:
     feed: Feed
     stopping: Stopping
     quotas: Quotas
+    explaining: Explaining

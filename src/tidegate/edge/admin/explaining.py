@@ -1,0 +1,162 @@
+"""Explaining: what would become of a call, and what became of one, for administrators. Each is recorded with who asks.
+
+Nothing is called for it, and nothing counted: what is decided is decided in `gateway/explain`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from tidegate.audit.find import find, is_id
+from tidegate.domain.principal import Principal
+from tidegate.edge.admin.door import Actor
+from tidegate.edge.admin.explained import ExplanationShape, RecalledShape, explained, recalled
+from tidegate.edge.admin.problem import Problem
+from tidegate.gateway.explain import Explainer, Explanation, Question
+from tidegate.gateway.recalled import RIGHTS, Recalled, recall
+
+if TYPE_CHECKING:
+    from tidegate.edge.admin.bodies import ExplainBody
+
+Recording = Callable[..., None]
+"""Records an event with its fields for an actor, or raises JournalRefused."""
+_PATIENCE = 60.0
+"""Seconds that a search in the journal is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """A principal that something here speaks for."""
+
+    principal: Principal
+    by: str
+    """What does: `key ab…`."""
+    usable: bool = True
+
+
+class Known(Protocol):
+    """Who is known here beside what is said of them."""
+
+    async def by_key(self, key: str) -> Speaker | None:
+        """Give whom an API key speaks for, by its id; None where there is no such key."""
+        ...
+
+    async def named(self, tenant: str, issuer: str, subject: str) -> Sequence[Speaker]:
+        """Give those who are known by a name."""
+        ...
+
+
+class Explaining:
+    """What administrators can have explained."""
+
+    def __init__(self, explainer: Explainer, known: Known, journal: Path, record: Recording) -> None:
+        """`journal` is the directory of its files."""
+        self._explainer = explainer
+        self._known = known
+        self._journal = journal
+        self._record = record
+        self._searching = asyncio.Lock()
+
+    async def explain(self, body: ExplainBody, actor: Actor) -> ExplanationShape:
+        """Tell what would become of a call.
+
+        Raises:
+            Problem: there is no such endpoint or key, or it is not clear who is meant.
+            JournalRefused: it cannot be recorded who asks.
+        """
+        self._check(body.endpoint)
+        named = body.named()
+        principal, notes = await self._principal(body)
+        self._record(
+            actor, "explain", subject=principal.subject, issuer=principal.issuer, tenant=principal.tenant,
+            endpoint=named.endpoint, target=named.kind.value, name=named.name, of=named.server,
+        )  # fmt: skip
+        scopes = None if body.scopes is None else frozenset(body.scopes)
+        told = await self._explainer.explain(Question(principal, named, body.arguments, scopes))
+        return explained(told, notes)
+
+    async def recall(self, call: str, actor: Actor) -> RecalledShape:
+        """Tell what became of a call, by the id that its error or record has, and what would now.
+
+        Raises:
+            Problem: the journal has no such call.
+            JournalUnavailable: it cannot be read.
+            JournalRefused: it cannot be recorded who asks.
+        """
+        if not is_id(call):
+            raise Problem(404, "unknown_call", "that is not the id of a call")
+        self._record(actor, "explain", id=call)
+        told = await self._find(call)
+        question = told.question()
+        if question is None or told.endpoint not in self._explainer.endpoints:
+            gone = question is not None
+            why = f"the endpoint {told.endpoint[:100]} is served no more" if gone else _TOO_LITTLE
+            return recalled(told, None, False, (why,))
+        now = await self._explainer.explain(question)
+        notes = [*told.notes(now)]
+        if told.reason and told.reason not in RIGHTS:
+            notes.insert(0, f"it was not refused for want of a right, but as {told.reason}")
+        return recalled(told, now, _differs(told, now), notes)
+
+    async def _find(self, call: str) -> Recalled:
+        try:
+            async with asyncio.timeout(_PATIENCE), self._searching:
+                kept = await asyncio.to_thread(find, self._journal, call)
+        except TimeoutError:
+            raise Problem(503, "overloaded", "the journal is searched for others; try again") from None
+        told = None if kept is None else recall(call, kept)
+        if told is None:
+            raise Problem(
+                404, "unknown_call",
+                f"the journal has no call {call}: it may be another gateway's, or was refused before it was known who "
+                "asked, of which samples are kept only",
+            )  # fmt: skip
+        return told
+
+    async def _principal(self, body: ExplainBody) -> tuple[Principal, Sequence[str]]:
+        """Give who is meant, and how that is known."""
+        if body.key:
+            speaker = await self._known.by_key(body.key)
+            if speaker is None:
+                raise Problem(404, "unknown_key", "there is no such API key (tidegate key list)")
+            return speaker.principal, _said(speaker)
+        said = Principal(
+            body.tenant, body.issuer or "key", body.subject, frozenset(body.roles), frozenset(body.groups),
+            body.client, dict(body.attributes),
+        )  # fmt: skip
+        if body.roles or body.groups or body.attributes or body.client:
+            return said, ()
+        speakers = await self._known.named(body.tenant, body.issuer, body.subject)
+        if not speakers:
+            return said, ("nothing is known here of who that is: it is taken to have no roles",)
+        first = speakers[0]
+        if any(each.principal != first.principal for each in speakers):
+            keys = ", ".join(each.by for each in speakers[:8])
+            raise Problem(409, "ambiguous_principal", f"several speak for that name: {keys}; say which")
+        return first.principal, _said(first)
+
+    def _check(self, endpoint: str) -> None:
+        if endpoint not in self._explainer.endpoints:
+            known = ", ".join(self._explainer.endpoints)[:2000] or "none"
+            raise Problem(404, "unknown_endpoint", f"no endpoint {endpoint[:100]!r} (known: {known})")
+
+
+_TOO_LITTLE = "too little is kept of it to say what would become of it now"
+
+
+def _said(speaker: Speaker) -> Sequence[str]:
+    found = [f"roles are those of {speaker.by}"]
+    if not speaker.usable:
+        found.append(f"{speaker.by} was revoked or has expired: with it nothing at all is answered")
+    return found
+
+
+def _differs(told: Recalled, now: Explanation) -> bool:
+    """Tell whether what would become of it now is something else, as far as rights are concerned."""
+    if told.reason and told.reason not in RIGHTS:
+        return not now.allowed and not now.depends
+    return told.allowed != now.allowed and not now.depends
