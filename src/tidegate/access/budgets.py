@@ -231,7 +231,7 @@ class Budgets:
 
     async def _rest(self) -> None:
         try:
-            async with asyncio.timeout(PERIOD):
+            async with asyncio.timeout(PERIOD if self.all else None):
                 await self._told.wait()
         except TimeoutError:
             return
