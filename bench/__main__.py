@@ -12,7 +12,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from bench import container, gateway, instructions, peers, report, results, shapes
+from bench import access, container, gateway, instructions, peers, report, results, shapes
 from bench.connection import Failed
 from bench.gateway import Mode
 from bench.series import Outcome, Plan, Series, measure, open_direct, open_floor, through_http, through_stdio
@@ -23,7 +23,18 @@ from bench.yardstick import open_haproxy
 FULL = Plan(tuple(Era), (1, 16, 64), rounds=3, seconds=1.0, warm_up=0.4)
 QUICK = Plan((Era.LEGACY,), (1, 16), rounds=2, seconds=0.5, warm_up=0.2)
 WIDTH = 120
-NAMES = ("direct", "haproxy", "floor", "minimal", "governed", "fsync", "process", "container")
+NAMES = (
+    "direct",
+    "haproxy",
+    "floor",
+    "minimal",
+    "governed",
+    "policies",
+    "principals",
+    "fsync",
+    "process",
+    "container",
+)
 SHAPES = tuple(shape.name for shape in shapes.SHAPES)
 QUICK_NAMES = ("direct", "haproxy", "floor", "minimal", "governed", "process", "container")
 
@@ -83,6 +94,7 @@ def all_series(unsandboxed: bool) -> list[Series]:
         Series("floor", "HTTP", open_floor, eras=(Era.LEGACY,)),
         Series("minimal", "HTTP", through_http(Mode.MINIMAL)),
         Series("governed", "HTTP", through_http(Mode.GOVERNED)),
+        *access.all_series(),
         Series(
             "fsync", "HTTP", through_http(Mode.GOVERNED, journal={"durability": "fsync"}), eras=(Era.LEGACY,)
         ),

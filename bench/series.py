@@ -70,15 +70,6 @@ class Outcome:
         return next((row for row in self.rows if row.era is era and row.load == load), None)
 
 
-@dataclass(slots=True)
-class Subject:
-    """What stands in front of the load."""
-
-    target: Target
-    program: Program | None = None
-    gateway: gateway.Gateway | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of work, and what stands before the connections in its rows."""
@@ -88,6 +79,16 @@ class Kind:
 
 
 PLAIN = Kind("", echo)
+
+
+@dataclass(slots=True)
+class Subject:
+    """What stands in front of the load, and what the load is."""
+
+    target: Target
+    program: Program | None = None
+    gateway: gateway.Gateway | None = None
+    kind: Kind = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ async def measure(series: Series, plan: Plan, place: Path, tell: Callable[[str],
             for era in [era for era in plan.eras if era in series.eras]:
                 await first_answer(subject, era)
                 for count in plan.connections:
-                    outcome.rows.append(await widths(series, subject, era, count, plan))
+                    outcome.rows.append(await widths(series, subject, era, count, plan, subject.kind))
                     tell(f"{series.name} {era} c={count}")
                 if plan.rate:
                     outcome.rows.append(await paced(series, subject, era, plan))

@@ -6,13 +6,14 @@ without isError, and says the very text that was sent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import urlsplit
 
 import msgspec
 
 PROTOCOL = "io.modelcontextprotocol"
+_PLACE = "the-token"
 PADDING = "the quick brown fox jumps over the lazy dog, "
 
 
@@ -120,6 +121,7 @@ class Requests:
         self.connection = connection
         self._head = b""
         self._meta = b""
+        self._bare = b""
         if era is Era.MODERN:
             meta = {
                 f"{PROTOCOL}/protocolVersion": era.revision,
@@ -155,6 +157,14 @@ class Requests:
             + self._meta
             + b"}}"
         )
+
+    def speak_for(self, token: str) -> None:
+        """Have the next requests be another principal's. Of the modern era only: a session is one principal's."""
+        if self._bare == b"":
+            self.target = replace(self.target, token=_PLACE)
+            self.in_session(None)
+            self._bare = self._call_head
+        self._call_head = self._bare.replace(_PLACE.encode(), token.encode())
 
     def words(self, number: int) -> str:
         """Give the argument of a call; no two are alike."""

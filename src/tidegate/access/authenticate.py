@@ -11,7 +11,7 @@ from typing import NoReturn
 from tidegate.domain.errors import Unauthenticated
 from tidegate.ports.identity import Credentials, Identity, Vouched
 
-MAX_VOUCHED = 8192
+MAX_VOUCHED = 16_384
 """Answers kept: one for each credential and address in use."""
 _CROWDED = MAX_VOUCHED // 2
 """Of them, from which on it counts when each was used last."""
