@@ -148,6 +148,13 @@ def schema() -> str:
     return json.dumps(json_schema(table), indent=2, ensure_ascii=False) + "\n"
 
 
+_TENANTS = """## `tenants`
+
+Tenants by their names, as tokens and keys have them; `default`, the home tenant, is there without being declared. Where any
+is declared, principals of others are let in nowhere. `roles` and `quotas` are as those at the top. See [tenants](tenants.md).
+"""
+
+
 def openapi() -> str:
     """Give the OpenAPI document of the admin API."""
     from tidegate.edge.admin.api import document
@@ -188,6 +195,8 @@ def configuration() -> str:
     parts += [_ROLES, _table(whole, whole["$defs"]["RoleModel"])]
     grant = whole["$defs"]["GrantModel"]
     parts += [grant["description"] + "\n", _table(whole, grant)]
+    tenant = whole["$defs"]["DeclaredTenantModel"]
+    parts += [_TENANTS, tenant["description"] + "\n", _table(whole, tenant)]
     parts.append(_POLICIES)
     for found in whole["properties"]["policies"]["items"]["oneOf"]:
         name = found["properties"]["type"]["const"]

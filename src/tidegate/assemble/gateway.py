@@ -179,7 +179,7 @@ async def _policies(settings: Settings, plant: Plant, stack: AsyncExitStack) -> 
 
 
 def _catalog(settings: Settings, plant: Plant, policies: Policies) -> Catalog:
-    grants = Grants(settings.roles, policies.engines)
+    grants = Grants(settings.roles, policies.engines, settings.tenants)
     endpoints = [Endpoint(spec, grants.at(spec)) for spec in settings.endpoints]
     store = DefinitionStore(plant.own)
     return Catalog(plant.fleet, store, endpoints, one_principal=settings.local, grants=grants)
@@ -190,7 +190,7 @@ async def _identities(settings: Settings, plant: Plant, stack: AsyncExitStack) -
     proving = binding(settings, lambda: plant.directory.key("dpop"))
     identities = Identities(plant.state, around, lambda keys: follow_keys(keys, plant.journal), proving)
     stack.push_async_callback(identities.close)
-    identities.adopt(await identities.prepare(settings.auth))
+    identities.adopt(await identities.prepare(settings.auth), settings.tenants)
     return identities
 
 

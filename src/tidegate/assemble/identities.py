@@ -9,6 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tidegate.domain.errors import Unauthenticated
+from tidegate.domain.tenant import NO_TENANTS, Tenants
 from tidegate.extensions.identity.keys import KeyIdentity, KeyStore
 from tidegate.extensions.identity.local import LocalIdentity
 from tidegate.ports.extension import Surroundings
@@ -57,6 +59,7 @@ class Identities:
         self._binding = binding
         self._opened: Sequence[Opened] = ()
         self._identities: tuple[Identity, ...] = ()
+        self._tenants = NO_TENANTS
         self._only: Identity | None = None
         """Asked at every call for its version, so without a detour."""
         self._left: list[Opened] = []
@@ -73,12 +76,14 @@ class Identities:
         """Ask each in order; the first whose kind the credentials are decides.
 
         Raises:
-            Unauthenticated: they are of its kind and not valid.
+            Unauthenticated: they are of its kind and not valid, or of a tenant that is not declared.
             IdentityUnavailable: they are of its kind, and nobody can tell.
         """
         for identity in self._identities:
             vouched = await identity.authenticate(credentials)
             if vouched is not None:
+                if not self._tenants.knows(vouched.principal.tenant):
+                    raise Unauthenticated("the credentials are of a tenant that is not declared here")
                 return vouched
         return None
 
@@ -112,8 +117,10 @@ class Identities:
             await self._forget(found)
             await self._close_left()
 
-    def adopt(self, prepared: Sequence[Opened]) -> None:
-        """Put them in force, in one step; at the end of `prepared` those that were are closed."""
+    def adopt(self, prepared: Sequence[Opened], tenants: Tenants = NO_TENANTS) -> None:
+        """Put them in force, in one step; at the end of `prepared` those that were are closed. They vouch for principals
+        of these tenants only, where there are any."""
+        self._tenants = tenants
         self._left += [each for each in self._opened if each not in prepared]
         version = self.version + 1
         self._opened = prepared

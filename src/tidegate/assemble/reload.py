@@ -157,14 +157,14 @@ class Reload:
             return changes
         like = await asyncio.to_thread(front, settings)
         await open_runtimes(plant, settings, servers)
-        grants = Grants(settings.roles, tuple(each.policy for each in taking.policies))
+        grants = Grants(settings.roles, tuple(each.policy for each in taking.policies), settings.tenants)
         renewal = await gateway.catalog.prepare(servers, settings.endpoints, grants)
         version = await self._keep(text, who, changes, over)
         gone: list[Endpoint] = []
 
         def step() -> None:
             gateway.show(like, settings)
-            gateway.identities.adopt(taking.identities)
+            gateway.identities.adopt(taking.identities, settings.tenants)
             gateway.policies.adopt(taking.policies)
             limits = settings.limits
             plant.limits.change(in_all=limits.calls_in_flight, each=limits.calls_per_principal)

@@ -42,7 +42,8 @@ def create(
 ) -> None:
     """Make a key and show it, once."""
     end = time.time() + _duration(expires) if expires is not None else None
-    _warn_of_unknown(role, config)
+    _refuse_unknown(tenant, config)
+    _warn_of_unknown(role, tenant, config)
     record, secret = asyncio.run(_create(places_of(config, state), name or _login(), role, tenant, end))
     if json:
         write_json({"key": secret, **_facts(record)})
@@ -131,12 +132,27 @@ async def _revoke(places: Places, key_id: str) -> KeyRecord | None:
         return await keys.revoke(key_id)
 
 
-def _warn_of_unknown(role: str, config: Path) -> None:
+def _refuse_unknown(tenant: str, config: Path) -> None:
+    """See that the settings have such a tenant, where they have any: who is of no declared one is let in nowhere.
+
+    Raises:
+        SettingsError: they have others.
+    """
+    from tidegate.settings.load import declared_tenants
+
+    known: tuple[str, ...] = ()
+    with suppress(SettingsError):
+        known = declared_tenants(config)
+    if known and tenant not in known:
+        raise SettingsError(f"--tenant: the settings declare no tenant {tenant} ({', '.join(known)})")
+
+
+def _warn_of_unknown(role: str, tenant: str, config: Path) -> None:
     """Say so where the settings have no such role: it may be declared later."""
     from tidegate.settings.load import declared_roles
 
     with suppress(SettingsError):
-        known = declared_roles(config)
+        known = declared_roles(config, tenant)
         if role not in known:
             say(
                 f"the settings declare no role {role}: the key may do nothing until they do ({', '.join(known)})"

@@ -21,6 +21,7 @@ from tidegate.settings.problems import Path, Problem, choose
 from tidegate.settings.quotas import mistakes as quota_mistakes
 from tidegate.settings.roles import mistakes as role_mistakes
 from tidegate.settings.servers import LAUNCH_KEYS, SERVER_NAME
+from tidegate.settings.tenants import mistakes as tenant_mistakes
 from tidegate.settings.values import is_loopback, listen_at, split_url
 
 RESERVED = ("healthz", "readyz", "metrics", "v1", ".well-known", "api", "oauth", "console")
@@ -65,6 +66,7 @@ def check(data: _Data, names: Callable[[str], Sequence[str]]) -> Iterator[Proble
     yield from _check_endpoints(_mapping(data.get("endpoints")), servers)
     yield from role_mistakes(data)
     yield from quota_mistakes(data)
+    yield from tenant_mistakes(data)
     general = data.get("runtime")
     if isinstance(general, str) and general not in ("auto", *runtimes):
         yield Problem(

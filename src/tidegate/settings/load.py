@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from tidegate.domain.errors import SettingsError
 from tidegate.domain.role import BUILT_IN
+from tidegate.domain.tenant import HOME
 from tidegate.settings.checks import check
 from tidegate.settings.models import FileModel
 from tidegate.settings.own_file import keep_from_servers
@@ -30,6 +31,7 @@ from tidegate.settings.roles import roles
 from tidegate.settings.secrets import LookUp
 from tidegate.settings.settings import SecretsKept, Settings
 from tidegate.settings.specs import endpoint_specs, server_specs
+from tidegate.settings.tenants import tenants
 from tidegate.settings.tree import Node, Unreadable, read
 from tidegate.settings.values import Around
 
@@ -156,17 +158,33 @@ def places(path: Path) -> Places:
     return Places(only.state, only.shared)
 
 
-def declared_roles(path: Path) -> tuple[str, ...]:
-    """Give only the names of the roles that there are by a settings file.
+def declared_roles(path: Path, tenant: str = "") -> tuple[str, ...]:
+    """Give only the names of the roles that there are by a settings file, with those of a tenant's own.
 
     Raises:
         SettingsError: the file cannot be read.
     """
     root, _ = _tree(read_text(path), str(path))
-    found = cast("dict[str, object]", root.plain()).get("roles")
-    return tuple(
-        dict.fromkeys((*BUILT_IN, *(cast("dict[str, object]", found) if isinstance(found, dict) else ())))
-    )
+    data = root.plain()
+    own = _inner(_inner(_inner(data, "tenants"), tenant), "roles")
+    return tuple(dict.fromkeys((*BUILT_IN, *_inner(data, "roles"), *own)))
+
+
+def declared_tenants(path: Path) -> tuple[str, ...]:
+    """Give only the names of the tenants that there are by a settings file; none where it declares none.
+
+    Raises:
+        SettingsError: the file cannot be read.
+    """
+    root, _ = _tree(read_text(path), str(path))
+    named = _inner(root.plain(), "tenants")
+    return tuple(dict.fromkeys((HOME, *named))) if named else ()
+
+
+def _inner(data: object, key: str) -> dict[str, object]:
+    """Give the mapping that a mapping has at a key; an empty one where it has none."""
+    found = cast("dict[str, object]", data).get(key) if isinstance(data, dict) else None
+    return cast("dict[str, object]", found) if isinstance(found, dict) else {}
 
 
 def secret_key_file(path: Path) -> Path | None:
@@ -342,6 +360,7 @@ def _settings(
     kept: SecretsKept,
 ) -> Settings:
     runtimes, engines = extensions
+    endpoints = endpoint_specs(file)
     return Settings(
         listen=file.listen,
         public_url=file.public_url,
@@ -355,9 +374,10 @@ def _settings(
         shared=file.shared,
         auth=file.auth if isinstance(file.auth, tuple) else (file.auth,),
         dpop=file.dpop,
-        quotas=quotas(file.quotas),
+        quotas=quotas(file.quotas, {name: each.quotas for name, each in file.tenants.items()}),
         roles=roles(file.roles),
         policies=engines,
+        tenants=tenants(file.tenants, file.servers, [each.path for each in endpoints]),
         admin=file.admin,
         journal=file.journal,
         logs=file.logs,
@@ -366,6 +386,6 @@ def _settings(
         secrets=kept,
         runtime=file.runtime,
         runtimes=runtimes,
-        endpoints=endpoint_specs(file),
+        endpoints=endpoints,
         servers=server_specs(file, base),
     )

@@ -20,6 +20,7 @@ from tidegate.settings.quotas import QuotaModel
 from tidegate.settings.roles import Pattern, Roles, RuleModel, Scopes, UriPattern
 from tidegate.settings.secrets import SecretsModel
 from tidegate.settings.servers import ServerModel
+from tidegate.settings.tenants import TenantModels
 from tidegate.settings.values import (
     AddressRange,
     FilePath,
@@ -164,6 +165,8 @@ class FileModel(Model):
     """Roles beside `user` and `admin`, and what they may do. With any, nothing is allowed but by a role, a rule or a policy."""
     policies: tuple[dict[str, JsonValue], ...] = Field(default=(), max_length=MOST_POLICIES)
     """Engines that decide beside rules and roles ([policies](policies.md)). Each may deny; what one denies is denied."""
+    tenants: Annotated[TenantModels, Emptiable] = Field(default_factory=dict)
+    """Teams with servers, endpoints, roles and quotas of their own, which others do not see ([tenants](tenants.md))."""
     admin: AdminModel = AdminModel()
     """The admin API on the listener for clients."""
     journal: JournalModel = JournalModel()

@@ -114,13 +114,18 @@ class QuotaModel(Model):
     """To these tools; patterns on `server__tool`. Nothing else counts then."""
 
 
-def quotas(models: Iterable[QuotaModel]) -> tuple[Quota, ...]:
-    """Give the declared quotas, each with a name of its own."""
+def quotas(
+    models: Iterable[QuotaModel], own: Mapping[str, Iterable[QuotaModel]] | None = None
+) -> tuple[Quota, ...]:
+    """Give the declared quotas, each with a name of its own; `own` has those of tenants' own, by their names."""
     found: dict[str, Quota] = {}
-    taken = {model.name for model in models if model.name is not None}
-    for model in models:
+    all_ = [("", model) for model in models]
+    all_ += [(tenant, model) for tenant, theirs in (own or {}).items() for model in theirs]
+    taken = {_of(tenant, model.name) for tenant, model in all_ if model.name is not None}
+    for tenant, model in all_:
         calls, _, period = (model.calls or "").partition("/")
-        name = model.name or _made(model.per, period or "at-once", found.keys() | taken)
+        made = _made(tenant, model.per, period or "at-once", found.keys() | taken)
+        name = made if model.name is None else _of(tenant, model.name)
         found[name] = Quota(
             name=name,
             per=model.per,
@@ -131,7 +136,7 @@ def quotas(models: Iterable[QuotaModel]) -> tuple[Quota, ...]:
             at_once=model.at_once or 0,
             closed=model.when_unknown != "allow",
             roles=frozenset(model.roles),
-            tenants=model.tenants,
+            tenants=(tenant,) if tenant else model.tenants,
             endpoints=model.endpoints,
             servers=model.servers,
             tools=model.tools,
@@ -139,8 +144,12 @@ def quotas(models: Iterable[QuotaModel]) -> tuple[Quota, ...]:
     return tuple(found.values())
 
 
-def _made(per: tuple[Per, ...], period: str, taken: Collection[str]) -> str:
-    first = "-".join([*(each.value for each in per), period]) if per else f"all-{period}"
+def _of(tenant: str, name: str) -> str:
+    return f"{tenant}.{name}" if tenant else name
+
+
+def _made(tenant: str, per: tuple[Per, ...], period: str, taken: Collection[str]) -> str:
+    first = _of(tenant, "-".join([*(each.value for each in per), period]) if per else f"all-{period}")
     return next(
         name for n in range(1, MOST + 2) if (name := first if n == 1 else f"{first}-{n}") not in taken
     )

@@ -13,6 +13,7 @@ from tidegate.domain.endpoint import EndpointSpec
 from tidegate.domain.quota import Quota
 from tidegate.domain.role import Role
 from tidegate.domain.server import Secret, ServerSpec
+from tidegate.domain.tenant import Tenants
 from tidegate.settings.bindings import ProofsModel
 from tidegate.settings.identity import IdentityModel
 from tidegate.settings.models import (
@@ -66,6 +67,7 @@ class Settings:
     roles: tuple[Role, ...]
     policies: tuple[PolicySettings, ...]
     """Engines that decide beside rules and roles."""
+    tenants: Tenants
     admin: AdminModel
     journal: JournalModel
     logs: LogsModel

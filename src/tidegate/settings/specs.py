@@ -31,6 +31,7 @@ from tidegate.settings.servers import (
     RemoteServer,
     split_package,
 )
+from tidegate.settings.tenants import declares_rights, tenants
 
 AnyServer = ImageServer | CommandServer | PackageServer | RemoteServer
 
@@ -42,8 +43,15 @@ def server_specs(file: FileModel, base: Path) -> tuple[ServerSpec, ...]:
 
 
 def endpoint_specs(file: FileModel) -> tuple[EndpointSpec, ...]:
-    """Give the declared endpoints; `/mcp` where none is."""
-    return tuple(_endpoint(path, model, file) for path, model in file.endpoints.items())
+    """Give the declared endpoints; `/mcp` where none is. A tenant's own have none of other tenants' servers."""
+    specs = tuple(_endpoint(path, model, file) for path, model in file.endpoints.items())
+    owned = tenants(file.tenants, file.servers, [each.path for each in specs])
+    return tuple(
+        replace(spec, servers=tuple(each for each in spec.servers if owned.of_server(each) in (None, owner)))
+        if (owner := owned.of_endpoint(spec.path)) is not None
+        else spec
+        for spec in specs
+    )
 
 
 def _server(name: str, model: AnyServer, runtime: str, base: Path) -> ServerSpec:
@@ -123,7 +131,8 @@ def _secret(value: str | Secret) -> Secret:
 def _endpoint(path: str, model: EndpointModel, file: FileModel) -> EndpointSpec:
     names = model.servers if model.servers is not None else tuple(file.servers)
     # Whoever says anything about rights means all of them: nothing is open by default then.
-    default = EndpointSpec("", ()).rules if file.model_fields_set.isdisjoint(_RIGHTS) else ()
+    said = not file.model_fields_set.isdisjoint(_RIGHTS) or declares_rights(file.tenants)
+    default = () if said else EndpointSpec("", ()).rules
     return EndpointSpec(
         endpoint_path(path), names, model.tools, model.names,
         default if model.rules is None else rules(model.rules), model.prompts, model.resources, scopes(model.scopes),

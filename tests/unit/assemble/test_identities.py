@@ -12,7 +12,8 @@ import pytest
 from tests.servers.issuer import Issuer, issuing
 from tests.unit.extensions.identity.setting import AROUND, bearing, model, until
 from tidegate.assemble.identities import Identities
-from tidegate.domain.errors import SettingsError
+from tidegate.domain.errors import SettingsError, Unauthenticated
+from tidegate.domain.tenant import Tenant, Tenants
 from tidegate.extensions.identity.confirmation import Bind, refuse_bound
 from tidegate.extensions.identity.keys import KeyIdentity, KeyStore
 from tidegate.extensions.state.memory import MemoryState
@@ -148,3 +149,26 @@ async def test_an_entry_that_cannot_be_opened_changes_nothing(
     assert identities.version == version
     assert await who(identities, one.token()) == one.url
     assert watching() == 1
+
+
+async def test_principals_of_a_tenant_that_is_not_declared_are_let_in_nowhere(
+    identities: Identities, state: MemoryState
+) -> None:
+    await change(identities, KEYS)
+    keys = KeyStore(state)
+    (_, marine), (_, home) = (
+        await keys.create(name="ann", roles=["user"], tenant="marine"),
+        await keys.create(name="bob", roles=["user"]),
+    )
+    assert await who(identities, marine) == "key", "where none is declared, any will do"
+    for declared in (Tenants((Tenant("motor"),)), Tenants((Tenant("motor"), Tenant("marine")))):
+        before = identities.version
+        async with identities.prepared([KEYS]) as prepared:
+            identities.adopt(prepared, declared)
+        assert identities.version != before, "what was vouched for before is asked anew"
+        assert await who(identities, home) == "key"
+        if declared.knows("marine"):
+            assert await who(identities, marine) == "key"
+        else:
+            with pytest.raises(Unauthenticated, match="of a tenant that is not declared here"):
+                await identities.authenticate(bearing(marine))

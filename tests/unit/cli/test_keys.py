@@ -124,3 +124,17 @@ def test_keys_of_gateways_that_share_a_directory_are_in_it(tmp_path: Path) -> No
     assert listed["id"] == made["id"]
     assert run("key", "revoke", made["id"], "--config", str(configs[1])).status == 0
     assert not (tmp_path / "a" / ".tidegate").exists()
+
+
+def test_a_key_of_a_tenant_that_the_settings_do_not_declare_is_not_made(tmp_path: Path) -> None:
+    settings = tmp_path / "tidegate.yaml"
+    settings.write_text("tenants: {marine: {roles: {captain: {}}}}\n")
+    refused = run("key", "create", "--config", str(settings), "--name", "ann", "--tenant", "marin")
+    assert refused.status != 0
+    assert "--tenant: the settings declare no tenant marin (default, marine)" in refused.err
+    made = run(
+        "key", "create", "--config", str(settings), "--name", "ann", "--tenant", "marine", "--role", "captain",
+        "--json",
+    )  # fmt: skip
+    assert (made.json()["tenant"], made.json()["roles"]) == ("marine", ["captain"])
+    assert "declare no role" not in made.err
