@@ -24,18 +24,26 @@ _BETWEEN = "__"
 
 async def kept_facts(settings: Settings) -> Mapping[Target, Facts]:
     """Give what the gateway on the state directory last saw; nothing of servers that were changed since."""
+    found: dict[Target, Facts] = {}
+    for name, definitions in (await kept_definitions(settings)).items():
+        found.update(facts_of(name, definitions))
+    return found
+
+
+async def kept_definitions(settings: Settings) -> Mapping[str, Definitions]:
+    """Give what the gateway on the state directory last saw of servers; nothing of those that were changed since."""
     try:
         directory = StateDirectory.look(settings.state)
     except StateError:
         return {}
-    found: dict[Target, Facts] = {}
+    found: dict[str, Definitions] = {}
     with directory:
         async with SQLITE.open(SqliteSettings(), Surroundings(directory.path, directory.instance)) as state:
             store = DefinitionStore(state)
             for spec in settings.servers:
                 definitions = await _kept(store, spec)
                 if definitions is not None:
-                    found.update(facts_of(spec.name, definitions))
+                    found[spec.name] = definitions
     return found
 
 

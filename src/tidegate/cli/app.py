@@ -22,6 +22,7 @@ from tidegate.cli import (
     config,
     connect,
     events,
+    explain,
     key,
     logs,
     policy,
@@ -124,6 +125,7 @@ app.command("quotas")(quotas.quotas)
 app.command("stop")(stops.stop)
 app.command("stops")(stops.stops)
 app.command("resume")(stops.resume)
+app.command("explain")(explain.explain)
 app.command("events")(events.events)
 app.command("logs")(logs.logs)
 app.command("tools")(tools.tools)
