@@ -31,7 +31,7 @@ Names = list[str] | None
 Given = Annotated[
     str | None,
     typer.Argument(
-        metavar="[ID|ARGUMENTS]",
+        metavar="[ID_OR_ARGUMENTS]",
         help="The id of a call, as `data.id` of its error or the journal has it; or, with --tool or --prompt, the "
         "arguments of a call: a JSON object, - reads it from standard input.",
     ),
