@@ -47,7 +47,7 @@ async def open_offline(settings: Settings, record: Recording) -> AsyncGenerator[
         stops = Stops()
         if state is not None:
             stops.turn(await open_store(state).list())
-        endpoints = _endpoints(settings, Grants(settings.roles, policies), definitions)
+        endpoints = _endpoints(settings, Grants(settings.roles, policies, settings.tenants), definitions)
         explainer = Explainer(endpoints, stops, Quotas(clock=time.monotonic, now=time.time))
         known: Known = _Nobody() if state is None else KnownHere(state)
         yield Explaining(explainer, known, settings.state / "journal", record)

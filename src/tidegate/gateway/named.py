@@ -15,6 +15,8 @@ from tidegate.protocol import naming
 
 _LONGEST = 200
 """Characters of a name that is told."""
+_OTHERS = 8
+"""Endpoints that are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,10 @@ def find(endpoints: Mapping[str, Endpoint], named: Named, principal: Principal) 
         if why == _UNREAD:
             return Found(guessed, named.name, why)
         if why is not None:
-            return Found(None, named.name, why)
-    return Found(None, named.name, _why_unknown(endpoints, endpoint, named))
+            return Found(None, named.name, why + _elsewhere(endpoints, endpoint, named))
+    known = list(endpoint.view.of(named.kind))
+    why = f"the endpoint {named.endpoint} has no such {named.kind}{_like(named.name, known)}"
+    return Found(None, named.name, why + _elsewhere(endpoints, endpoint, named))
 
 
 _UNREAD = "its server has not told yet what it has: this is what would hold if it has it"
@@ -98,18 +102,13 @@ def _why_not(endpoint: Endpoint, target: Target) -> str | None:
     return f"the server {server} lists no such {kind}{_like(name, known)}"
 
 
-def _why_unknown(endpoints: Mapping[str, Endpoint], endpoint: Endpoint, named: Named) -> str:
+def _elsewhere(endpoints: Mapping[str, Endpoint], endpoint: Endpoint, named: Named) -> str:
     others = [
         path
         for path, each in endpoints.items()
         if each is not endpoint and named.name in each.view.of(named.kind)
     ]
-    if others:
-        return (
-            f"the endpoint {named.endpoint} has no such {named.kind}; {', '.join(sorted(others)[:8])} has it"
-        )
-    known = list(endpoint.view.of(named.kind))
-    return f"the endpoint {named.endpoint} has no such {named.kind}{_like(named.name, known)}"
+    return f"; {', '.join(sorted(others)[:_OTHERS])} has it" if others else ""
 
 
 def _like(name: str, known: list[str]) -> str:

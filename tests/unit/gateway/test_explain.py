@@ -17,6 +17,7 @@ from tidegate.domain.quota import Per, Quota
 from tidegate.domain.role import Grant, Role
 from tidegate.domain.stop import Stop, StopScope
 from tidegate.domain.target import Kind, Target
+from tidegate.domain.tenant import Tenant, Tenants
 from tidegate.gateway.explain import Explainer, Explanation, Part, Question, Says
 from tidegate.gateway.named import Named
 from tidegate.ports.policy import Verdict
@@ -99,6 +100,24 @@ async def test_where_nothing_allows_it_the_roles_that_would_are_told_and_no_othe
     assert (allowed.allowed, allowed.rule) == (True, "roles.adjuster allow[0]")
     counter = await explain(made, Named("/mcp", Kind.TOOL, "one__count"))
     assert counter.help == ("the role counter (roles.counter allow[0])",)
+
+
+async def test_what_is_another_tenants_is_told_so_and_what_a_tenant_grants_its_own_is_tried(
+    gateway: OPEN,
+) -> None:
+    payer = Role("payer", grants=(Grant(Effect.ALLOW, 0, (), Selection(tools=("echo",))),))
+    tenants = Tenants((Tenant("t", roles=(payer,)), Tenant("other", ("one",))))
+    made = await gateway(endpoints=at(), grants=Grants(tenants=tenants))
+    told = await explain(made)
+    assert (told.allowed, told.visible, told.rule) == (False, False, "tenants.other")
+    assert told.help == ("whoever asks would have to be of the tenant other",)
+    await agrees(made, told)
+    (spec,), endpoint = at(), made.endpoints["/mcp"]
+    endpoint.become(spec, Grants(tenants=Tenants((Tenant("t", roles=(payer,)),))).at(spec), endpoint.view)
+    told = await explain(made)
+    assert told.help == ("the role payer (tenants.t.roles.payer allow[0])",)
+    stranger = await explain(made, who=replace(ANN, tenant="else"))
+    assert (stranger.rule, stranger.allowed) == ("tenants", False)
 
 
 async def test_what_depends_on_arguments_is_said_so_without_and_judged_with_them(gateway: OPEN) -> None:
@@ -198,6 +217,8 @@ async def test_a_name_that_is_none_says_why(gateway: OPEN, named: Named, why: st
     few = EndpointSpec("/few", ("one",), tools=("one__count",))
     plain = replace(EndpointSpec("/plain", ("one",)), names=Names.PLAIN)
     made = await gateway(endpoints=[EndpointSpec("/mcp", ("one",)), few, plain])
+    await made.listed("/few", "one__count")
+    await made.listed("/plain", "echo")
     told = await explain(made, named)
     assert (told.allowed, told.visible, told.target, told.answer) == (False, False, None, "invalid_params")
     assert why in told.help[0]
@@ -206,8 +227,9 @@ async def test_a_name_that_is_none_says_why(gateway: OPEN, named: Named, why: st
 async def test_a_name_of_another_endpoint_is_told(gateway: OPEN) -> None:
     ends = [EndpointSpec("/mcp", ("one", "two")), EndpointSpec("/few", ("one",))]
     made = await gateway(spec("one"), spec("two"), endpoints=ends)
-    told = await explain(made, Named("/few", Kind.RESOURCE, "two://x"))
-    assert not told.allowed
+    await made.listed("/few", "one__echo")
+    told = await explain(made, Named("/few", Kind.TOOL, "two__echo"))
+    assert told.help == ("the endpoint /few does not have the server two; /mcp has it",)
 
 
 async def test_what_a_server_has_is_assumed_where_it_has_not_told_yet(gateway: OPEN) -> None:
