@@ -103,6 +103,15 @@ class Authenticator:
         key = vouched.principal.key
         return key if vouched.prove is None else f"{key} {credentials.peer}"
 
+    def seen(self, subject: str) -> Sequence[Vouched]:
+        """Give what was vouched for of those of a name, and still holds, the latest first: for whoever looks into rights."""
+        now, version = self._clock(), self._versions()
+        return [
+            kept.vouched
+            for kept in reversed(self._kept.values())
+            if kept.vouched.principal.subject == subject and kept.version == version and now < kept.until
+        ]
+
     async def authenticate(self, credentials: Credentials) -> Vouched:
         """Vouch for who asks.
 

@@ -37,7 +37,12 @@ from tidegate.settings import Settings
 
 
 def open_parts(
-    plant: Plant, catalog: Catalog, about: Callable[[], AboutShape], reloads: Reloads, stack: AsyncExitStack
+    plant: Plant,
+    catalog: Catalog,
+    pipeline: Pipeline,
+    about: Callable[[], AboutShape],
+    reloads: Reloads,
+    stack: AsyncExitStack,
 ) -> Parts:
     """Put together what the control socket and the admin API are in front of."""
     feed = Feed(plant.boot, time.time)
@@ -47,7 +52,8 @@ def open_parts(
     stack.push_async_callback(operations.close)
     views = Views(plant.fleet, catalog, plant.metrics, time.time, plant.fleet.usages.now)
     explainer = Explainer(catalog.endpoints, plant.stops.stops, plant.quotas)
-    explaining = Explaining(explainer, KnownHere(plant.state), plant.directory.journal, operations.record)
+    known = KnownHere(plant.state, pipeline.seen)
+    explaining = Explaining(explainer, known, plant.directory.journal, operations.record)
     stopping = Stopping(plant.stops, operations, catalog)
     return Parts(about, views, operations, feed, stopping, plant.quotas, explaining)
 

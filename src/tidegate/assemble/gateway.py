@@ -124,7 +124,7 @@ async def start(
     gauges = _gauges(plant, path, listeners, reloads)
     probes = Probes(plant.fleet, plant.metrics, gauges, lambda: _refusing(pipeline, plant))
     about = _about(plant, pipeline, lambda: gateway.url(), reloads)
-    parts = open_parts(plant, catalog, about, reloads, stack)
+    parts = open_parts(plant, catalog, pipeline, about, reloads, stack)
     public = await _open_public(settings, plant, path, catalog, probes, parts)
     prefixes = control_pages(plant, parts, pipeline, reloads, stop)
     private = await _open_control(settings, plant, path, catalog, _all_pages(probes), prefixes)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tidegate.edge.admin.explaining import Speaker
 from tidegate.extensions.identity.keys import ISSUER, KeyRecord, KeyStore
 from tidegate.extensions.identity.local import ISSUER as LOCAL
 from tidegate.extensions.identity.local import local_principal
+from tidegate.ports.identity import Vouched
 from tidegate.ports.state import State
+
+Seen = Callable[[str], Sequence[Vouched]]
+"""Gives what was vouched for of those of a name, the latest first."""
 
 
 class KnownHere:
-    """Those that the state store and this machine know."""
+    """Those that the state store and this machine know, and those who asked a moment ago."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, seen: Seen = lambda _: ()) -> None:
         self._store = KeyStore(state)
+        self._seen = seen
 
     async def by_key(self, key: str) -> Speaker | None:
         """Give whom an API key speaks for, by its id; None where there is no such key.
@@ -44,6 +49,14 @@ class KnownHere:
                 if (each.tenant, each.name) == (tenant, subject)
             ]
             found += [each for each in keys if each.usable]
+        known = {each.principal.key for each in found}
+        for each in self._seen(subject):
+            who = each.principal
+            if who.tenant == tenant and issuer in ("", who.issuer) and who.key not in known:
+                known.add(who.key)  # of several tokens the latest
+                found.append(
+                    Speaker(who, f"the credentials that {who.issuer} vouched for last", scopes=each.scopes)
+                )
         return found
 
 

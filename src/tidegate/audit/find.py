@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -44,11 +44,15 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def find(directory: Path, call: str, most: int = MOST) -> Kept | None:
+def find(
+    directory: Path, call: str, expired: Callable[[], bool] = lambda: False, most: int = MOST
+) -> Kept | None:
     """Find a call's records, in the newest files first; None where there are none. Blocks; call it in a thread.
 
+    `expired` is asked again and again whether to give up.
+
     Raises:
-        JournalUnavailable: the files cannot be read.
+        JournalUnavailable: the files cannot be read, or it took too long.
     """
     if not is_id(call) or not directory.is_dir():
         return None
@@ -57,7 +61,7 @@ def find(directory: Path, call: str, most: int = MOST) -> Kept | None:
     try:
         for each in _newest_first(directory):
             left -= each.path.stat().st_size
-            for line in _lines_with(each.path, needle):
+            for line in _lines_with(each.path, needle, expired):
                 _take(kept, line, call)
             # An intent may stand in one file and its outcome in the next, which was read before it.
             if kept.decisive is not None or left < 0:
@@ -71,11 +75,13 @@ def _newest_first(directory: Path) -> list[SegmentFile]:
     return sorted(segments(directory), key=lambda each: (each.path.stat().st_mtime, each.first), reverse=True)
 
 
-def _lines_with(path: Path, needle: bytes) -> Iterator[bytes]:
+def _lines_with(path: Path, needle: bytes, expired: Callable[[], bool]) -> Iterator[bytes]:
     """Give the lines of a file that hold something, in their order."""
     rest = b""
     with path.open("rb", buffering=0) as file:
         while block := file.read(_BLOCK):
+            if expired():
+                raise JournalUnavailable("the journal is too large to be searched in time")
             whole, end, rest_after = (rest + block).rpartition(b"\n")
             if not end:
                 rest = rest_after[-_LONGEST:]

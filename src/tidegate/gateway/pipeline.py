@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tidegate.access.authenticate import Authenticator
 from tidegate.access.authorize import Undecided
 from tidegate.access.limits import CallLimits
@@ -180,6 +182,10 @@ class Pipeline:
     def whose(self, credentials: Credentials) -> str | None:
         """Say whose credentials are, where that is known, for sharing fairly among those who ask."""
         return self._authenticator.whose(credentials)
+
+    def seen(self, subject: str) -> Sequence[Vouched]:
+        """Give what is vouched for now of those of a name, the latest first."""
+        return self._authenticator.seen(subject)
 
     async def vouch(self, credentials: Credentials) -> Vouched:
         """Vouch for who asks for something that is no call.

@@ -6,6 +6,7 @@ import pytest
 from journals import ALICE, begin, end, open_journal
 
 from tidegate.audit.find import find
+from tidegate.domain.errors import JournalUnavailable
 from tidegate.domain.record import Outcome
 
 
@@ -68,6 +69,13 @@ def test_records_that_stand_across_blocks_and_in_older_files_are_found(tmp_path:
     for number in (0, 1, 57, *range(1900, 2300, 40), 5998, 5999):
         assert find(tmp_path, f"c-{number}") is not None, number
     assert find(tmp_path, "c-0", most=10) is None, "only the newest file is looked at"
+
+
+def test_a_search_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    with pytest.raises(JournalUnavailable, match="too large"):
+        find(tmp_path, "c1", lambda: True)
+    journal.close()
 
 
 def test_a_damaged_line_is_passed_over(tmp_path: Path) -> None:

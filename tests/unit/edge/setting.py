@@ -101,7 +101,8 @@ class EdgeSetting:
         store = StopStore(made.fleet.state, clock=now, new_id=lambda: f"stop{next(numbers)}")
         stopping = Stopping(Following(store, made.stops), operations, made.catalog)
         explainer = Explainer(made.endpoints, made.stops, made.quotas)
-        explaining = Explaining(explainer, KnownHere(made.fleet.state), made.place, operations.record)
+        known = KnownHere(made.fleet.state, made.pipeline.seen)
+        explaining = Explaining(explainer, known, made.place, operations.record)
         return Parts(lambda: ABOUT, views, operations, feed, stopping, made.quotas, explaining)
 
     def _stop(self) -> None:

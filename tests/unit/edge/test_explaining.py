@@ -112,6 +112,31 @@ async def test_whoever_has_api_keys_has_their_roles_unless_others_are_said(edge:
     assert "was revoked or has expired" in gone["notes"][1]
 
 
+async def test_whoever_asked_a_moment_ago_is_explained_with_what_was_vouched_for(listen: Listen) -> None:
+    edge, _ = await limited(listen)
+    asked = {"subject": "ann", "tenant": "t", "tool": "one__echo", "arguments": {"amount": 5}}
+    assert not (await ask(edge, "/explain", asked)).json["allowed"], "nobody has asked yet"
+    await edge.gateway.tool("one__echo", amount=5)
+    got = (await ask(edge, "/explain", asked)).json
+    assert (got["allowed"], got["rule"], got["who"]["issuer"]) == (True, "p#limit", "test")
+    assert got["who"]["attributes"] == ["region", "salary"]
+    assert "salary" not in json.dumps(got["reads"])
+    assert got["notes"] == ["roles are those of the credentials that test vouched for last"]
+    edge.gateway.identity.revoke("ann")
+    assert not (await ask(edge, "/explain", asked)).json["allowed"], "what it was vouched for holds no more"
+
+
+async def test_the_scopes_of_its_token_are_those_that_it_was_seen_with(listen: Listen) -> None:
+    scope = Scope("claims:pay", Selection(tools=("echo",)))
+    spec = EndpointSpec("/mcp", ("one",), rules=(Rule(Effect.ALLOW),), scopes=(scope,))
+    edge = await listen(endpoints=[spec])
+    edge.gateway.identity.scopes = frozenset({"claims:read"})
+    await edge.gateway.tool("one__echo", "bob:user")
+    asked = {"subject": "bob", "tenant": "t", "tool": "one__echo"}
+    assert (await ask(edge, "/explain", asked)).json["answer"] == "insufficient_scope"
+    assert (await ask(edge, "/explain", {**asked, "scopes": ["claims:pay"]})).json["allowed"]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [

@@ -6,6 +6,7 @@ Nothing is called for it, and nothing counted: what is decided is decided in `ga
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 Recording = Callable[..., None]
 """Records an event with its fields for an actor, or raises JournalRefused."""
-_PATIENCE = 60.0
-"""Seconds that a search in the journal is waited for."""
+_PATIENCE, _SEARCH = 60.0, 30.0
+"""Seconds that a search in the journal is waited for, with those before it; and that one takes at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Speaker:
     by: str
     """What does: `key ab…`."""
     usable: bool = True
+    scopes: frozenset[str] | None = None
+    """Those of its token, where it has one."""
 
 
 class Known(Protocol):
@@ -70,12 +73,13 @@ class Explaining:
         """
         self._check(body.endpoint)
         named = body.named()
-        principal, notes = await self._principal(body)
+        speaker, notes = await self._speaker(body)
+        principal = speaker.principal
         self._record(
             actor, "explain", subject=principal.subject, issuer=principal.issuer, tenant=principal.tenant,
             endpoint=named.endpoint, target=named.kind.value, name=named.name, of=named.server,
         )  # fmt: skip
-        scopes = None if body.scopes is None else frozenset(body.scopes)
+        scopes = speaker.scopes if body.scopes is None else frozenset(body.scopes)
         told = await self._explainer.explain(Question(principal, named, body.arguments, scopes))
         return explained(told, notes)
 
@@ -105,7 +109,8 @@ class Explaining:
     async def _find(self, call: str) -> Recalled:
         try:
             async with asyncio.timeout(_PATIENCE), self._searching:
-                kept = await asyncio.to_thread(find, self._journal, call)
+                end = time.monotonic() + _SEARCH
+                kept = await asyncio.to_thread(find, self._journal, call, lambda: time.monotonic() > end)
         except TimeoutError:
             raise Problem(503, "overloaded", "the journal is searched for others; try again") from None
         told = None if kept is None else recall(call, kept)
@@ -117,27 +122,27 @@ class Explaining:
             )  # fmt: skip
         return told
 
-    async def _principal(self, body: ExplainBody) -> tuple[Principal, Sequence[str]]:
+    async def _speaker(self, body: ExplainBody) -> tuple[Speaker, Sequence[str]]:
         """Give who is meant, and how that is known."""
         if body.key:
             speaker = await self._known.by_key(body.key)
             if speaker is None:
-                raise Problem(404, "unknown_key", "there is no such API key (tidegate key list)")
-            return speaker.principal, _said(speaker)
+                raise Problem(404, "unknown_key", "there is no such API key (tidegate key ls shows the ids)")
+            return speaker, _said(speaker)
         said = Principal(
             body.tenant, body.issuer or "key", body.subject, frozenset(body.roles), frozenset(body.groups),
             body.client, dict(body.attributes),
         )  # fmt: skip
         if body.roles or body.groups or body.attributes or body.client:
-            return said, ()
+            return Speaker(said, ""), ()
         speakers = await self._known.named(body.tenant, body.issuer, body.subject)
         if not speakers:
-            return said, ("nothing is known here of who that is: it is taken to have no roles",)
+            return Speaker(said, ""), ("nothing is known here of who that is: it is taken to have no roles",)
         first = speakers[0]
         if any(each.principal != first.principal for each in speakers):
             keys = ", ".join(each.by for each in speakers[:8])
             raise Problem(409, "ambiguous_principal", f"several speak for that name: {keys}; say which")
-        return first.principal, _said(first)
+        return first, _said(first)
 
     def _check(self, endpoint: str) -> None:
         if endpoint not in self._explainer.endpoints:
