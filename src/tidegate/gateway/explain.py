@@ -134,7 +134,7 @@ class Explainer:
         name = Step(Part.NAME, Says.NOTHING if found.why else Says.ALLOW, "", found.why)
         weighed = await endpoint.authorizer.weigh(principal, target, question.arguments)
         steps = [name, *await _ruled(endpoint, question, target, weighed)]
-        judged = _judged(weighed)
+        judged = await _judged(endpoint, question, target, weighed)
         if target.kind is Kind.RESOURCE:  # without arguments, it is judged with the rest
             steps += [replace(step, part=Part.POLICY) for step in judged]
             judged = ()
@@ -213,7 +213,7 @@ async def _ruled(endpoint: Endpoint, question: Question, target: Target, weighed
         whom = f"whoever has the role {' or '.join(about[:MOST_TRIED])}" if about else "everybody"
         why = ruled.because or f"it denies it to {whom}, and a denial overrides"
         return [Step(Part.RULES, Says.DENY, ruled.rule, why, reads, _without(about, why)), *voices]
-    if weighed.shown.allowed or any(each.says is Says.DENY for each in voices):
+    if weighed.shown.allowed or weighed.judged or any(each.says is Says.DENY for each in voices):
         return [Step(Part.RULES, Says.NOTHING, "", "no rule and no role says anything of it", reads), *voices]
     help_ = (
         *await _roles(endpoint, question, target),
@@ -264,7 +264,7 @@ def _help(voice: Voice) -> tuple[str, ...]:
     return (voice.because,) if voice.because else (f"{voice.rule} would have to say otherwise",)
 
 
-def _judged(weighed: Weighed) -> Sequence[Step]:
+async def _judged(endpoint: Endpoint, question: Question, target: Target, weighed: Weighed) -> Sequence[Step]:
     """Tell what policies say of the arguments."""
     if not weighed.shown.arguments and not weighed.judged:
         return []
@@ -274,7 +274,8 @@ def _judged(weighed: Weighed) -> Sequence[Step]:
     steps = [replace(_voice(each), part=Part.ARGUMENTS) for each in weighed.judged]
     final = weighed.final
     if not final.allowed and not any(step.says is Says.DENY for step in steps):
-        help_ = tuple(each.because for each in weighed.judged if each.because)
+        because = (each.because for each in weighed.judged if each.because)
+        help_ = (*await _roles(endpoint, question, target), *because)
         steps.append(_nobody(final, help_))
     return steps
 

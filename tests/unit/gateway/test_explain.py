@@ -137,9 +137,11 @@ async def test_what_depends_on_arguments_is_said_so_without_and_judged_with_them
 
 async def test_what_no_policy_allows_with_these_arguments_says_what_would(gateway: OPEN) -> None:
     engine = Engine(lambda *_: LIMIT, lambda *_: Verdict(None, "no policy", because="p#limit: less than 5"))
-    made = await gateway(endpoints=at(), grants=Grants(policies=(engine,)))
+    roles = (Role("payer", grants=(Grant(Effect.ALLOW, 0),)),)
+    made = await gateway(endpoints=at(), grants=Grants(roles, (engine,)))
     told = await explain(made, arguments={})
-    assert (told.part, told.rule, told.help) == (Part.ARGUMENTS, "no rule", ("p#limit: less than 5",))
+    assert (told.part, told.rule) == (Part.ARGUMENTS, "no rule")
+    assert told.help == ("the role payer (roles.payer allow[0])", "p#limit: less than 5")
     await agrees(made, told)
 
 
@@ -255,3 +257,11 @@ async def test_explaining_keeps_nothing_of_what_was_decided(gateway: OPEN) -> No
         await explain(made, who=replace(ANN, subject=f"s{number}"))
     assert len(engine.asked) == 5
     assert made.records() == before
+
+
+async def test_what_is_read_is_judged_without_arguments_and_hidden_where_that_denies(gateway: OPEN) -> None:
+    engine = Engine(lambda *_: LIMIT, lambda *_: Verdict(False, "p#eu", because="of one's own region"))
+    made = await gateway(endpoints=at(), grants=Grants(policies=(engine,)), begin=False, wait=["none"])
+    told = await explain(made, Named("/mcp", Kind.RESOURCE, "text://one", "one"))
+    assert (told.allowed, told.visible, told.part) == (False, False, Part.POLICY)
+    assert (told.rule, told.answer, told.help) == ("p#eu", "invalid_params", ("of one's own region",))
