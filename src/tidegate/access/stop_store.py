@@ -29,6 +29,7 @@ class _Stored(msgspec.Struct, frozen=True):
     since: float
     until: float | None = None
     issuer: str = ""
+    tenant: str = ""
 
 
 class StopStore:
@@ -49,6 +50,7 @@ class StopStore:
         by: str,
         seconds: float | None = None,
         issuer: str = "",
+        tenant: str = "",
     ) -> Stop:
         """Stop something, for so many seconds or until it is resumed.
 
@@ -67,7 +69,7 @@ class StopStore:
             )
         now = self._clock()
         until = None if seconds is None else now + seconds
-        stored = _Stored(_FORM, scope, name, reason, by, now, until, issuer)
+        stored = _Stored(_FORM, scope, name, reason, by, now, until, issuer, tenant)
         for _ in range(_TRIES):
             stop_id = self._new_id()
             # No expiry in the store: its clock need not be ours, and a stop that ended is told of before it goes.
@@ -133,4 +135,5 @@ def _stop(stop_id: str, stored: _Stored) -> Stop:
         stored.since,
         stored.until,
         stored.issuer,
+        stored.tenant,
     )

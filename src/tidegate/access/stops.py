@@ -39,7 +39,7 @@ class Stops:
         self.when_changed: list[Changed] = []
         self._everything: Stop | None = None
         self._tenants: dict[str, Stop] = {}
-        self._clients: dict[str, Stop] = {}
+        self._clients: dict[str, list[Stop]] = {}
         self._servers: dict[str, Stop] = {}
         self._principals: dict[str, list[Stop]] = {}
         self._tools: dict[str, list[tuple[_Match, Stop]]] = {}
@@ -106,10 +106,10 @@ class Stops:
     def _of(self, principal: Principal) -> Stop | None:
         found = self._everything or self._tenants.get(principal.tenant)
         if found is None and principal.client:
-            found = self._clients.get(principal.client)
+            found = _first(self._clients.get(principal.client, ()), principal)
         if found is None and self._principals:
             named = (*self._principals.get(principal.subject, ()), *self._principals.get(principal.key, ()))
-            found = next((stop for stop in named if stop.issuer in ("", principal.issuer)), None)
+            found = _first(named, principal)
         return found
 
     def _index(self, stops: Sequence[Stop]) -> None:
@@ -117,15 +117,24 @@ class Stops:
             return {stop.name: stop for stop in reversed(stops) if stop.scope is scope}
 
         self._everything = next((stop for stop in stops if stop.scope is StopScope.ALL), None)
-        self._tenants, self._clients = named(StopScope.TENANT), named(StopScope.CLIENT)
-        self._servers = named(StopScope.SERVER)
-        self._principals, self._tools = {}, {}
+        self._tenants, self._servers = named(StopScope.TENANT), named(StopScope.SERVER)
+        self._clients, self._principals, self._tools = {}, {}, {}
         for stop in stops:
             if stop.scope is StopScope.PRINCIPAL:
                 self._principals.setdefault(stop.name, []).append(stop)
+            elif stop.scope is StopScope.CLIENT:
+                self._clients.setdefault(stop.name, []).append(stop)
             elif stop.scope is StopScope.TOOL:
                 matches = re.compile(fnmatch.translate(stop.tool)).match
                 self._tools.setdefault(stop.server, []).append((matches, stop))
+
+
+def _first(stops: Sequence[Stop], principal: Principal) -> Stop | None:
+    """Give the first stop of a name that is about this principal, whose issuer and tenant may be other ones."""
+    for stop in stops:
+        if stop.issuer in ("", principal.issuer) and stop.tenant in ("", principal.tenant):
+            return stop
+    return None
 
 
 def refusal(stop: Stop, target: Target | None = None) -> Refusal:

@@ -55,7 +55,7 @@ def open_parts(
     known = KnownHere(plant.state, pipeline.seen)
     explaining = Explaining(explainer, known, plant.directory.journal, operations.record)
     stopping = Stopping(plant.stops, operations, catalog)
-    return Parts(about, views, operations, feed, stopping, plant.quotas, explaining)
+    return Parts(about, views, operations, feed, stopping, plant.quotas, explaining, lambda: catalog.tenants)
 
 
 def control_pages(
@@ -84,8 +84,8 @@ def public_pages(
     return {"/api/": door}
 
 
-def may_see(pipeline: Pipeline, edge: McpEdge) -> MaySee:
-    """Give what tells whether somebody may see the names of servers, and counts: an administrator may."""
+def may_see(pipeline: Pipeline, edge: McpEdge, catalog: Catalog) -> MaySee:
+    """Give what tells whether somebody may see the names of servers, and counts: an administrator of all may."""
 
     async def looking(scope: Scope) -> bool:
         exchange = exchange_of(scope)
@@ -94,6 +94,7 @@ def may_see(pipeline: Pipeline, edge: McpEdge) -> MaySee:
             credentials = of_page(exchange, edge.resources, edge.guard, peer)
         except Refusal:
             return False
-        return await pipeline.is_admin(credentials)
+        principal = await pipeline.administrator(credentials)
+        return principal is not None and catalog.tenants.operates(principal.tenant)
 
     return looking

@@ -91,7 +91,7 @@ class Gateway:
         self.public.become(front.bounds, front.tls)
         self.private.become(HttpBounds(settings.limits.body), None)
         app = self.public.app
-        pages = _pages(front, self.probes, self.path.pipeline, app.mcp)
+        pages = _pages(front, self.probes, self.path.pipeline, app.mcp, self.catalog)
         app.become(pages, front.guard, ask_for_pages=front.local)
         self.settings = settings
         app.mcp.resources = resources(settings, self.url(), self.catalog.endpoints)
@@ -249,9 +249,11 @@ def front(settings: Settings) -> Front:
     return Front(guard, local, HttpBounds(settings.limits.body, connections=_descriptors()), tls)
 
 
-def _pages(front: Front, probes: Probes, pipeline: Pipeline, edge: McpEdge) -> dict[str, Application]:
+def _pages(
+    front: Front, probes: Probes, pipeline: Pipeline, edge: McpEdge, catalog: Catalog
+) -> dict[str, Application]:
     # Elsewhere pages say nothing to strangers, and whoever looks after the gateway asks by its address.
-    return _all_pages(probes if front.local else probes.for_those(may_see(pipeline, edge)))
+    return _all_pages(probes if front.local else probes.for_those(may_see(pipeline, edge, catalog)))
 
 
 async def _open_public(
@@ -265,7 +267,7 @@ async def _open_public(
     )  # fmt: skip
     guard = like.guard if like.local else None
     api = public_pages(settings, parts, pipeline, edge)
-    app = App(edge, _pages(like, probes, pipeline, edge), api, pipeline.count_malformed, guard=guard)
+    app = App(edge, _pages(like, probes, pipeline, edge, catalog), api, pipeline.count_malformed, guard=guard)
     listener = Listener(app, bounds=like.bounds, tls=like.tls)
     await listener.open_tcp(settings.listen.host, settings.listen.port)
     edge.resources = resources(settings, _url(settings, listener), catalog.endpoints)  # the port is known now

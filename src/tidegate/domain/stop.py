@@ -22,6 +22,9 @@ class StopScope(StrEnum):
     TOOL = "tool"
 
 
+_WHO = frozenset({StopScope.PRINCIPAL, StopScope.CLIENT})
+
+
 @dataclass(frozen=True, slots=True)
 class Stop:
     """One emergency stop. Times are Unix seconds."""
@@ -39,6 +42,8 @@ class Stop:
     """When it ends by itself; where absent, only when it is resumed."""
     issuer: str = ""
     """Who vouches for the principal; empty where it does not matter."""
+    tenant: str = ""
+    """Of the administrator who made it: it is about nobody of another tenant. Empty: the operator's, about everybody."""
 
     @property
     def server(self) -> str:
@@ -57,7 +62,8 @@ class Stop:
         """What it is about, for administrators: `tool claims__pay`."""
         if self.scope is StopScope.ALL:
             return "everything"
-        return f"{self.scope} {self.name}" + (f" of {self.issuer}" if self.issuer else "")
+        whose = f" of the tenant {self.tenant}" if self.tenant and self.scope in _WHO else ""
+        return f"{self.scope} {self.name}" + (f" of {self.issuer}" if self.issuer else "") + whose
 
     def ended(self, now: float) -> bool:
         """Tell whether it is over by itself."""

@@ -17,6 +17,7 @@ from tidegate.edge.admin.parts import Parts
 from tidegate.edge.admin.problem import Problem, as_problem
 from tidegate.edge.admin.quotas import all_quotas
 from tidegate.edge.admin.shapes import StatusShape
+from tidegate.edge.admin.sight import EVERYTHING
 from tidegate.edge.app import send_bytes, send_json
 from tidegate.edge.asgi import Receive, Scope, Send
 from tidegate.fleet.fleet import Fleet
@@ -53,9 +54,9 @@ class Control:
             elif (method, path) == ("GET", "/v1/signals"):
                 await send_json(send, 200, {"signals": self._parts.operations.signals()})
             elif (method, path) == ("GET", "/v1/quotas"):
-                await send_json(send, 200, all_quotas(self._parts.quotas))
+                await send_json(send, 200, all_quotas(self._parts.quotas, EVERYTHING))
             elif (method, path) == ("GET", "/v1/stops"):
-                await send_json(send, 200, await self._parts.stopping.all())
+                await send_json(send, 200, await self._parts.stopping.all(EVERYTHING))
             elif method == "GET" and path.startswith("/v1/explain/"):
                 call = path.removeprefix("/v1/explain/")
                 await send_json(send, 200, await self._parts.explaining.recall(call, self._actor.met(scope)))

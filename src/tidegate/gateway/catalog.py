@@ -15,6 +15,7 @@ from tidegate.domain.endpoint import EndpointSpec
 from tidegate.domain.server import ServerSpec, Transport
 from tidegate.domain.stop import Stop
 from tidegate.domain.target import LISTED, Kind
+from tidegate.domain.tenant import Tenants
 from tidegate.domain.workload import NO_OFFER, WorkloadState
 from tidegate.fleet.fleet import Fleet
 from tidegate.fleet.workload import Workload
@@ -87,6 +88,11 @@ class Catalog:
         fleet.events = self
         for endpoint in endpoints:
             self._add(endpoint)
+
+    @property
+    def tenants(self) -> Tenants:
+        """The tenants by which it is decided what is whose."""
+        return self._grants.tenants
 
     @property
     def definitions(self) -> Mapping[str, Definitions]:

@@ -23,6 +23,7 @@ from tidegate.domain.errors import (
     StateRefused,
     Stopped,
 )
+from tidegate.domain.principal import Principal
 from tidegate.gateway import deciding
 from tidegate.gateway.call import ACCEPTED, Answer, Call, refused
 from tidegate.gateway.forward import Forward
@@ -197,13 +198,13 @@ class Pipeline:
         known = self._authenticator.cached(credentials)
         return known or await self._authenticator.authenticate(credentials)
 
-    async def is_admin(self, credentials: Credentials) -> bool:
-        """Tell whether credentials are an administrator's."""
+    async def administrator(self, credentials: Credentials) -> Principal | None:
+        """Give the administrator whose credentials these are; None where they are nobody's, or of somebody else."""
         try:
             vouched = await self.vouch(credentials)
         except (Refusal, StateError):
-            return False
-        return "admin" in vouched.principal.roles
+            return None
+        return vouched.principal if "admin" in vouched.principal.roles else None
 
     def turn_away(self, path: str, peer: str, refusal: Refusal, vouched: Vouched | None) -> None:
         """Record that a request to the admin API was refused, a stranger's as those of strangers are."""

@@ -103,7 +103,16 @@ class EdgeSetting:
         explainer = Explainer(made.endpoints, made.stops, made.quotas)
         known = KnownHere(made.fleet.state, made.pipeline.seen)
         explaining = Explaining(explainer, known, made.place, operations.record)
-        return Parts(lambda: ABOUT, views, operations, feed, stopping, made.quotas, explaining)
+        return Parts(
+            lambda: ABOUT,
+            views,
+            operations,
+            feed,
+            stopping,
+            made.quotas,
+            explaining,
+            lambda: made.catalog.tenants,
+        )
 
     def _stop(self) -> None:
         self.stopped += 1

@@ -22,6 +22,7 @@ from tidegate.edge.admin.door import Actor
 from tidegate.edge.admin.parts import Parts
 from tidegate.edge.admin.problem import Problem
 from tidegate.edge.admin.shapes import DoneShape, SignalShape, StopLiftedShape
+from tidegate.edge.admin.sight import EVERYTHING, Sight
 
 
 async def restart(parts: Parts, name: str, body: RestartBody, by: Actor) -> DoneShape:
@@ -72,14 +73,18 @@ _ON_SERVERS = {
 }
 
 
-async def signal(parts: Parts, name: str, body: SignalBody, by: Actor) -> SignalShape:
+async def signal(
+    parts: Parts, name: str, body: SignalBody, by: Actor, sight: Sight = EVERYTHING
+) -> SignalShape:
     """Turn a signal from outside on or off."""
-    return await parts.operations.signal(name, body.on, body.seconds, body.reason, by)
+    return await parts.operations.signal(name, body, by, sight)
 
 
-async def resume(parts: Parts, stop_id: str, body: ReasonBody, by: Actor) -> StopLiftedShape:
+async def resume(
+    parts: Parts, stop_id: str, body: ReasonBody, by: Actor, sight: Sight = EVERYTHING
+) -> StopLiftedShape:
     """Take a stop back."""
-    return {"id": stop_id, "stop": await parts.stopping.lift(stop_id, body.reason, by)}
+    return {"id": stop_id, "stop": await parts.stopping.lift(stop_id, body.reason, by, sight)}
 
 
 async def ask(parts: Parts, path: str, body: bytes, by: Actor) -> Mapping[str, object] | None:

@@ -51,6 +51,7 @@ from tidegate.edge.admin.shapes import (
     StopsShape,
     TakenShape,
 )
+from tidegate.edge.admin.sight import Sight, servers_in, sight_of
 from tidegate.edge.reloads import SettingsShape
 
 PREFIX = "/api/v1"
@@ -110,7 +111,18 @@ def _actor(request: Request) -> Actor:
     return cast("Actor", request.state.actor)
 
 
+def _sight(request: Request) -> Sight:
+    return sight_of(_actor(request), _parts(request).tenants())
+
+
+def _enter(request: Request) -> None:
+    """See that the operation is one for whoever asks, as are the servers that it is about."""
+    operation = cast("str", request.scope["route"].name)
+    _sight(request).enter(operation, servers_in(request.path_params, request.query_params, operation))
+
+
 With = Annotated[Parts, Depends(_parts)]
+Seen = Annotated[Sight, Depends(_sight)]
 By = Annotated[Actor, Depends(_actor)]
 Name = Annotated[str, Path(max_length=64, description="The server's name.")]
 
@@ -122,9 +134,9 @@ async def gateway(parts: With) -> GatewayShape:
 
 
 @router.get("/servers", response_model=ServersAnswer)
-async def servers(parts: With) -> Mapping[str, object]:
+async def servers(parts: With, seen: Seen) -> Mapping[str, object]:
     """List the servers, with state, replicas, calls and what they use."""
-    return {"servers": parts.views.servers()}
+    return {"servers": [each for each in parts.views.servers() if seen.sees(each["name"])]}
 
 
 @router.get("/servers/{name}", response_model=DetailShape)
@@ -158,9 +170,9 @@ async def release(name: Name, body: ReasonBody, parts: With, by: By) -> DoneShap
 
 
 @router.get("/signals", response_model=SignalsAnswer)
-async def signals(parts: With) -> Mapping[str, object]:
+async def signals(parts: With, seen: Seen) -> Mapping[str, object]:
     """List the signals from outside: which are on, until when, and which servers have replicas by them."""
-    return {"signals": parts.operations.signals()}
+    return {"signals": parts.operations.signals(seen)}
 
 
 @router.post("/signals/{name}", response_model=SignalShape)
@@ -169,27 +181,28 @@ async def signal(
     body: SignalBody,
     parts: With,
     by: By,
+    seen: Seen,
 ) -> SignalShape:
     """Turn a signal from outside on, for a time or until it is taken back, or off. It is kept over a restart."""
-    return await actions.signal(parts, name, body, by)
+    return await actions.signal(parts, name, body, by, seen)
 
 
 @router.get("/quotas", response_model=QuotasShape)
-async def quotas(parts: With) -> QuotasShape:
+async def quotas(parts: With, seen: Seen) -> QuotasShape:
     """List the quotas, with what is used of each now."""
-    return all_quotas(parts.quotas)
+    return all_quotas(parts.quotas, seen)
 
 
 @router.get("/stops", response_model=StopsShape)
-async def stops(parts: With) -> StopsShape:
+async def stops(parts: With, seen: Seen) -> StopsShape:
     """List what is stopped."""
-    return await parts.stopping.all()
+    return await parts.stopping.all(seen)
 
 
 @router.post("/stops", response_model=StopMadeShape, status_code=201)
-async def stop(body: StopBody, parts: With, by: By) -> StopMadeShape:
+async def stop(body: StopBody, parts: With, by: By, seen: Seen) -> StopMadeShape:
     """Stop calls: new ones are refused with the reason, those under way are cancelled. Workloads run on."""
-    return await parts.stopping.add(body, by)
+    return await parts.stopping.add(body, by, seen)
 
 
 @router.delete("/stops/{id}", response_model=StopLiftedShape)
@@ -197,10 +210,11 @@ async def resume(
     stop_id: Annotated[str, Path(alias="id", max_length=64, description="The stop's id.")],
     parts: With,
     by: By,
+    seen: Seen,
     reason: Annotated[str, Query(max_length=500, description="Why, for the journal.")] = "",
 ) -> StopLiftedShape:
     """Take a stop back: new calls are taken again. What was ended is not begun anew."""
-    return await actions.resume(parts, stop_id, ReasonBody(reason=reason), by)
+    return await actions.resume(parts, stop_id, ReasonBody(reason=reason), by, seen)
 
 
 @router.post("/explain", response_model=ExplanationShape)
@@ -222,9 +236,9 @@ async def recall(
 
 
 @router.get("/advice", response_model=AdviceAnswer)
-async def advice(parts: With) -> Mapping[str, object]:
+async def advice(parts: With, seen: Seen) -> Mapping[str, object]:
     """Tell what each server's workloads should be given, by what they were seen to use."""
-    return {"advice": parts.operations.advice()}
+    return {"advice": [each for each in parts.operations.advice() if seen.sees(each["server"])]}
 
 
 @router.post("/advice/{name}", response_model=TakenShape)
@@ -236,10 +250,11 @@ async def take_advice(name: Name, body: Body, parts: With, by: By) -> TakenShape
 @router.get("/rollouts", response_model=RolloutsAnswer)
 async def rollouts(
     parts: With,
+    seen: Seen,
     server: Annotated[str | None, Query(max_length=64, description="That of this server only.")] = None,
 ) -> Mapping[str, object]:
     """Tell where changes of servers are, and how the last one of each ended."""
-    return {"rollouts": parts.operations.rollouts(server)}
+    return {"rollouts": [each for each in parts.operations.rollouts(server) if seen.sees(each["server"])]}
 
 
 @router.post("/rollouts/{name}/{action}", response_model=RolloutsAnswer)
@@ -281,6 +296,7 @@ async def rollback(body: RollbackBody, parts: With, by: By) -> Mapping[str, obje
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
 async def events(
+    request: Request,
     parts: With,
     recent: Annotated[int, Query(ge=0, le=KEPT, description="How many of the past to begin with.")] = 0,
     server: Annotated[str | None, Query(max_length=64, description="Those of this server only.")] = None,
@@ -289,7 +305,11 @@ async def events(
     ] = None,
 ) -> StreamingResponse:
     """Follow what happens, as server-sent events, until the client goes away."""
-    return _Events(parts.feed.follow(last_event_id, recent=recent, server=server))
+
+    def hears(tenant: str, named: str | None) -> bool:
+        return _sight(request).hears(tenant, named)  # as it is then
+
+    return _Events(parts.feed.follow(last_event_id, recent=recent, server=server, hears=hears))
 
 
 class _Events(StreamingResponse):
@@ -326,14 +346,15 @@ def _bare() -> FastAPI:
         title="tidegate admin API",
         version=__version__,
         summary="What a tidegate gateway runs, how it does, and what may be done about it.",
-        description="Only for administrators: API keys with the role `admin`.",
+        description="Only for administrators: API keys with the role `admin`. Those of a tenant see and do what has to do "
+        "with its own servers and principals.",
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
     )
-    api.include_router(router, dependencies=[Depends(_KEY)])
+    api.include_router(router, dependencies=[Depends(_KEY), Depends(_enter)])
     api.add_exception_handler(TidegateError, _told)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _no_such)

@@ -145,13 +145,14 @@ class Door:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, credentials: Credentials) -> None:
         began = over = False
+        tenant = scope["state"]["actor"].principal.tenant
         looked = self._clock()
 
         async def sending(message: MutableMapping[str, Any]) -> None:
             nonlocal began, over, looked
             if self._clock() - looked >= _LOOK:
                 looked = self._clock()
-                if not await self._may_still(credentials):
+                if not await self._may_still(credentials, tenant):
                     over = True
                     raise ConnectionAbortedError("whoever asked is no administrator any more")
             began = True
@@ -169,10 +170,11 @@ class Door:
                 raise
             await _send(send, 500, problem.body(500, "refused", "internal error"))
 
-    async def _may_still(self, credentials: Credentials) -> bool:
-        """Tell whether credentials are an administrator's yet: a key may have been revoked since it asked."""
+    async def _may_still(self, credentials: Credentials, tenant: str) -> bool:
+        """Tell whether credentials are the same tenant's administrator's yet: a key may have been revoked since it asked."""
         try:
-            return "admin" in (await self._vouch(credentials)).principal.roles
+            principal = (await self._vouch(credentials)).principal
+            return "admin" in principal.roles and principal.tenant == tenant
         except Refusal:
             return False
 

@@ -43,15 +43,26 @@ class Event(Struct, frozen=True):
     number: int
     kind: str
     server: str | None
+    tenant: str
+    """Of whoever did it, where that is known."""
     text: bytes
     """As it is sent."""
+
+
+Hears = Callable[[str, str | None], bool]
+"""Tells whether somebody hears of what a tenant's principal did, or happened to a server."""
+
+
+def _everything(_: str, __: str | None) -> bool:
+    return True
 
 
 class Follower:
     """One who follows: what waits for it, and whether it is to go."""
 
-    def __init__(self, leave: Callable[[Follower], None], server: str | None) -> None:
+    def __init__(self, leave: Callable[[Follower], None], server: str | None, hears: Hears) -> None:
         self._gone = leave
+        self._hears = hears
         self._server = server
         self._waiting: deque[bytes] = deque()
         self._room = BEHIND
@@ -65,7 +76,7 @@ class Follower:
 
     def put(self, event: Event, *, again: bool = False) -> None:
         """Have an event sent; `again` where it was asked for, and takes no room."""
-        if self._last is not None or (self._server is not None and event.server != self._server):
+        if self._last is not None or not self.concerns(event):
             return
         if not again and len(self._waiting) >= self._room:
             self._waiting.clear()  # it has them all when it comes back
@@ -74,6 +85,10 @@ class Follower:
         self._waiting.append(event.text)
         self._room = max(self._room, len(self._waiting) + BEHIND) if again else self._room
         self._wake.set()
+
+    def concerns(self, event: Event) -> bool:
+        """Tell whether an event is one that it follows, and may."""
+        return self._server in (None, event.server) and self._hears(event.tenant, event.server)
 
     def note(self, kind: str, reason: str) -> None:
         """Send a word about the stream itself, which has no id."""
@@ -132,11 +147,13 @@ class Feed:
         """How many follow."""
         return len(self._followers)
 
-    def tell(self, kind: str, data: Mapping[str, object], server: str | None = None) -> None:
-        """Say that something happened; `server` where it is one server's."""
+    def tell(
+        self, kind: str, data: Mapping[str, object], server: str | None = None, tenant: str = ""
+    ) -> None:
+        """Say that something happened; `server` where it is one server's, `tenant` where somebody of it did it."""
         self._number += 1
         told = {"time": round(self._now(), 3), **({} if server is None else {"server": server}), **data}
-        event = Event(self._number, kind, server, _text(kind, told, f"{self._boot}-{self._number}"))
+        event = Event(self._number, kind, server, tenant, _text(kind, told, f"{self._boot}-{self._number}"))
         self._kept.append(event)
         for follower in list(self._followers):
             follower.put(event)
@@ -151,27 +168,39 @@ class Feed:
 
         def recorded(kind: RecordKind, fields: Mapping[str, object]) -> None:
             if kind in _RECORDED:
-                server = fields.get("server")
-                self.tell(kind.value, fields, server if isinstance(server, str) else None)
+                server, tenant = fields.get("server"), fields.get("tenant")
+                self.tell(
+                    kind.value, fields, server if isinstance(server, str) else None,
+                    tenant if isinstance(tenant, str) else "",
+                )  # fmt: skip
 
         fleet.happened, journal.heard = happened, recorded
 
-    def follow(self, last: str | None = None, *, recent: int = 0, server: str | None = None) -> Follower:
+    def follow(
+        self,
+        last: str | None = None,
+        *,
+        recent: int = 0,
+        server: str | None = None,
+        hears: Hears = _everything,
+    ) -> Follower:
         """Begin to follow: after the event of the id `last`, else with so many `recent` ones first.
+
+        `hears` is asked about each event.
 
         Raises:
             StreamsFull: as many follow as may.
         """
         if self._closed or len(self._followers) >= FOLLOWERS:
             raise StreamsFull(f"{FOLLOWERS} follow the events already, as many as may")
-        follower = Follower(self._followers.discard, server)
+        follower = Follower(self._followers.discard, server, hears)
         self._followers.add(follower)
         after = None if last is None else self._after(last)
         if last is not None and after is None:
             follower.note("lost", "what came after that event is not kept any more, or was another process's")
         kept = [event for event in self._kept if after is None or event.number > after]
         if last is None:
-            kept = [event for event in kept if server is None or event.server == server]
+            kept = [event for event in kept if follower.concerns(event)]
             kept = kept[len(kept) - min(recent, len(kept)) :]
         for event in kept:
             follower.put(event, again=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tidegate.domain.errors import JournalRefused, JournalUnavailable, TidegateError
 from tidegate.domain.principal import Principal
@@ -17,6 +17,7 @@ from tidegate.edge.admin.door import Actor
 from tidegate.edge.admin.feed import Feed
 from tidegate.edge.admin.problem import Problem, unknown_server
 from tidegate.edge.admin.shapes import AdviceShape, SignalShape, TakenShape
+from tidegate.edge.admin.sight import EVERYTHING, Sight
 from tidegate.edge.reloads import Reloads
 from tidegate.fleet.advice import Advice
 from tidegate.fleet.fleet import Fleet
@@ -26,6 +27,9 @@ from tidegate.telemetry import log
 
 _MOST = 64
 """Operations under way: more than there are servers that somebody looks after at one time."""
+
+if TYPE_CHECKING:
+    from tidegate.edge.admin.bodies import SignalBody
 
 
 class Recorder(Protocol):
@@ -114,7 +118,7 @@ class Operations:
         pool.release()
 
     async def signal(
-        self, name: str, on: bool, seconds: float | None, reason: str, actor: Actor
+        self, name: str, body: SignalBody, actor: Actor, sight: Sight = EVERYTHING
     ) -> SignalShape:
         """Turn a signal from outside on, for so many seconds where that is said, or off.
 
@@ -122,7 +126,8 @@ class Operations:
             Problem: no server has replicas by a signal of that name.
             StateError: it cannot be kept, and is as it was.
         """
-        known = {each["signal"]: each for each in self.signals()}
+        known = {each["signal"]: each for each in self.signals(sight)}
+        on, seconds, reason = body.on, body.seconds, body.reason
         if name not in known or (on and not known[name]["servers"]):
             names = ", ".join(each for each in known if known[each]["servers"])[:2000] or "none"
             raise Problem(
@@ -133,12 +138,13 @@ class Operations:
         off: SignalShape = {**known[name], "on": False, "until": None}
         return next((each for each in self.signals() if each["signal"] == name), off)
 
-    def signals(self) -> list[SignalShape]:
-        """Give the signals that servers are told by, and those that are on though no server is any more."""
+    def signals(self, sight: Sight = EVERYTHING) -> list[SignalShape]:
+        """Give the signals that servers are told by, and those that are on though no server is any more; of these
+        whoever has not to do with everything knows those only that are about nothing else than what it knows."""
         scaling = self._fleet.scaling
         on = {each.name: each for each in scaling.signals()}
         known = {each for pool in self._fleet.pools.values() for each in pool.spec.scaling.signals}
-        return [
+        found: list[SignalShape] = [
             {
                 "signal": name,
                 "on": name in on,
@@ -147,6 +153,9 @@ class Operations:
             }
             for name in sorted(known | on.keys())
         ]
+        if sight.tenant is None:
+            return found
+        return [each for each in found if each["servers"] and all(map(sight.sees, each["servers"]))]
 
     def note(self, event: str, name: str, actor: Actor) -> None:
         """Record what a command is about to change by itself, beside the gateway.
@@ -251,7 +260,8 @@ class Operations:
         who = {"subject": actor.principal.subject, "issuer": actor.principal.issuer, "via": actor.via}
         server = what.get("server")
         told.pop("server", None)
-        self._feed.tell("admin", {**told, **who}, server if isinstance(server, str) else None)
+        named = server if isinstance(server, str) else None
+        self._feed.tell("admin", {**told, **who}, named, actor.principal.tenant)
 
 
 def _advice(advice: Advice) -> AdviceShape:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidegate.access.quotas import Quotas
+from tidegate.domain.tenant import Tenants
 from tidegate.edge.admin.explaining import Explaining
 from tidegate.edge.admin.feed import Feed
 from tidegate.edge.admin.operations import Operations
@@ -26,3 +27,5 @@ class Parts:
     stopping: Stopping
     quotas: Quotas
     explaining: Explaining
+    tenants: Callable[[], Tenants]
+    """Gives those in force."""

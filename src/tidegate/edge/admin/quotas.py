@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from tidegate.access.quotas import InForce, Quotas
 from tidegate.edge.admin.shapes import QuotaShape, QuotasShape, QuotaUseShape
+from tidegate.edge.admin.sight import Sight
 
 _MOST = 100
 """Of each quota, those that use most."""
 
 
-def all_quotas(quotas: Quotas) -> QuotasShape:
-    """Give the quotas in force."""
-    return {"quotas": [_quota(quotas, each, told) for each, told in quotas.told(_MOST)]}
+def all_quotas(quotas: Quotas, sight: Sight) -> QuotasShape:
+    """Give the quotas in force that whoever asks has to do with."""
+    told = [(each, uses) for each, uses in quotas.told(_MOST) if sight.knows(each.quota)]
+    return {"quotas": [_quota(quotas, each, uses) for each, uses in told]}
 
 
 def _quota(quotas: Quotas, each: InForce, told: list[tuple[str, float, float]]) -> QuotaShape:

@@ -223,6 +223,8 @@ class StopShape(TypedDict):
     id: str
     scope: str
     """`all`, `tenant`, `principal`, `client`, `server` or `tool`."""
+    tenant: str
+    """Of the administrator who made it, where that is not the operator: it is about nobody of another tenant."""
     name: str
     """Of what; empty where it is everything."""
     issuer: str

@@ -15,12 +15,15 @@ from tidegate.edge.admin.door import Actor
 from tidegate.edge.admin.operations import Operations
 from tidegate.edge.admin.problem import Problem
 from tidegate.edge.admin.shapes import StopMadeShape, StopShape, StopsShape
+from tidegate.edge.admin.sight import EVERYTHING, Sight
 from tidegate.gateway.catalog import Catalog
 from tidegate.telemetry import log
 
 if TYPE_CHECKING:
     from tidegate.edge.admin.bodies import StopBody
 
+_OF_TENANT = 32
+"""Stops of one tenant's administrators: there is room for the operator's beside them."""
 _NAMED = 50
 """Tools that are named of those that a stop concerns."""
 
@@ -33,8 +36,8 @@ class Stopping:
         self._operations = operations
         self._catalog = catalog
 
-    async def all(self) -> StopsShape:
-        """Give what is stopped.
+    async def all(self, sight: Sight) -> StopsShape:
+        """Give what is stopped, as far as it concerns whoever asks.
 
         Raises:
             StateError: the state store does not say.
@@ -43,18 +46,23 @@ class Stopping:
         known = {stop.id for stop in stops.in_force}
         damaged = [each for each in await self._following.store.ids() if each not in known]
         return {
-            "stops": [_shape(stop) for stop in stops.in_force],
+            "stops": [_shape(stop) for stop in stops.in_force if sight.about(stop)],
             "unknown": stops.unknown,
-            "damaged": damaged if stops.unknown is not None else [],
+            "damaged": damaged if stops.unknown is not None and sight.tenant is None else [],
         }
 
-    async def add(self, body: StopBody, actor: Actor) -> StopMadeShape:
+    async def add(self, body: StopBody, actor: Actor, sight: Sight = EVERYTHING) -> StopMadeShape:
         """Stop something. It is in force here when this returns, elsewhere within a second.
 
         Raises:
-            Problem: there is no such server.
+            Problem: there is no such server, or it is not for this administrator to stop.
             StateError: it cannot be kept, and is not in force.
         """
+        tenant = sight.stopping(body.scope, body.name, body.server)
+        if tenant and sum(each.tenant == tenant for each in self._following.stops.in_force) >= _OF_TENANT:
+            raise Problem(
+                409, "refused", f"{_OF_TENANT} stops of this tenant are in force, as many as may be"
+            )
         if body.server:
             self._operations.pool(body.server)
         scope, name, issuer = body.scope.value, body.name, body.issuer
@@ -71,22 +79,28 @@ class Stopping:
             by=f"{actor.principal.subject[:64]} ({actor.via})",
             seconds=body.seconds,
             issuer=body.issuer,
+            tenant=tenant,
         )
         await self._following.read()
         return {"stop": _shape(stop), "tools": self._tools(stop) if stop.scope is StopScope.TOOL else None}
 
-    async def lift(self, stop_id: str, reason: str, actor: Actor) -> StopShape | None:
+    async def lift(
+        self, stop_id: str, reason: str, actor: Actor, sight: Sight = EVERYTHING
+    ) -> StopShape | None:
         """Take a stop back; give it, where it could be read.
 
         Raises:
-            Problem: there is no such stop.
+            Problem: there is no such stop, or it is not for this administrator to take back.
             JournalRefused: it cannot be recorded, and stays in force.
             StateError: it cannot be removed, and stays in force.
         """
         store = self._following.store
-        if stop_id not in await store.ids():
-            raise Problem(404, "unknown_stop", f"no stop {stop_id[:64]!r} is in force")
         stop = next((each for each in self._following.stops.in_force if each.id == stop_id), None)
+        is_known = sight.tenant is None if stop is None else sight.about(stop)
+        if stop_id not in await store.ids() or not is_known:
+            raise Problem(404, "unknown_stop", f"no stop {stop_id[:64]!r} is in force")
+        if stop is not None:
+            sight.lifting(stop)
         told = {} if stop is None else {"scope": stop.scope.value, "name": stop.name, "issuer": stop.issuer}
         self._operations.record(actor, "resume", id=stop_id, **told, reason=reason)
         await store.lift(stop_id)
@@ -110,6 +124,7 @@ def _shape(stop: Stop) -> StopShape:
         "id": stop.id,
         "scope": stop.scope.value,
         "name": stop.name,
+        "tenant": stop.tenant,
         "issuer": stop.issuer,
         "reason": stop.reason,
         "by": stop.by,
