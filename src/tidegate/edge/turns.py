@@ -62,7 +62,9 @@ class Turns:
         """Have a request begun in its turn."""
         who = self._whose(exchange)
         if who != self._newest:
-            self._newest, self._several = who, self._loop.time() if self._newest else self._several
+            if self._newest:
+                self._several = self._loop.time()
+            self._newest = who
         asker = self._askers.get(who)
         if asker is None:
             asker = self._askers[who] = _Asker()
