@@ -70,7 +70,7 @@ async def weigh(
         return Weighed(ruled, voices, shown, (), shown)
     judged, final = await _judge(combined, principal, at, {} if arguments is None else arguments)
     if reading:
-        shown = Decision(final.allowed, final.rule, False, final.reads, final.because)
+        shown = final = Decision(final.allowed, final.rule, False, final.reads, final.because)
     return Weighed(ruled, voices, shown, judged, final)
 
 
