@@ -268,10 +268,21 @@ class Endpoint:
             for server in servers:
                 if shown in self._seen[server]:
                     return server, shown
+        if len(servers) < len(self.spec.servers):  # the one that is listed may be another tenant's
+            listing = (name for name in servers if self._lists(name, kind, shown))
+            if (first := next(listing, None)) is not None:
+                return first, shown
         having = [name for name in servers if self.view.has_resources(name)]
         if len(servers) == 1 and self._may_have(servers[0]):
             having = list(servers)
         return (having[0], shown) if len(having) == 1 else None
+
+    def _lists(self, server: str, kind: Kind, name: str) -> bool:
+        """Tell whether a server lists something under a name that is shown as it is."""
+        definitions = self.view.definitions.get(server)
+        if definitions is None or self.uri_out(server, name) != name:
+            return False
+        return any(each.name == name for each in definitions.of(kind))
 
     def _may_have(self, server: str) -> bool:
         return server not in self.view.definitions or self.view.has_resources(server)
