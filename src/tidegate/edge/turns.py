@@ -52,7 +52,7 @@ class Turns:
         self._askers: dict[str, _Asker] = {}
         self._order: OrderedDict[str, _Asker] = OrderedDict()
         """Those who have something waiting; the first has the next turn."""
-        self._newest = ""
+        self._newest: str = ""
         self._several = float("-inf")
         """Loop time when somebody asked after somebody else."""
         self._soon: asyncio.Handle | None = None
