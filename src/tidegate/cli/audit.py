@@ -47,6 +47,27 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command("records")
+def records(
+    tenant: Annotated[str, typer.Option("--tenant", help="Those of this tenant.")],
+    directory: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DIR]", help="The journal; that of the state directory where absent."),
+    ] = None,
+    config: Config = DEFAULT_CONFIG,
+    state: StateDir = None,
+) -> None:
+    """Write the records of a tenant, one JSON object a line: its principals', and those of its own servers."""
+    from tidegate.audit.records import records_of
+    from tidegate.settings.load import own_servers
+
+    journal = directory if directory is not None else state_of(config, state) / "journal"
+    if not journal.is_dir():
+        raise TidegateError(f"there is no journal {journal}")
+    for line in records_of(journal, tenant, own_servers(config, tenant)):
+        write(line)
+
+
 def _key(journal: Path) -> bytes | None:
     """Give the key of the seals where the journal stands in a state directory of this user."""
     from tidegate.state_directory import StateDirectory

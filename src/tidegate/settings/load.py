@@ -31,7 +31,7 @@ from tidegate.settings.roles import roles
 from tidegate.settings.secrets import LookUp
 from tidegate.settings.settings import SecretsKept, Settings
 from tidegate.settings.specs import endpoint_specs, server_specs
-from tidegate.settings.tenants import tenants
+from tidegate.settings.tenants import owned, tenants
 from tidegate.settings.tree import Node, Unreadable, read
 from tidegate.settings.values import Around
 
@@ -179,6 +179,19 @@ def declared_tenants(path: Path) -> tuple[str, ...]:
     root, _ = _tree(read_text(path), str(path))
     named = _inner(root.plain(), "tenants")
     return tuple(dict.fromkeys((HOME, *named))) if named else ()
+
+
+def own_servers(path: Path, tenant: str) -> tuple[str, ...]:
+    """Give only the names of a tenant's own servers.
+
+    Raises:
+        SettingsError: the file cannot be read, or declares no such tenant.
+    """
+    data = _tree(read_text(path), str(path))[0].plain()
+    declared = _inner(data, "tenants")
+    if tenant not in (HOME, *declared):
+        raise SettingsError(f"{path}: declares no tenant {tenant[:64]}")
+    return owned(_inner(data, "servers"), _inner(declared, tenant))
 
 
 def _inner(data: object, key: str) -> dict[str, object]:

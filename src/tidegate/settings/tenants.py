@@ -61,6 +61,12 @@ def tenants(
     )
 
 
+def owned(servers: Collection[str], tenant: _Data) -> tuple[str, ...]:
+    """Give the servers that are a tenant's own, from plain data that may be wrong."""
+    patterns = [each for each in _list(tenant.get("servers")) if isinstance(each, str)]
+    return tuple(each for each in servers if _one(each, patterns))
+
+
 def declares_rights(models: Mapping[str, DeclaredTenantModel]) -> bool:
     """Tell whether any of them has roles: nothing is open by default then."""
     return any(model.roles for model in models.values())

@@ -1,0 +1,53 @@
+"""The records of one tenant: its principals' and its servers', and none of another's."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.unit.cli.conftest import run
+
+from tidegate.audit.journal import Journal
+from tidegate.domain.principal import Principal
+from tidegate.domain.record import RecordKind
+from tidegate.state_directory import StateDirectory
+
+ANN, BOB, OPS = (
+    Principal(tenant, "key", name)
+    for tenant, name in (("marine", "ann"), ("motor", "bob"), ("default", "ops"))
+)
+SETTINGS = """
+servers: {claims: {package: 'pypi:t==1'}, cars: {package: 'pypi:t==1'}}
+tenants: {marine: {servers: ["cl*"]}, motor: {servers: [cars]}}
+"""
+
+
+def test_records_are_those_of_the_tenants_principals_and_servers(tmp_path: Path) -> None:
+    settings = tmp_path / "tidegate.yaml"
+    settings.write_text(SETTINGS)
+    with StateDirectory.open(tmp_path / ".tidegate") as directory:
+        journal = Journal.open(
+            directory.journal, key=directory.key("journal"), writer="tests", clock=time.time
+        )
+        for who in (ANN, BOB):
+            journal.refused("denied", who, {"call": f"call-{who.subject}"})
+        for server in ("claims", "cars", "common"):
+            journal.event(RecordKind.WORKLOAD, {"event": "started", "server": server})
+            journal.changed(OPS, {"event": "restart", "server": server})
+        for tenant in ("marine", "motor"):
+            journal.event(RecordKind.KEY, {"event": "created", "tenant": tenant})
+        journal.changed(BOB, {"event": "restart", "server": "cars"})
+        journal.close()
+    ran = run("audit", "records", "--config", str(settings), "--tenant", "marine")
+    assert ran.status == 0, ran.err
+    found: list[Any] = [json.loads(line) for line in ran.out.splitlines()]
+    assert [(each["kind"], each["tenant"]) for each in found] == [
+        ("refused", "marine"), ("workload", ""), ("admin", "default"), ("key", ""),
+    ]  # fmt: skip
+    for word in ("cars", "common", "motor", "bob"):
+        assert word not in ran.out
+    unknown = run("audit", "records", "--config", str(settings), "--tenant", "marin")
+    assert unknown.status != 0
+    assert "declares no tenant marin" in unknown.err
