@@ -1,6 +1,6 @@
 """Records of the journal that are one tenant's: what its principals did, and what became of its servers.
 
-Reads only; proves nothing (`verify` does).
+Reads only; proves nothing (`verify` does). What was denied because it is another's is told as the client was told it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import msgspec
 from tidegate.audit.segment import segments
 from tidegate.domain.errors import JournalUnavailable
 
+_OTHERS = frozenset({"target", "rule", "reads", "because"})
+"""What a refusal says of something that is another tenant's."""
 _LONGEST = 1024 * 1024
 """Bytes of a line, which is bounded by far less."""
 
 
 def records_of(directory: Path, tenant: str, servers: Collection[str] = ()) -> Iterator[str]:
-    """Give a tenant's records as they were written, those of each writer in their order; `servers` are its own.
+    """Give a tenant's records as they were written, but for what names other tenants; those of each writer in their order; `servers` are its own.
 
     Raises:
         JournalUnavailable: the files cannot be read.
@@ -28,17 +30,33 @@ def records_of(directory: Path, tenant: str, servers: Collection[str] = ()) -> I
         for each in sorted(segments(directory), key=lambda found: (found.path.stat().st_mtime, found.first)):
             with each.path.open("rb") as file:
                 while line := file.readline(_LONGEST):
-                    if line.endswith(b"\n") and _is_of(line, tenant, servers):
-                        yield line.decode("utf-8", "replace").rstrip("\n")
+                    told = _told(line, tenant, servers) if line.endswith(b"\n") else None
+                    if told is not None:
+                        yield told.decode("utf-8", "replace").rstrip("\n")
     except OSError as error:
         raise JournalUnavailable(f"the journal cannot be read: {error.strerror}") from error
 
 
-def _is_of(line: bytes, tenant: str, servers: Collection[str]) -> bool:
+def _told(line: bytes, tenant: str, servers: Collection[str]) -> bytes | None:
+    """Give a line as the tenant may have it; None where it is not the tenant's."""
     try:
         record = msgspec.json.decode(line, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
+        return None
+    if not _is_of(record, tenant, servers):
+        return None
+    data = record.get("data")
+    rule = cast("Mapping[str, object]", data).get("rule") if isinstance(data, dict) else None
+    if not isinstance(rule, str) or not rule.startswith("tenants."):
+        return line
+    if rule.startswith(f"tenants.{tenant}.roles.") and " " in rule:
+        return line  # of a role of its own: no tenant's name holds a blank
+    kept = {key: value for key, value in cast("Mapping[str, object]", data).items() if key not in _OTHERS}
+    # Without its hash: what is left is not what was hashed.
+    return msgspec.json.encode({**{key: record[key] for key in record if key != "hash"}, "data": kept})
+
+
+def _is_of(record: Mapping[str, Any], tenant: str, servers: Collection[str]) -> bool:
     whose = record.get("tenant")
     data = record.get("data")
     if whose == tenant or (whose and record.get("kind") != "admin"):

@@ -32,7 +32,19 @@ def test_records_are_those_of_the_tenants_principals_and_servers(tmp_path: Path)
             directory.journal, key=directory.key("journal"), writer="tests", clock=time.time
         )
         for who in (ANN, BOB):
-            journal.refused("denied", who, {"call": f"call-{who.subject}"})
+            journal.refused(
+                "denied",
+                who,
+                {"call": f"call-{who.subject}", "rule": f"tenants.{who.tenant}.roles.x deny[0]"},
+            )
+        denied = {
+            "call": "c",
+            "name": "x",
+            "target": {"server": "cars"},
+            "rule": "tenants.motor",
+            "because": "of motor",
+        }
+        journal.refused("invalid_params", ANN, denied)
         for server in ("claims", "cars", "common"):
             journal.event(RecordKind.WORKLOAD, {"event": "started", "server": server})
             journal.changed(OPS, {"event": "restart", "server": server})
@@ -44,8 +56,10 @@ def test_records_are_those_of_the_tenants_principals_and_servers(tmp_path: Path)
     assert ran.status == 0, ran.err
     found: list[Any] = [json.loads(line) for line in ran.out.splitlines()]
     assert [(each["kind"], each["tenant"]) for each in found] == [
-        ("refused", "marine"), ("workload", ""), ("admin", "default"), ("key", ""),
+        ("refused", "marine"), ("refused", "marine"), ("workload", ""), ("admin", "default"), ("key", ""),
     ]  # fmt: skip
+    assert (found[0]["data"]["rule"], "hash" in found[0]) == ("tenants.marine.roles.x deny[0]", True)
+    assert (found[1]["data"], "hash" in found[1]) == ({"call": "c", "name": "x"}, False)
     for word in ("cars", "common", "motor", "bob"):
         assert word not in ran.out
     unknown = run("audit", "records", "--config", str(settings), "--tenant", "marin")
