@@ -253,7 +253,7 @@ def _pages(
     front: Front, probes: Probes, pipeline: Pipeline, edge: McpEdge, catalog: Catalog
 ) -> dict[str, Application]:
     # Elsewhere pages say nothing to strangers, and whoever looks after the gateway asks by its address.
-    return _all_pages(probes if front.local else probes.for_those(may_see(pipeline, edge, catalog)))
+    return _all_pages(probes.for_those(may_see(pipeline, edge, catalog, local=front.local)))
 
 
 async def _open_public(

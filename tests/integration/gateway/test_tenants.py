@@ -119,6 +119,15 @@ async def test_an_administrator_of_a_tenant_has_that_tenant_only(two: Two) -> No
         assert word not in done.stdout
 
 
+async def test_metrics_and_what_is_ready_are_told_to_the_operator_alone(two: Two) -> None:
+    for path in ("/metrics", "/readyz"):
+        for who in (None, "ann", "olga", "ops"):
+            headers = {} if who is None else {"Authorization": f"Bearer {two.keys[who]}"}
+            async with httpx2.AsyncClient(base_url=two.gateway.base, headers=headers, timeout=40) as client:
+                got = await client.get(path)
+            assert ("cars" in got.text) is (who == "ops"), (path, who, got.text[:300])
+
+
 async def test_a_tenant_stops_its_own_calls_and_no_others(two: Two) -> None:
     ann, bob = (Wire(two.gateway.url(), modern=True, key=two.keys[who]) for who in ("ann", "bob"))
     async with two.api("olga") as olga, two.api("max") as max_:
