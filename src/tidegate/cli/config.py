@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -11,6 +10,7 @@ import typer
 
 from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, StateDir, must_be_there, state_of
 from tidegate.cli.output import cell, out, say, table, write, write_json
+from tidegate.cli.times import moment
 from tidegate.domain.errors import SettingsError, TidegateError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def history(config: Config = DEFAULT_CONFIG, state: StateDir = None, json: Json 
     rows = table("VERSION", "TIME", "BY", "CHANGES")
     for version in versions:
         by, changes = cell(version.who), cell(_words(version.changes))
-        rows.add_row(str(version.number), _when(version.time), by, changes)
+        rows.add_row(str(version.number), moment(version.time), by, changes)
     out().print(rows)
 
 
@@ -138,16 +138,12 @@ def _show(told: Mapping[str, object], json: bool) -> None:
         return
     changes = cast("Mapping[str, list[str]]", told["changes"])
     if not changes:
-        since = _when(cast("float", told["since"]))
+        since = moment(cast("float", told["since"]))
         write(f"nothing has changed: version {told['version']} is in force since {since}, by {told['by']}")
         return
     write(f"version {told['version']} is in force")
     for what, names in changes.items():
         write(f"  {what}: {', '.join(names)}")
-
-
-def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _words(changes: Mapping[str, object]) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from tidegate.cli.output import cell, out, table, write
+from tidegate.cli.times import moment
 
 _Told = dict[str, Any]
 _NOTHING = ("", "no rule")
@@ -33,7 +33,7 @@ def show_call(told: _Told) -> None:
     own = f" ({what})" if told["server"] and told["name"] else ""
     write(
         _flat(
-            f"{told['id']}: {_when(told['time'])}, {who} asked {told['endpoint']}, {told['method']}{about}{own}"
+            f"{told['id']}: {moment(told['time'])}, {who} asked {told['endpoint']}, {told['method']}{about}{own}"
         )
     )
     write("")
@@ -102,10 +102,6 @@ def _who(who: _Told) -> str:
     if who["client"]:
         of.append(f"client {who['client']}")
     return f"{who['subject']} ({who['issuer']}, tenant {who['tenant']}; {'; '.join(of)})"
-
-
-def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _flat(text: str) -> str:

@@ -14,11 +14,15 @@ import typer
 
 from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, StateDir, places_of
 from tidegate.cli.output import out, say, table, write, write_json
+from tidegate.cli.times import duration
 from tidegate.domain.errors import SettingsError, TidegateError
 
 if TYPE_CHECKING:
     from tidegate.extensions.identity.keys import KeyRecord, KeyStore
     from tidegate.settings import Places
+
+_LONGEST = 100 * 366 * 86400
+"""Seconds that a key may hold at most."""
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
@@ -41,7 +45,9 @@ def create(
     json: Json = False,
 ) -> None:
     """Make a key and show it, once."""
-    end = time.time() + _duration(expires) if expires is not None else None
+    end = None
+    if expires is not None:
+        end = time.time() + duration(expires, "--expires", _LONGEST, "a hundred years")
     _refuse_unknown(tenant, config)
     _warn_of_unknown(role, tenant, config)
     record, secret = asyncio.run(_create(places_of(config, state), name or _login(), role, tenant, end))
@@ -176,18 +182,6 @@ def _standing(record: KeyRecord) -> str:
     if record.revoked is not None:
         return "revoked"
     return "usable" if record.usable(time.time()) else "expired"
-
-
-def _duration(text: str) -> float:
-    from tidegate.settings.values import parse_duration
-
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise SettingsError(f"--expires: {error}") from None
-    if not 0 < seconds <= 100 * 366 * 86400:
-        raise SettingsError("--expires: should be between a moment and a hundred years")
-    return seconds
 
 
 def _date(seconds: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ import typer
 
 from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, StateDir, state_of
 from tidegate.cli.output import cell, out, table, write, write_json
+from tidegate.cli.times import moment
 from tidegate.domain.errors import TidegateError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _print(found: Sequence[Standing]) -> None:
         else:
             told += ["", "", "", ""]
         shown = f"[{colour}]{cell(state)}[/]" if colour else cell(state)
-        rows.add_row(cell(each.server), shown, cell(each.strategy), *map(cell, told), _since(each.changed))
+        rows.add_row(cell(each.server), shown, cell(each.strategy), *map(cell, told), moment(each.changed))
     out().print(rows)
     for each in found:
         versions = f"{each.old} -> {each.new}"
@@ -136,7 +136,3 @@ def _print(found: Sequence[Standing]) -> None:
 
 def _ms(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1000:.0f} ms"
-
-
-def _since(when: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))

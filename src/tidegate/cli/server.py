@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 
 from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, StateDir, state_of
 from tidegate.cli.output import cell, harmless, out, say, table, write, write_json
+from tidegate.cli.times import moment
 from tidegate.domain.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _print(found: ServerDetail) -> None:
         write("")
         out().print(holds_table(found.workloads))
     for each in found.history[-_SHOWN:]:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.time))
+        when = moment(each.time)
         why = f": {each.reason}" if each.reason else ""
         write(harmless(f"{when}  {each.workload or found.name} {each.state}{why}").replace("\n", " "))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +11,7 @@ import typer
 
 from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, StateDir, state_of
 from tidegate.cli.output import cell, out, table, write, write_json
+from tidegate.cli.times import duration, moment
 from tidegate.domain.errors import SettingsError, TidegateError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def signal(
     """Show the signals from outside that servers have replicas by, or turn one on or off."""
     if lasts is not None and to != "on":
         raise SettingsError("--for: only what is turned on lasts (tidegate signal NAME on --for 2h)")
-    seconds = None if lasts is None else _seconds(lasts)
+    seconds = None if lasts is None else duration(lasts, "--for", _LONGEST, "30 days")
     place = state_of(config, state)
     if name is None or to is None:
         found = asyncio.run(_list(place))
@@ -85,7 +85,7 @@ def _facts(one: SignalStatus) -> dict[str, object]:
 
 
 def _tell(done: SignalStatus) -> None:
-    state = "off" if not done.on else "on" if done.until is None else f"on until {_when(done.until)}"
+    state = "off" if not done.on else "on" if done.until is None else f"on until {moment(done.until)}"
     write(f"{done.signal} is {state}: {', '.join(done.servers) or 'no server is told by it now'}")
 
 
@@ -95,23 +95,7 @@ def _show(found: Sequence[SignalStatus]) -> None:
         return
     rows = table("SIGNAL", "STATE", "UNTIL", "SERVERS")
     for each in found:
-        until = _when(each.until) if each.until is not None else "turned off" if each.on else "-"
+        until = moment(each.until) if each.until is not None else "turned off" if each.on else "-"
         shown = "[yellow]on[/]" if each.on else "off"
         rows.add_row(cell(each.signal), shown, until, cell(", ".join(each.servers) or "-"))
     out().print(rows)
-
-
-def _seconds(text: str) -> float:
-    from tidegate.settings.values import parse_duration
-
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise SettingsError(f"--for: {error}") from None
-    if not 0 < seconds <= _LONGEST:
-        raise SettingsError("--for: should be between a moment and 30 days")
-    return seconds
-
-
-def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -6,7 +6,6 @@ A gateway that runs does it, and records who asked; where none does, it is writt
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -18,6 +17,7 @@ import typer
 from tidegate.cli.changes import alone
 from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, StateDir, places_of
 from tidegate.cli.output import cell, out, say, table, write, write_json
+from tidegate.cli.times import duration, moment
 from tidegate.domain.errors import SettingsError, StateError, TidegateError
 from tidegate.domain.stop import Stop, StopScope, mistake
 
@@ -71,7 +71,7 @@ def stop(
     wrong = mistake(scope, name, reason, issuer)
     if wrong is not None:
         raise SettingsError(wrong)
-    seconds = None if lasts is None else _seconds(lasts)
+    seconds = None if lasts is None else duration(lasts, "--for", _LONGEST, "a year")
     if scope is StopScope.ALL and not yes:
         _confirm()
     body = {"scope": scope.value, "name": name, "issuer": issuer, "reason": reason, "seconds": seconds}
@@ -95,9 +95,9 @@ def stops(config: Config = DEFAULT_CONFIG, state: StateDir = None, json: Json = 
         return
     rows = table("ID", "WHAT", "SINCE", "UNTIL", "BY", "REASON")
     for each in told["stops"]:
-        until = "resumed" if each["until"] is None else _when(each["until"])
+        until = "resumed" if each["until"] is None else moment(each["until"])
         what = f"{each['scope']} {each['name']}".strip() + (f" of {each['issuer']}" if each["issuer"] else "")
-        row = (each["id"], what, _when(each["since"]), until, each["by"], each["reason"])
+        row = (each["id"], what, moment(each["since"]), until, each["by"], each["reason"])
         rows.add_row(*(cell(value) for value in row))
     out().print(rows)
 
@@ -251,7 +251,7 @@ def _facts(stop: Stop) -> _Told:
 def _tell(told: _Told) -> None:
     made = told["stop"]
     what = f"{made['scope']} {made['name']}".strip()
-    until = "" if made["until"] is None else f" until {_when(made['until'])}"
+    until = "" if made["until"] is None else f" until {moment(made['until'])}"
     write(f"stopped: {what}{until} (tidegate resume {made['id']} takes it back)")
     if not told["in_force"]:
         say("tidegate: no gateway runs here: it is in force from its next start")
@@ -261,19 +261,3 @@ def _tell(told: _Told) -> None:
 
 
 _NO_TOOL = "no tool known now is called so by its server; one that comes is refused"
-
-
-def _seconds(text: str) -> float:
-    from tidegate.settings.values import parse_duration
-
-    try:
-        seconds = parse_duration(text)
-    except ValueError as error:
-        raise SettingsError(f"--for: {error}") from None
-    if not 0 < seconds <= _LONGEST:
-        raise SettingsError("--for: should be between a moment and a year")
-    return seconds
-
-
-def _when(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
