@@ -119,8 +119,24 @@ def own_engine(*, live_restore: bool, driver: str = "overlay2") -> Iterator[OwnE
             if names:
                 docker("--host", engine.url, "rm", "--force", *names, seconds=60)
         engine.end()
+        _end_shims(place)
         _unmount(place)
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _end_shims(place: Path) -> None:
+    """End what an engine that was killed in the midst of a start has forgotten: a shim, and what it was to run."""
+    parents: dict[int, int] = {}
+    shims: set[int] = set()
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            pid = int(path.name)
+            parents[pid] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if os.fsencode(f"{place}{os.sep}") in (path / "cmdline").read_bytes():
+                shims.add(pid)
+    for pid in [*shims, *(child for child, parent in parents.items() if parent in shims)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _state(pid: int) -> str | None:
