@@ -35,7 +35,8 @@ class Launchers:
         if isinstance(spec.launch, Remote):
             return RemoteLauncher(spec, spec.launch, self._wiring(spec.launch.url.startswith("https:")))
         runtime = plant.runtimes[spec.runtime]
-        return RuntimeLauncher(spec, runtime, self._wiring(), plant.fleet.end_later)
+        presence = plant.fleet.presence_of(spec.runtime)
+        return RuntimeLauncher(spec, runtime, self._wiring(), plant.fleet.end_later, presence)
 
     def _wiring(self, encrypted: bool = False) -> Wiring:
         if encrypted and self._tls is None:

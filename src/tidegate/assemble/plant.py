@@ -119,7 +119,7 @@ async def open_plant(settings: Settings, stack: AsyncExitStack) -> Plant:
     fleet = Fleet(
         runtimes, own, journal, metrics,
         instance=directory.instance, starts=settings.limits.starts, caps=caps(settings), new_id=_workload_id, now=time.time,
-        key=directory.key("specs"), reserve=settings.limits.memory_reserve,
+        key=directory.key("specs"), reserve=settings.limits.memory_reserve, alone=settings.local,
     )  # fmt: skip
     limits = CallLimits(in_all=settings.limits.calls_in_flight, each=settings.limits.calls_per_principal)
     return Plant(

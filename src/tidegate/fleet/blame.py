@@ -23,8 +23,14 @@ _BREAKS = 16
 class Blame:
     """Who may not call one server for a while, and why."""
 
-    def __init__(self, server: str, now: Callable[[], float], changed: Callable[[], None]) -> None:
-        """`now` is the loop's time; `changed` is called when the first comes to be refused, or the last no more."""
+    def __init__(
+        self, server: str, now: Callable[[], float], changed: Callable[[], None], *, alone: bool = False
+    ) -> None:
+        """`now` is the loop's time; `changed` is called when the first comes to be refused, or the last no more.
+
+        `alone`: whether all who may call are one, so that there is nobody to blame.
+        """
+        self.alone = alone
         self.refused: dict[str, str] = {}
         """Who is refused now, and why."""
         self._server = server
@@ -86,6 +92,10 @@ class Blame:
             return frozenset()
         return frozenset(culprits).intersection(*(who for _, who in last))
 
+    def forgive(self, since: float) -> None:
+        """Blame nobody for what ended since then, in loop time: it was not the calls."""
+        self._breaks = deque((each for each in self._breaks if each[0] < since), maxlen=_BREAKS)
+
     def turn(self) -> None:
         """Note that time passes."""
         now = self._now()
@@ -118,6 +128,11 @@ class Restarts:
     def excuse(self, principals: Set[str]) -> None:
         """Let those not count any more that are put down to somebody."""
         self._times = deque(each for each in self._times if each[1].isdisjoint(principals))
+
+    def forgive(self, since: float) -> None:
+        """Let those not count any more that were since then, in loop time."""
+        while self._times and self._times[-1][0] >= since:
+            self._times.pop()
 
     def clear(self) -> None:
         """Begin anew."""

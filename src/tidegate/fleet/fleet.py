@@ -26,6 +26,7 @@ from tidegate.fleet.kept import Memory
 from tidegate.fleet.launcher import Launcher
 from tidegate.fleet.losses import Asker
 from tidegate.fleet.pool import Lease, Pool
+from tidegate.fleet.presence import Presence
 from tidegate.fleet.reconcile import Diff, LauncherFor, Pools, Reconciler
 from tidegate.fleet.rollout import Rollouts
 from tidegate.fleet.room import Caps, Room
@@ -87,8 +88,12 @@ class Fleet:
         now: Callable[[], float],
         key: bytes,
         reserve: int = 0,
+        alone: bool = False,
     ) -> None:
-        """`now` gives Unix seconds; `key` seals what the next process has to know; `reserve`: memory to leave free."""
+        """`now` gives Unix seconds; `key` seals what the next process has to know; `reserve`: memory to leave free.
+
+        `alone`: whether all who call are one principal.
+        """
         self.pools = Pools()
         self.events: FleetEvents | None = None
         self.wanted: Callable[[str, str], bool] = lambda server, sharing: False
@@ -116,6 +121,13 @@ class Fleet:
         self._to_end: dict[str, tuple[Runtime, WorkloadIdentity]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._ready: set[str] = set()
+        self._alone = alone
+        clock = asyncio.get_running_loop().time
+        self._presences = {name: Presence(clock) for name in runtimes}
+
+    def presence_of(self, runtime: str) -> Presence:
+        """Tell of a runtime whether its engine is there."""
+        return self._presences[runtime]
 
     def _is_wanted(self, server: str, key: str) -> bool:
         return self.wanted(server, key)
@@ -207,7 +219,7 @@ class Fleet:
         """Make the pool of a server."""
         pool = Pool(
             spec, launcher, self._gate, self, self._recorder,
-            new_id=self._new_id, instance=self._instance, metrics=self._metrics, now=self._now,
+            new_id=self._new_id, instance=self._instance, metrics=self._metrics, now=self._now, alone=self._alone,
         )  # fmt: skip
         pool.history.subscribe(lambda happening: self.happened(spec.name, happening))
         return pool

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -18,10 +19,17 @@ from tidegate.channels.place import HttpPlace
 from tidegate.channels.sse import SseChannel
 from tidegate.channels.stdio import StdioBounds, StdioChannel
 from tidegate.channels.streamable import StreamableHttpChannel
-from tidegate.domain.errors import ChannelClosed, ChannelFailure, RuntimeFailure, UpstreamRefused
+from tidegate.domain.errors import (
+    ChannelClosed,
+    ChannelFailure,
+    EngineUnavailable,
+    RuntimeFailure,
+    UpstreamRefused,
+)
 from tidegate.domain.server import Image, Remote, ServerSpec, Transport
 from tidegate.domain.workload import Upstream, WorkloadIdentity
 from tidegate.fleet.launcher import Opened
+from tidegate.fleet.presence import Presence
 from tidegate.ports.runtime import Pauses, Progress, Runtime
 from tidegate.ports.stream import Stream
 from tidegate.protocol.capabilities import declare, parse
@@ -67,8 +75,10 @@ class RuntimeLauncher:
         runtime: Runtime,
         wiring: Wiring,
         end_later: Callable[[Runtime, WorkloadIdentity], None],
+        presence: Presence,
     ) -> None:
         self.doing: str | None = None
+        self.presence = presence
         self._spec = spec
         self._runtime = runtime
         self._wiring = wiring
@@ -85,23 +95,26 @@ class RuntimeLauncher:
             if self._prepared:
                 return
             try:
-                await self._runtime.prepare(self._spec, self._say)
+                with self._noticing():
+                    await self._runtime.prepare(self._spec, self._say)
             finally:
                 self.doing = None
             self._prepared = True
 
     async def open(self, identity: WorkloadIdentity, events: ChannelEvents, known: Upstream | None) -> Opened:
         """Start, or attach to, a workload and shake hands."""
-        if known is not None and self._pauses is not None:
-            await self._pauses.resume(identity)  # the gateway before may have paused it
-        if self._spec.transport is Transport.STDIO:
-            return await self._open_stdio(identity, events, known)
-        return await self._open_http(identity, events, known)
+        with self._noticing():
+            if known is not None and self._pauses is not None:
+                await self._pauses.resume(identity)  # the gateway before may have paused it
+            if self._spec.transport is Transport.STDIO:
+                return await self._open_stdio(identity, events, known)
+            return await self._open_http(identity, events, known)
 
     async def end(self, identity: WorkloadIdentity, grace: float) -> None:
         """End it; what cannot be ended now is tried again later."""
         try:
-            await self._runtime.stop(identity, grace)
+            with self._noticing():
+                await self._runtime.stop(identity, grace)
         except RuntimeFailure as error:
             log().warning("workload.stop_failed", workload=identity.id, reason=str(error))
             self._end_later(self._runtime, identity)
@@ -110,13 +123,25 @@ class RuntimeLauncher:
         """Freeze it, where the runtime can."""
         if self._pauses is None:
             return False
-        await self._pauses.pause(identity)
+        with self._noticing():
+            await self._pauses.pause(identity)
         return True
 
     async def resume(self, identity: WorkloadIdentity) -> None:
         """Let it go on."""
         if self._pauses is not None:
-            await self._pauses.resume(identity)
+            with self._noticing():
+                await self._pauses.resume(identity)
+
+    @contextmanager
+    def _noticing(self) -> Generator[None]:
+        """Notice whether the engine is there."""
+        try:
+            yield
+        except EngineUnavailable:
+            self.presence.missed()
+            raise
+        self.presence.met()
 
     async def _open_stdio(
         self, identity: WorkloadIdentity, events: ChannelEvents, known: Upstream | None
@@ -191,6 +216,7 @@ class RemoteLauncher:
             SettingsError: the URL, a header or the proxy cannot be used.
         """
         self.doing: str | None = None
+        self.presence = Presence(asyncio.get_running_loop().time)
         self._spec = spec
         self._remote = remote
         self._wiring = wiring

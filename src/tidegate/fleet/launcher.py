@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tidegate.channels.channel import Channel, ChannelEvents
 from tidegate.domain.workload import Upstream, WorkloadIdentity
+from tidegate.fleet.presence import Presence
 
 
 @dataclass(slots=True)
@@ -23,6 +24,8 @@ class Launcher(Protocol):
 
     doing: str | None
     """What is being prepared now, for people."""
+    presence: Presence
+    """Of the engine that it works through."""
 
     async def prepare(self) -> None:
         """Make what starting needs, once for all workloads of the server."""

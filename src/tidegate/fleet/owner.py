@@ -47,6 +47,10 @@ class Owner(Protocol):
         """Learn whose calls failed with its end; give those who are refused for it."""
         ...
 
+    def workload_excused(self, workload: Workload, since: float) -> None:
+        """Learn that what ended since then, in loop time, ended with the engine."""
+        ...
+
     def workload_quarantined(self, workload: Workload) -> None:
         """Learn that it was restarted too often."""
         ...

@@ -68,6 +68,7 @@ class Pool:
         instance: str,
         metrics: Metrics,
         now: Callable[[], float],
+        alone: bool = False,
     ) -> None:
         self.clock = asyncio.get_running_loop().time
         self.current = Track(spec, launcher, spec.digest(), self.clock)
@@ -80,7 +81,7 @@ class Pool:
         self.groups: dict[str, Group] = {}
         """By key, where a place is more than a matter of looking it up."""
         self.queue = Waiting(spec.name, self.clock)
-        self.blame = Blame(spec.name, self.clock, self._regroup)
+        self.blame = Blame(spec.name, self.clock, self._regroup, alone=alone)
         self.follows = spec.sharing is Sharing.CALL
         """Whether there is more to do when a place is given back."""
         self.wanted = spec.replicas.min

@@ -142,7 +142,8 @@ class Replicas:
         others = [w for w in others if not w.held and not w.draining]
         shared = pool.spec.sharing is Sharing.SHARED
         last = shared and (not others or any(w.health == EJECTED for w in others))
-        workload.vitals.failed(health, reason, principal if shared else "", last=last)
+        whose = principal if shared and not pool.blame.alone else ""
+        workload.vitals.failed(health, reason, whose, last=last)
         if workload.health != EJECTED and workload.vitals.failures >= health.failures:
             workload.suspect()
 

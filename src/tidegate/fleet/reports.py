@@ -96,6 +96,10 @@ class Reports:
             self._refuse(principal, workload, "it ended during each of the last ones")
         return blamed
 
+    def workload_excused(self, workload: Workload, since: float) -> None:
+        """Put down what ended since then to nobody."""
+        self._pool.blame.forgive(since)
+
     def workload_quarantined(self, workload: Workload) -> None:
         """Keep it from being tried again; with it the server, where nothing else of it is up."""
         pool = self._pool

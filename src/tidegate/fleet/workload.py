@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 
-from tidegate.channels.channel import Channel, Outbound, Party
+from tidegate.channels.channel import Channel, Party
 from tidegate.domain.errors import (
     ChannelFailure,
     ChannelTimeout,
@@ -18,13 +18,14 @@ from tidegate.domain.errors import (
     RuntimeFailure,
     ServerUnavailable,
     SessionForgotten,
-    UpstreamRefused,
 )
 from tidegate.domain.server import Remote
 from tidegate.domain.workload import Upstream, WorkloadIdentity, WorkloadState
 from tidegate.fleet.blame import Restarts
 from tidegate.fleet.launcher import Opened
 from tidegate.fleet.owner import Owner
+from tidegate.fleet.presence import BEFORE
+from tidegate.fleet.probe import answers
 from tidegate.fleet.track import Track
 from tidegate.fleet.turns import Turns
 from tidegate.fleet.vitals import Vitals
@@ -269,7 +270,7 @@ class Workload:
         try:
             opened = await self._bring_up(known)
         except EngineUnavailable as error:
-            await self._back_off(str(error), FIRST_BACKOFF)
+            await self._await_engine(str(error))
             return known
         except Overloaded as error:  # it was not started, and what there was of it is gone
             await self._back_off(str(error), _NO_ROOM)
@@ -367,28 +368,44 @@ class Workload:
         self._failures += 1
         if self.draining or not self._owner.wants(self):
             self._stopping = True
+        elif self.track.launcher.presence.lately_away:
+            self._failures = max(1, self._failures - 1)
         elif self._counts and self._is_often():
             await self._stay_quarantined(reason)
             return
         doubled = FIRST_BACKOFF * 2 ** min(self._failures - 2, 10) if self._failures > 1 else first
         delay = min(LONGEST_BACKOFF, max(first, doubled))
         if delay and not self._stopping:
-            self.retry_at = asyncio.get_running_loop().time() + delay
-            self._set(WorkloadState.FAILED, reason)
-            await asyncio.sleep(delay)
-            self.retry_at = None
+            await self._rest(delay, reason)
         self._set(WorkloadState.FAILED if self._stopping else WorkloadState.STARTING, reason)
+
+    async def _await_engine(self, reason: str) -> None:
+        """Wait while the engine is away, which ends what it runs: nothing of that is the workload's doing."""
+        since = self.track.now() - BEFORE
+        self._restarts.forgive(since)
+        self._owner.workload_excused(self, since)
+        self._failures = self._breaks = 0
+        if self.draining or not self._owner.wants(self):
+            self._stopping = True
+            return
+        self._set(WorkloadState.FAILED, reason)
+        await self.track.launcher.presence.until_worth_trying()
+        self._set(WorkloadState.STARTING, reason)
 
     async def _hold_off(self, reason: str) -> None:
         """Wait before it is attached to again where its channels do not last: a server may mean to break them."""
         self._breaks += 1
         if self._breaks > _BREAKS:
-            delay = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** min(self._breaks - _BREAKS - 1, 10))
-            self.retry_at = asyncio.get_running_loop().time() + delay
-            self._set(WorkloadState.FAILED, reason)
-            await asyncio.sleep(delay)
-            self.retry_at = None
+            await self._rest(
+                min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** min(self._breaks - _BREAKS - 1, 10)), reason
+            )
             self._set(WorkloadState.STARTING, reason)
+
+    async def _rest(self, seconds: float, reason: str) -> None:
+        self.retry_at = self.track.now() + seconds
+        self._set(WorkloadState.FAILED, reason)
+        await asyncio.sleep(seconds)
+        self.retry_at = None
 
     def _is_often(self) -> bool:
         """Tell whether one more restart were too many, and count it where it is not, nor somebody's."""
@@ -458,7 +475,7 @@ class Workload:
         try:
             for _ in range(tries):
                 channel = self.channel
-                if channel is None or await self._answers(channel, limit, idle):
+                if channel is None or await answers(channel, self.vitals, self.spec.health, idle=idle):
                     if channel is not None and not idle:
                         self._owner.workload_answered(self)
                     return
@@ -468,30 +485,8 @@ class Workload:
         finally:
             self._probe = None
 
-    async def _answers(self, channel: Channel, limit: float, idle: bool) -> bool:
-        """Tell whether it answers a cheap request in time, whatever it answers.
-
-        Raises:
-            ChannelFailure: there is no way to it any more.
-        """
-        method = "server/discover" if channel.upstream.era == "modern" else "ping"
-        try:
-            await channel.ask(Outbound(method, timeout=limit))
-        except ChannelTimeout:
-            if idle:
-                self.vitals.failed(self.spec.health, f"a probe went without answer for {limit:g} s")
-            return False
-        except UpstreamRefused as error:
-            if error.status >= _BROKEN:
-                raise
-        if idle:  # after a failed call, an answer to a ping does not say that calls are well
-            self.vitals.succeeded()
-        return True
-
 
 HOPELESS = frozenset(
     {WorkloadState.FAILED, WorkloadState.QUARANTINED, WorkloadState.STOPPING, WorkloadState.STOPPED}
 )
 """States in which a call that waits is told so at once."""
-_BROKEN = 500
-"""HTTP status from which on an answer says that the server cannot answer."""

@@ -71,6 +71,7 @@ class Setting:
     state: MemoryState = field(default_factory=MemoryState)
     starts: int = 8
     caps: Caps = field(default_factory=Caps)
+    alone: bool = False
 
     def __post_init__(self) -> None:
         self.runtime = FakeRuntime(INSTANCE, self.servers, self.world)
@@ -82,7 +83,7 @@ class Setting:
         self.fleet = Fleet(
             {"fake": self.runtime}, self.state, self.records, self.metrics,
             instance=INSTANCE, starts=self.starts, caps=self.caps,
-            new_id=lambda: f"{prefix}{next(numbers):07x}", now=self.now, key=bytes(32),
+            new_id=lambda: f"{prefix}{next(numbers):07x}", now=self.now, key=bytes(32), alone=self.alone,
         )  # fmt: skip
         self.fleet.events = self.heard
         epochs = itertools.count(1)
@@ -93,7 +94,8 @@ class Setting:
 
     def launcher(self, spec: ServerSpec) -> RuntimeLauncher:
         """Give what launches a server."""
-        return RuntimeLauncher(spec, self.runtime, self.wiring, self.fleet.end_later)
+        presence = self.fleet.presence_of("fake")
+        return RuntimeLauncher(spec, self.runtime, self.wiring, self.fleet.end_later, presence)
 
     async def apply(self, *specs: ServerSpec) -> None:
         """Have exactly these servers, and let what comes of it at once happen."""
