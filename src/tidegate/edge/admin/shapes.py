@@ -62,6 +62,7 @@ class ReplicasShape(TypedDict):
     wanted: int
     """Of the shared key; of servers that are not shared, as many as there are."""
     min: int
+    """Of the shared key; with `sharing: call`, of those that wait for calls; else 0."""
     max: int
 
 

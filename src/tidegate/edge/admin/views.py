@@ -153,13 +153,14 @@ class Views:
 def _replicas(pool: Pool) -> ReplicasShape:
     spec = pool.spec
     shared = spec.sharing is Sharing.SHARED
+    bounded = shared or spec.sharing is Sharing.CALL
     mine = [each for key, each in pool.workloads.items() if not shared or balance.base(key) == SHARED]
     going = (WorkloadState.DRAINING, WorkloadState.STOPPING, WorkloadState.STOPPED)
     return {
         "ready": sum(each.state is WorkloadState.READY for each in mine),
         "wanted": pool.wanted if shared else sum(each.state not in going for each in mine),
-        "min": spec.replicas.min if shared else 0,
-        "max": spec.replicas.max if shared else 0,
+        "min": spec.replicas.min if bounded else 0,
+        "max": spec.replicas.max if bounded else 0,
     }
 
 
