@@ -1,6 +1,6 @@
 """`tidegate policy`: are policies right, what may they read, and do they say what is expected of them?
 
-Works on files alone: no gateway has to run, and none is asked.
+No gateway has to run, and none is asked. An OPA that the settings name is, since it alone has its policies.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from tidegate.cli.policy_cases import Result
     from tidegate.domain.target import Target
     from tidegate.extensions.policies.cedar import AttributeType, CedarSettings
+    from tidegate.extensions.policies.opa import OpaSettings
     from tidegate.ports.facts import Facts
+    from tidegate.settings.policies import PolicySettings
 
 app = typer.Typer(help="Policies: check them, test them, see what they may read.", no_args_is_help=True)
 
@@ -42,7 +44,7 @@ def check(
     tools: Tools = None,
     json: Json = False,
 ) -> None:
-    """Check policies in Cedar: their form, and all that they read, against what servers list."""
+    """Check policies: in Cedar their form, and all that they read, against what servers list; of OPA that it answers as agreed."""
     try:
         checked, notes = _check(files or [], config, tools)
     except SettingsError as error:
@@ -92,7 +94,7 @@ def try_cases(
         facts: Mapping[Target, Facts] = {}
         if given is not None or not each.policies:
             facts = _facts(config, given)
-        entries = each.entries() or load_settings(config).policies
+        entries = each.entries() or _policies(config)
         if not entries:
             raise SettingsError(f"{config}: has no policies")
         results += asyncio.run(run(each, entries, facts))
@@ -117,11 +119,28 @@ def _check(files: Sequence[Path], config: Path, tools: Path | None) -> tuple[Seq
         sets: list[tuple[Sequence[Path], Mapping[str, AttributeType]]] = [(files, declared)]
     else:
         sets = [(each.files, each.attributes) for each in _entries(config)]
-        if not sets:
-            raise SettingsError(f"{config}: has no policies of the type cedar")
+    asked: Sequence[OpaSettings] = () if files else _agents(config)
+    if not sets and not asked:
+        raise SettingsError(f"{config}: has no policies of the type cedar or opa")
     facts = _facts(config, tools)
     found = [check_files(paths, attributes, facts) for paths, attributes in sets]
+    found += _ask(asked, facts)
     return [name for names, _ in found for name in names], [note for _, notes in found for note in notes]
+
+
+def _ask(
+    agents: Sequence[OpaSettings], facts: Mapping[Target, Facts]
+) -> Sequence[tuple[Sequence[str], Sequence[str]]]:
+    """See that each agent answers as agreed."""
+    if not agents:
+        return ()
+    from tidegate.extensions.policies.opa.offline import check as check_agent
+
+    async def every() -> Sequence[tuple[Sequence[str], Sequence[str]]]:
+        answered = [await check_agent(each, list(facts)) for each in agents]
+        return [((name,), notes) for name, notes in answered]
+
+    return asyncio.run(every())
 
 
 def _entries(config: Path) -> Sequence[CedarSettings]:
@@ -130,6 +149,22 @@ def _entries(config: Path) -> Sequence[CedarSettings]:
     return [
         each.settings for each in load_settings(config).policies if isinstance(each.settings, CedarSettings)
     ]
+
+
+def _agents(config: Path) -> Sequence[OpaSettings]:
+    from tidegate.extensions.policies.opa import OpaSettings
+
+    return [each.settings for each in _policies(config) if isinstance(each.settings, OpaSettings)]
+
+
+def _policies(config: Path) -> Sequence[PolicySettings]:
+    """Give the entries, with the secrets of those that have any."""
+    from tidegate.extensions.policies.opa import OpaSettings
+
+    found = load_settings(config).policies
+    if any(isinstance(each.settings, OpaSettings) and each.settings.token is not None for each in found):
+        return load_settings(config, secrets=True).policies
+    return found
 
 
 def _declared(entries: Sequence[CedarSettings]) -> Mapping[str, AttributeType]:

@@ -36,6 +36,7 @@ TABLE: Mapping[str, Mapping[str, str]] = {
     },
     "policies": {
         "cedar": "tidegate.extensions.policies.cedar:CEDAR",
+        "opa": "tidegate.extensions.policies.opa:OPA",
     },
     "state": {
         "memory": "tidegate.extensions.state.memory:MEMORY",

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema
 
+from tidegate.domain.durations import DURATION, seconds
 from tidegate.domain.server import Secret
 from tidegate.settings.references import Known, expand, holds_reference, unescaped
 
@@ -24,8 +25,6 @@ for _power, _letter in enumerate("KMGT", start=1):
     _UNITS[f"{_letter}iB"] = 1024**_power
     _UNITS[f"{_letter}B"] = 1000**_power
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) ?([KMGT]?i?B)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?(ms|s|m|h|d)")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _LISTEN = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
 
@@ -37,6 +36,14 @@ class Around:
     base: Path
     environment: Mapping[str, str]
     known: Known = field(default_factory=Known)
+
+    def secret(self, text: str) -> str | Secret:
+        """Replace the references in a text: for the settings of extensions, which know no more of all this.
+
+        Raises:
+            ValueError: a reference is malformed, or what it names cannot be had.
+        """
+        return expand(text, self.base, self.environment, self.known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +81,13 @@ def _size(value: object) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def _seconds(value: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError('should be a duration: a number of seconds, or text such as "90s", "15m" or "2h"')
-    return float(match[1]) * _SECONDS[match[2]]
-
-
 def parse_duration(text: str) -> float:
     """Read a duration such as `90d` as seconds.
 
     Raises:
         ValueError: it is none.
     """
-    return _seconds(text)
+    return seconds(text)
 
 
 def _resolve(value: Path, info: ValidationInfo) -> Path:
@@ -205,7 +203,7 @@ def _secret_text(value: object, info: ValidationInfo) -> str | Secret:
     around = info.context
     if not isinstance(around, Around):
         return value
-    return expand(value, around.base, around.environment, around.known)
+    return around.secret(value)
 
 
 def _no_reference(value: str) -> str:
@@ -240,22 +238,22 @@ SizeOrNothing = Annotated[
 ]
 Seconds = Annotated[
     float,
-    BeforeValidator(_seconds),
+    BeforeValidator(seconds),
     Field(gt=0, le=366 * 86400),
     _schema(
         anyOf=[
             {"type": "number", "exclusiveMinimum": 0},
-            {"type": "string", "pattern": f"^{_DURATION.pattern}$"},
+            {"type": "string", "pattern": f"^{DURATION.pattern}$"},
         ],
         format="duration",
     ),
 ]
 SecondsOrNever = Annotated[
     float,
-    BeforeValidator(_seconds),
+    BeforeValidator(seconds),
     Field(ge=0, le=366 * 86400),
     _schema(
-        anyOf=[{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^{_DURATION.pattern}$"}],
+        anyOf=[{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^{DURATION.pattern}$"}],
         format="duration",
     ),
 ]

@@ -40,7 +40,10 @@ unmodelled = third_party_nomad:UNMODELLED
 """
 
 
-NEEDED = {("policies", "cedar"): {"files": ["a.cedar"]}}
+NEEDED = {
+    ("policies", "cedar"): {"files": ["a.cedar"]},
+    ("policies", "opa"): {"url": "http://127.0.0.1:8181", "path": "tidegate/authz"},
+}
 """Settings that cannot be absent."""
 
 
