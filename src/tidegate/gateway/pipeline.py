@@ -82,7 +82,8 @@ class Pipeline:
             vouched = self._recognise(call) or await self._identify(call)
             if self.draining:
                 raise Draining("the gateway is stopping")
-            if not call.inbound.message.is_request:
+            message = call.inbound.message
+            if message.id is None or message.method is None:
                 return await self._take(call)
             if call.method in self._local.methods:
                 return await self._answer(call)
@@ -91,19 +92,18 @@ class Pipeline:
                 route = self._forward.routes.find(call)
             except Undecided:
                 route = await self._find(call)
-            call.target = route.entry.target
+            call.target = target = route.entry.target
             if self._stops.any:
-                self._stops.admit(principal, route.entry.target)
+                self._stops.admit(principal, target)
             self._limits.enter(principal)
-            running = self._running.begin(call)
+            under_way = self._running.calls
+            under_way[call.id] = call
             try:
                 if route.decision.arguments or vouched.scopes is not None:
                     await deciding.judged(call, route)
                 answer = await self._forward.handle(call, route)
             finally:
-                self._running.calls.pop(call.id, None)
-                if running is not None:
-                    self._running.end(running, call)
+                del under_way[call.id]
                 self._limits.leave(principal)
                 if call.counted:
                     leave(call.counted)

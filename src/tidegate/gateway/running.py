@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
+from msgspec import Raw
 
 from tidegate.gateway.call import Call
 from tidegate.gateway.mail import Mail
@@ -24,13 +25,13 @@ _Key = tuple[str, bytes]
 
 
 class Running:
-    """The calls under way; those of legacy sessions by session and request id too."""
+    """The calls under way. Each call comes by here, and hardly any is cancelled: so one is looked for when it is."""
 
     def __init__(self, mail: Mail | None = None) -> None:
         """`mail` is the way to the gateways that share the state store, where there are any."""
         self.calls: dict[str, Call] = {}
-        """By the call's own id, which is given once. Whoever began one removes it: each call comes by here."""
-        self._named: dict[_Key, asyncio.Task[None]] = {}
+        """By the call's own id, which is given once. Whoever handles one puts it in, also while it waits for a workload,
+        and takes it out; how many there are is bounded by the limits."""
         self._mail = mail
         self._clock = asyncio.get_running_loop().time
         self._since = self._clock()
@@ -38,24 +39,6 @@ class Running:
         """Of how many others were told since then, which is a second at most, by principal."""
         if mail is not None:
             mail.on(_CANCEL, self._hear)
-
-    def __len__(self) -> int:
-        return len(self._named)
-
-    def begin(self, call: Call) -> _Key | None:
-        """Let a call be found, also while it waits for a workload. Give what `end` is told, where that is needed."""
-        self.calls[call.id] = call
-        session, task = call.session, call.task
-        if session is None or task is None:
-            return None
-        key = session.key, bytes(call.inbound.message.id or b"")
-        self._named[key] = task
-        return key
-
-    def end(self, key: _Key, call: Call) -> None:
-        """Let it be found by its client no more."""
-        if self._named.get(key) is call.task:  # an id may be in use twice
-            del self._named[key]
 
     def cancel(self, notification: Call) -> None:
         """Cancel the call that a client's `notifications/cancelled` names, wherever it is."""
@@ -75,8 +58,12 @@ class Running:
         return count <= TOLD
 
     def _cancel(self, key: _Key) -> bool:
-        task = self._named.get(key)
-        return task is not None and task.cancel()
+        named, request_id = key[0], Raw(key[1])
+        for call in reversed(self.calls.values()):  # an id may be in use twice: the last one
+            session = call.session
+            if session is not None and session.key == named and call.inbound.message.id == request_id:
+                return call.task is not None and call.task.cancel()
+        return False
 
     async def _hear(self, sender: str, letter: bytes) -> bytes:
         self._cancel(msgspec.msgpack.decode(letter, type=_Key))

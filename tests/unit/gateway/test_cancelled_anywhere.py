@@ -51,7 +51,7 @@ def left_behind(made: GatewaySetting) -> list[str]:
     found = {
         "intents": made.journal.open_intents,
         "limits": made.limits.in_flight - len(built.parked),
-        "running": len(built.pipeline._running),  # pyright: ignore[reportPrivateUsage]
+        "running": len(built.pipeline._running.calls),  # pyright: ignore[reportPrivateUsage]
         "questions": built.pipeline._questions.waiting,  # pyright: ignore[reportPrivateUsage]
         "inquiries": len(built.inquiries._open),  # pyright: ignore[reportPrivateUsage]
     }

@@ -35,12 +35,8 @@ async def under_way(
 ) -> Call:
     call, _ = await site.post(session, request_id, who)
     call.task = asyncio.create_task(asyncio.sleep(3600))
-    assert running.begin(call) == key(call)
+    running.calls[call.id] = call
     return call
-
-
-def key(call: Call) -> tuple[str, bytes]:
-    return call.session_key, bytes(call.inbound.message.id or b"")
 
 
 async def cancelled(site: Site, session: str, request_id: object = 7, who: str = "ann") -> Call:
@@ -65,19 +61,34 @@ async def test_it_finds_its_own_call_only_and_none_that_ended(sites: Two) -> Non
     assert not call.task.cancelling()
     running.cancel(await cancelled(site, mine))
     assert call.task.cancelling()
-    running.end(key(call), call)
-    assert len(running) == 0
+    ended = await under_way(site, running, mine, 8)
+    del running.calls[ended.id]
+    running.cancel(await cancelled(site, mine, 8))
+    assert ended.task is not None
+    assert not ended.task.cancelling()
+    ended.task.cancel()
 
 
 async def test_of_an_id_in_use_twice_the_end_of_the_first_does_not_lose_the_second(sites: Two) -> None:
     site, _ = sites
     running, mine = Running(), site.initialize()
     first, second = await under_way(site, running, mine), await under_way(site, running, mine)
-    running.end(key(first), first)
+    del running.calls[first.id]
     running.cancel(await cancelled(site, mine))
     assert second.task is not None
     assert second.task.cancelling()
     assert first.task is not None
+    first.task.cancel()
+
+
+async def test_of_an_id_in_use_twice_the_last_one_is_cancelled(sites: Two) -> None:
+    site, _ = sites
+    running, mine = Running(), site.initialize()
+    first, second = await under_way(site, running, mine), await under_way(site, running, mine)
+    running.cancel(await cancelled(site, mine))
+    assert first.task is not None
+    assert second.task is not None
+    assert (first.task.cancelling(), second.task.cancelling()) == (0, 1)
     first.task.cancel()
 
 
