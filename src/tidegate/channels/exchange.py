@@ -76,7 +76,7 @@ class HttpCall(Struct, eq=False):
         Raises:
             ChannelFailure: there is none, and why.
         """
-        if not self.settled:
+        if self.reply is None and self.error is None:
             self._read(response, where, session)
         if self.error is not None:
             raise self.error

@@ -262,12 +262,15 @@ class StreamableHttpChannel:
         if self._ended is not None or dress is None:
             raise ChannelClosed(self._ended or "channel is not open", sent=False)
         call = self._begin(outbound)
-        self._calls[call.ident] = call
-        if outbound.holder and not dress.modern:
+        ident = call.ident
+        self._calls[ident] = call
+        told = None
+        if dress.modern:
+            told = dress.told(outbound.capabilities, outbound.log_level)
+        elif outbound.holder:
             self._askers.enter(outbound)
-        told = dress.told(outbound.capabilities, outbound.log_level) if dress.modern else None
-        meta = with_token(outbound, call.ident)
-        data = dress.request(call.ident, outbound.method, outbound.params, meta, told)
+        meta = with_token(outbound, ident)
+        data = dress.request(ident, outbound.method, outbound.params, meta, told)
         try:
             response = await self._post(call, data, repeatable=repeatable)
             if call.reply is not None:
@@ -278,8 +281,8 @@ class StreamableHttpChannel:
         except (asyncio.CancelledError, ChannelTimeout):
             if not dress.modern:  # else the end of the stream has said so
                 if outbound.holder:
-                    self._askers.abandon(call.ident, outbound)
-                self._errands.run(self._errand(cancelled(call.ident, "nobody waits for it")))
+                    self._askers.abandon(ident, outbound)
+                self._errands.run(self._errand(cancelled(ident, "nobody waits for it")))
             raise
         except SessionForgotten as failure:
             self._forgotten = True
@@ -302,14 +305,13 @@ class StreamableHttpChannel:
     async def _post(self, call: HttpCall, data: bytes, *, repeatable: bool = False) -> HttpResponse:
         outbound = call.outbound
         headers = self._headers.post(outbound.method, outbound.name, outbound.mirrored)
-        request = HttpRequest(b"POST", self._path, headers, data, outbound.timeout, call.take_event)
-        request.repeatable = repeatable
-        if outbound.asked is not None:
-            request.more = call.more
-        started = self._origin.loop.time()
+        more = None if outbound.asked is None else call.more
+        request = HttpRequest(
+            b"POST", self._path, headers, data, outbound.timeout, call.take_event, more, repeatable
+        )
         response = await self._origin.request(request)
         if response.streamed and not call.settled and response.last_id and not self._headers.modern:
-            deadline = started + outbound.timeout
+            deadline = request.sent + outbound.timeout
             return await resume(self._origin, self._path, self._headers, call, response, deadline)
         return response
 

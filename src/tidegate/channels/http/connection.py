@@ -10,6 +10,7 @@ import select
 from typing import Protocol, cast
 
 import httptools
+from msgspec import Struct
 
 from tidegate.channels.http.messages import HttpBounds, HttpRequest, HttpResponse
 from tidegate.domain.errors import (
@@ -27,19 +28,16 @@ _FRESH = 0.05
 """Seconds for which an idle connection is taken to be open without looking."""
 
 
-class Exchange:
+class Exchange(Struct, eq=False):
     """A request and what came of it so far."""
 
-    __slots__ = ("connection", "deadline", "future", "owner", "repeated", "request", "wire")
-
-    def __init__(self, owner: ExchangeOwner, request: HttpRequest, wire: bytes, now: float) -> None:
-        self.owner = owner
-        self.request = request
-        self.wire = wire
-        self.deadline = now + request.timeout
-        self.future: asyncio.Future[HttpResponse] = owner.loop.create_future()
-        self.connection: Connection | None = None
-        self.repeated = False
+    owner: ExchangeOwner
+    request: HttpRequest
+    wire: bytes
+    deadline: float
+    future: asyncio.Future[HttpResponse]
+    connection: Connection | None = None
+    repeated: bool = False
 
     def expire(self) -> None:
         """Give up: the deadline has passed, and there is no more time."""
@@ -103,6 +101,8 @@ class Connection(asyncio.Protocol):
         self._idle_for = owner.bounds.idle
         self._keep_alive = b""
         self._problem: str | None = None
+        self._status = 0
+        self._keep = self._enough = False
         self._new_answer()
 
     # What the pool does with it
@@ -168,7 +168,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._problem = self._problem or "answered with what is not HTTP/1.1"
         if self._problem is None and not self._head_done and self._head_size > self._owner.bounds.head:
-            self._problem = f"sent a head larger than {self._owner.bounds.head} bytes"
+            self._too_large()
         if self._problem is not None:
             self.end(UpstreamProtocolError(f"{self._owner.where} {self._problem}"))
         elif self._complete:
@@ -201,31 +201,46 @@ class Connection(asyncio.Protocol):
             self._problem = "answered twice"
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
+        """Take a header. Of a head whose bytes are few nothing has to be counted; trailers have no such bound."""
+        if self._head_done or self._head_size > self._owner.bounds.head:
+            self._count(name, value)
+            if self._problem is not None:
+                return
+        self._headers[name.lower()] = value
+
+    def _count(self, name: bytes, value: bytes) -> None:
+        headers = self._headers
+        if not self._header_size:
+            self._header_size = sum(len(known) + len(headers[known]) + 4 for known in headers)
         self._header_size += len(name) + len(value) + 4
-        if self._header_size > self._owner.bounds.head or len(self._headers) >= _MOST_HEADERS:
-            self._problem = f"sent a head larger than {self._owner.bounds.head} bytes"
-            return
-        name = name.lower()
-        self._headers[name] = value
-        if name == b"keep-alive" and value != self._keep_alive:
-            self._keep_alive = value
-            self._idle_for = min(self._owner.bounds.idle, _kept_alive(value))
+        if self._header_size > self._owner.bounds.head or len(headers) >= _MOST_HEADERS:
+            self._too_large()
+
+    def _too_large(self) -> None:
+        self._problem = f"sent a head larger than {self._owner.bounds.head} bytes"
 
     def on_headers_complete(self) -> None:
         """Learn that the head is whole."""
-        self._status = self._parser.get_status_code()
-        if self._status < 200 or self._exchange is None:
+        status = self._status = self._parser.get_status_code()
+        exchange = self._exchange
+        if status < 200 or exchange is None:
             return
         self._head_done = True
-        headers = self._headers
-        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        headers, request = self._headers, exchange.request
+        if len(headers) > _MOST_HEADERS:
+            self._too_large()
+        encoding = headers.get(b"content-encoding")
+        if encoding is not None and encoding.lower() != b"identity":
             self._problem = "sent a compressed answer, which was not asked for"
-        if self._exchange.request.on_head is not None:
-            self._exchange.request.on_head()
-        wanted = self._exchange.request.on_event is not None
-        if wanted and headers.get(b"content-type", b"")[:17].lower() == b"text/event-stream":
-            self._events = EventParser(self._owner.bounds.body)
+        keep_alive = headers.get(b"keep-alive")
+        if keep_alive is not None and keep_alive != self._keep_alive:
+            self._keep_alive = keep_alive
+            self._idle_for = min(self._owner.bounds.idle, _kept_alive(keep_alive))
+        if request.on_head is not None:
+            request.on_head()
+        kind = headers.get(b"content-type", b"")
+        if kind[:17].lower() == b"text/event-stream" and request.on_event is not None:
+            self._events, self._enough = EventParser(self._owner.bounds.body), False
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
@@ -234,8 +249,7 @@ class Connection(asyncio.Protocol):
         if self._events is not None:
             self._take_events(body)
             return
-        self._body_size += len(body)
-        if self._body_size > self._owner.bounds.body:
+        if len(self._body) + len(body) > self._owner.bounds.body:
             self._problem = f"sent an answer larger than {self._owner.bounds.body} bytes"
             self._body = b""
         elif not self._body:
@@ -268,28 +282,23 @@ class Connection(asyncio.Protocol):
             self._problem = f"sent an event larger than {self._owner.bounds.body} bytes"
 
     def _new_answer(self) -> None:
-        self._status = 0
         self._headers: dict[bytes, bytes] = {}
         self._header_size = 0
         self._head_size = 0
         self._head_done = False
         self._body: bytes | bytearray = b""
-        self._body_size = 0
         self._events: EventParser | None = None
-        self._enough = False
         self._touched = False
         self._complete = False
-        self._keep = False
 
     def _response(self) -> HttpResponse:
-        response = HttpResponse(self._status, self._headers)
-        if self._events is not None:
+        response = HttpResponse(self._status, self._headers, bytes(self._body))
+        events = self._events
+        if events is not None:
             response.streamed = True
             response.enough = self._enough
-            response.last_id = self._events.last_id
-            response.retry = self._events.retry
-        elif self._body:
-            response.body = bytes(self._body)
+            response.last_id = events.last_id
+            response.retry = events.retry
         return response
 
     def _finish(self) -> None:

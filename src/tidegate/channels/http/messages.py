@@ -50,6 +50,8 @@ class HttpRequest(Struct, eq=False):
     """Whether it may be sent once more where an idle connection broke before a byte of answer."""
     on_head: Callable[[], None] | None = None
     """Called once the head of the answer is there."""
+    sent: float = 0.0
+    """Loop time at which its time began."""
 
 
 class HttpResponse(Struct, eq=False):

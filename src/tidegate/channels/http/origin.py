@@ -64,9 +64,11 @@ class HttpOrigin:
             UpstreamProtocolError: the answer is not HTTP, or over a bound.
             ChannelFailure: too many requests wait.
         """
-        exchange = Exchange(self, request, self._encode(request), self.loop.time())
         if self._closed:
             raise ChannelClosed("channel was closed", sent=False)
+        loop = self.loop
+        request.sent = now = loop.time()
+        exchange = Exchange(self, request, self._encode(request), now + request.timeout, loop.create_future())
         connection = self._take()
         if connection is not None:
             connection.send(exchange)
