@@ -11,7 +11,7 @@ from tidegate.domain.errors import ParseFailure
 from tidegate.protocol import caching, revisions
 from tidegate.protocol.codec import Object, decode_object, decode_text, decode_value, encode, error_object
 
-_COMPLETE = Raw(b'"complete"')
+_COMPLETE, _TRUE = Raw(b'"complete"'), Raw(b"true")
 _CACHED = frozenset({"ttlMs", "cacheScope"})
 _NOT_FOUND = -32002
 """Resource not found, up to 2025-11-25; in 2026-07-28 that is -32602 with the URI (SEP-2164)."""
@@ -37,9 +37,10 @@ class ResultKind:
         except ParseFailure:  # no object: relayed as it is, the client is the judge of it
             return
         if "isError" in fields:
-            self.is_error = bytes(fields["isError"]) == b"true"
-        if "resultType" in fields:
-            self.type = decode_text(fields["resultType"]) or "complete"
+            self.is_error = fields["isError"] == _TRUE
+        kind = fields.get("resultType", _COMPLETE)
+        if kind != _COMPLETE:
+            self.type = decode_text(kind) or "complete"
 
 
 def with_type(fields: Object) -> bytes:

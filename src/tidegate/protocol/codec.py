@@ -111,9 +111,12 @@ def decode_message(data: bytes) -> Message:
             str(data, "utf-8")  # msgspec does not look into strings that it skips
         except UnicodeDecodeError as error:
             raise ParseFailure(f"not UTF-8 at byte {error.start}") from error
-    if data.lstrip()[:1] == b"[":
-        raise InvalidRequest("batches are not accepted: send one message")
-    envelope = _strict(data, _ENVELOPE)
+    try:
+        envelope = _strict(data, _ENVELOPE)
+    except InvalidRequest as error:
+        if data.lstrip()[:1] == b"[":
+            raise InvalidRequest("batches are not accepted: send one message") from error
+        raise
     if envelope.get("jsonrpc") != _VERSION:
         raise InvalidRequest('"jsonrpc" must be "2.0"')
     method, request_id = envelope.get("method"), envelope.get("id")
