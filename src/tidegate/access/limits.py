@@ -30,19 +30,21 @@ class CallLimits:
         """
         if self.in_flight >= self._in_all:
             raise Overloaded(f"{self._in_all} calls are under way already, as many as may be")
-        count = self._by_principal.get(principal.key, 0)
+        key = principal.key
+        count = self._by_principal.get(key, 0)
         if count >= self._each:
             raise Overloaded(f"{self._each} of your calls are under way already, as many as may be")
-        self._by_principal[principal.key] = count + 1
+        self._by_principal[key] = count + 1
         self.in_flight += 1
 
     def leave(self, principal: Principal) -> None:
         """Give a place back."""
-        count = self._by_principal[principal.key] - 1
+        key = principal.key
+        count = self._by_principal[key] - 1
         if count:
-            self._by_principal[principal.key] = count
+            self._by_principal[key] = count
         else:
-            del self._by_principal[principal.key]
+            del self._by_principal[key]
         self.in_flight -= 1
 
     def of(self, principal: Principal) -> int:

@@ -80,6 +80,8 @@ class Journal:
         self._tape = tape
         self._clock = clock
         self._commit = GroupCommit(tape) if durability == "fsync" else None
+        self.promises_more = self._commit is not None
+        """Whether `durable` has anything to wait for."""
         self._digest = hashlib.blake2b(key=key, digest_size=32, person=b"tidegate args")
         self._parts: dict[tuple[int | str, ...], _Part] = {}
         self._strangers = Strangers()
@@ -176,11 +178,6 @@ class Journal:
         sequence = self._tape.append(now, rest, room)
         self._tape.open[sequence] = call, part.tenant, part.workload
         return _Intent(sequence, call_id, call, part, room)
-
-    @property
-    def promises_more(self) -> bool:
-        """Whether `durable` has anything to wait for."""
-        return self._commit is not None
 
     def under_way(self, workload: str) -> list[str]:
         """Give the ids of the calls to a workload that have no outcome yet, or had none a moment ago, bounded."""

@@ -169,13 +169,9 @@ class KeyIdentity:
 
     def __init__(self, store: KeyStore) -> None:
         self._store = store
-        self._version = 0
+        self.version = 0
+        """Changes when any key was made or revoked. Each call looks at it."""
         self._changes = store.state.watch(PREFIX)
-
-    @property
-    def version(self) -> int:
-        """Changes when any key was made or revoked."""
-        return self._version
 
     async def follow(self, tell: Callable[[KeyRecord, str], None] | None = None) -> None:
         """Learn of keys that change, until cancelled: a revoked one stops within a second.
@@ -183,10 +179,10 @@ class KeyIdentity:
         `tell` is called once for each key that was `created` or `revoked`, also where that was done while
         no gateway ran.
         """
-        self._version += 1
+        self.version += 1
         await self._tell_changes(tell)
         async for _ in self._changes:
-            self._version += 1
+            self.version += 1
             await self._tell_changes(tell)
 
     async def _tell_changes(self, tell: Callable[[KeyRecord, str], None] | None) -> None:
