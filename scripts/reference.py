@@ -269,7 +269,9 @@ def _kind(whole: Schema, about: Schema) -> str:
         return str(about["format"])
     choices = about.get("anyOf") or ("type" not in about and about.get("oneOf"))
     if choices:
-        return " or ".join(dict.fromkeys(_kind(whole, each) for each in choices if each.get("type") != "null"))
+        return " or ".join(
+            dict.fromkeys(_kind(whole, each) for each in choices if each.get("type") != "null")
+        )
     if "$ref" in about:
         return _kind(whole, _resolve(whole, about))
     if "enum" in about:

@@ -30,7 +30,7 @@ NOBODY = Principal("default", "key", "carol")
 
 ODD = (
     Target("claims", Kind.TOOL, "ü\n\0x" * 20), Target("claims", Kind.TOOL, "x" * 4000),
-    Target("claims", Kind.RESOURCE, 'claims://"; permit(1)'), Target("claims", Kind.EXTENSION, ""),
+    Target("claims", Kind.RESOURCE, 'claims://"; permit(1)'), Target("claims", Kind.EXTENSION, "x/y"),
     Target("claims", Kind.TEMPLATE, "claims://{id}"), Target("none", Kind.PROMPT, "get"),
 )  # fmt: skip
 _ODD: list[Any] = [

@@ -1,0 +1,1 @@
+"""Engines that decide, as they really are."""
