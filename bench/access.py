@@ -87,19 +87,45 @@ async def issuer(key: ECKey) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def tokens(key: ECKey, url: str, count: int) -> list[str]:
-    """Sign a token for each of so many principals, of four regions."""
+def tokens(
+    key: ECKey, url: str, count: int, roles: Callable[[int], Sequence[str]] = lambda _: ("user",)
+) -> list[str]:
+    """Sign a token for each of so many principals, of four regions; `roles` gives those of each."""
     now = int(time.time())
     header = {"alg": "ES256", "typ": "at+jwt", "kid": key.kid}
     common = {"iss": url, "aud": AUDIENCE, "iat": now, "exp": now + _HOURS}
     return [
         jwt.encode(
             header,
-            {**common, "sub": f"user-{number}", "roles": ["user"], "region": REGIONS[number % len(REGIONS)]},
+            {
+                **common,
+                "sub": f"user-{number}",
+                "roles": list(roles(number)),
+                "region": REGIONS[number % len(REGIONS)],
+            },
             key,
         )
         for number in range(count)
     ]
+
+
+def signed_by(url: str, roles: Sequence[str] = ("user",)) -> gateway.Settings:
+    """Give the entry of `auth` that takes the issuer's tokens, and these roles of them."""
+    return {
+        "type": "jwt",
+        "issuer": url,
+        "jwks_uri": f"{url}/keys",
+        "audience": [AUDIENCE],
+        "algorithms": ["ES256"],
+        "roles": {"claims": ["roles"], "map": {role: role for role in roles}},
+        "attributes": {"region": "region"},
+        "scopes": [],
+    }
+
+
+def new_key() -> ECKey:
+    """Make the key that an issuer signs with."""
+    return ECKey.generate_key("P-256", {"kid": "bench", "use": "sig", "alg": "ES256"})
 
 
 def crowd(signed: Sequence[str]) -> Callable[[Connection, Requests], Work]:
@@ -150,19 +176,9 @@ async def greet(target: Target, signed: Sequence[str]) -> None:
 @contextlib.asynccontextmanager
 async def open_principals(place: Path) -> AsyncIterator[Subject]:
     """The gateway with policies and signed tokens, in front of the HTTP upstream."""
-    key = ECKey.generate_key("P-256", {"kid": "bench", "use": "sig", "alg": "ES256"})
+    key = new_key()
     async with issuer(key) as url, http_upstream(place) as upstream:
-        auth = {
-            "type": "jwt",
-            "issuer": url,
-            "jwks_uri": f"{url}/keys",
-            "audience": [AUDIENCE],
-            "algorithms": ["ES256"],
-            "roles": {"claims": ["roles"], "map": {"user": "user"}},
-            "attributes": {"region": "region"},
-            "scopes": [],
-        }
-        more = {"auth": [{"type": "keys"}, auth], **with_policies(place)}
+        more = {"auth": [{"type": "keys"}, signed_by(url)], **with_policies(place)}
         async with gateway.serving(Mode.GOVERNED, gateway.remote(upstream), **more) as running:
             signed = tokens(key, url, PRINCIPALS)
             await greet(running.target, signed)

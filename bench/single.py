@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import views
 from bench.connection import Connection, Failed, connect
 from bench.gateway import Mode, remote, serving
 from bench.process import http_upstream
@@ -108,6 +109,11 @@ async def session_per_call(place: Path) -> float:
 MEASURES: dict[str, tuple[Single, Callable[[Path], Awaitable[float]]]] = {
     "start": (Single("first answer after start, nothing reachable", "s", 1.0), start),
     "list": (Single("tools/list of 10,000 tools", "ms", 5.0), long_list),
+    "views": (Single("a ping while views of 10,000 tools are made, by roles", "ms", 10.0), views.with_roles),
+    "policy-views": (
+        Single("a ping while views of 10,000 tools are made, by 200 policies", "ms", 10.0),
+        views.with_policies,
+    ),
     "sessions": (Single("an idle legacy session", "kB", 2.0), idle_session),
     "connect": (Single("a connection, a session and a call, p50", "ms", None), session_per_call),
 }

@@ -207,6 +207,10 @@ class Requests:
         params: dict[str, object] = {"cursor": cursor} if cursor else {}
         return self._other({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": params})
 
+    def ping(self, number: int) -> bytes:
+        """Give a request that asks for nothing. Of the legacy era only."""
+        return self._other({"jsonrpc": "2.0", "id": number, "method": "ping"})
+
     def _other(self, message: dict[str, object]) -> bytes:
         head = self._head
         params = message.get("params")

@@ -61,6 +61,7 @@ LOG_EVENTS: Final = {
     "server.listed": "A server's tools were read.",
     "server.list_failed": "A server's tools could not be read; the last known stay.",
     "policy.failed": "A policy engine did not decide; what was asked of it is denied.",
+    "policy.recovered": "Policy engines decide again; lists are made anew, and clients told of it.",
     "policy.changed": "Policies were changed beside the settings, and are in force.",
     "policy.doubtful": "Something about policies in force is odd, by what servers list; they stay in force.",
     "policy.refused": "Changed policies are wrong; those before stay in force.",

@@ -9,12 +9,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
 
 from tidegate.access import engines, rules
+from tidegate.access.beside import Lane, Over, Pace, Run, Work, here
 from tidegate.access.classes import LONGEST_NAME, Class, Classes, closed
-from tidegate.access.engines import Combined
+from tidegate.access.engines import Combined, Said
+from tidegate.access.outage import Outage
 from tidegate.access.rules import NO_RULE, ROLES, Rules, Scopes
 from tidegate.access.weigh import Weighed, weigh
 from tidegate.domain.endpoint import EndpointSpec
@@ -39,9 +44,12 @@ _CHUNK = 512
 """Targets that an engine is asked about at one time."""
 _FAILED_FOR = 1.0
 """Seconds that a denial holds for want of an engine that decides."""
+_READINGS = 16
+"""Resources that are judged in a turn of the loop."""
 _TRIES = 3
 """Times that something is decided anew since the policies changed meanwhile."""
 _versions = itertools.count(1)
+_Made = TypeVar("_Made")
 
 
 class Undecided(TidegateError):
@@ -65,10 +73,12 @@ class Grants:
     roles: tuple[Role, ...] = ()
     policies: tuple[Policy, ...] = ()
     tenants: Tenants = NO_TENANTS
+    lane: Lane = field(default_factory=Lane, compare=False, repr=False)
+    """Where much is decided: one for all endpoints."""
 
     def at(self, endpoint: EndpointSpec) -> Authorizer:
         """Give what decides at an endpoint."""
-        return Authorizer(endpoint, self.roles, self.policies, tenants=self.tenants)
+        return Authorizer(endpoint, self.roles, self.policies, tenants=self.tenants, lane=self.lane)
 
 
 class Authorizer:
@@ -82,13 +92,15 @@ class Authorizer:
         *,
         tenants: Tenants = NO_TENANTS,
         clock: Callable[[], float] = time.monotonic,
+        lane: Lane | None = None,
     ) -> None:
-        """`clock` gives seconds and never goes back."""
+        """`clock` gives seconds and never goes back; `lane` is where much is decided."""
         self._path = endpoint.path
         self._rules = Rules(endpoint, roles, tenants)
         self._scopes = Scopes(endpoint.scopes) if endpoint.scopes else None
         self._policies = tuple(policies)
         self._clock = clock
+        self._lane = lane or Lane()
         self._forget()
 
     @property
@@ -151,7 +163,7 @@ class Authorizer:
         """Decide anew as a call is decided, keep nothing, and tell what each part says."""
         roles = self._rules.roles_of(principal)
         found = Class(None, principal, self._rules.of(roles, principal.tenant))
-        (ruled,) = self._ruled(found, (target,))
+        (ruled,) = await here(partial(self._ruled, found, (target,)))
         return await weigh(ruled, self._policies, self._told(principal), (self._path, target), arguments)
 
     @property
@@ -166,16 +178,13 @@ class Authorizer:
         for _ in range(_TRIES):
             version = self.version
             found = self._class(principal)
-            known: dict[Target, Decision] = {}
-            unknown = self._unknown(found, targets, known)
-            if len(unknown) > FEW:
+            if len(targets) > FEW:
                 async with found.lock:
-                    unknown = self._unknown(found, unknown, known)
-                    await self._learn(found, unknown, known)
-            elif unknown:
-                await self._learn(found, unknown, known)
+                    known = await self._known(found, targets, self._lane.run)
+            else:
+                known = await self._known(found, targets, here)
             if self.version == version:
-                return [known[target] for target in targets]
+                return known
         return [CHANGING for _ in targets]
 
     async def judge(self, principal: Principal, target: Target, arguments: object) -> Decision:
@@ -191,69 +200,82 @@ class Authorizer:
                 self._classes.drop(found, target)
             else:
                 told = self._told(principal)
-                decision = await self._judged(told, target, arguments, combined)
+                decision, _ = await self._judged(told, target, arguments, combined)
                 if self.version == version:
                     return decision if decision.reads else found.share(decision)
         return CHANGING
 
+    async def beside(self, work: Work[_Made]) -> _Made:
+        """Have something made of many decisions, beside the loop."""
+        return await self._lane.run(work)
+
+    async def recovered(self) -> bool:
+        """Tell, once, that engines decide again that could not: what was made meanwhile may be too little."""
+        asked = self._outage.due(self._clock())
+        if asked is None:
+            return False
+        principal, target = asked
+        for policy in self._policies:
+            if await engines.verdicts(policy, principal, self._path, (target,)) is None:
+                self._outage.goes_on(self._clock())
+                return False
+        self._outage.ended(self._clock())
+        return True
+
     async def _judged(
         self, principal: Principal, target: Target, arguments: object, combined: Combined
-    ) -> Decision:
+    ) -> tuple[Decision, bool]:
+        """Decide by arguments; tell, too, whether it is a denial since an engine failed."""
         said = [
             (policy, await engines.judgement(policy, principal, self._path, target, arguments))
             for policy in combined.judges
         ]
-        return engines.judged(combined, said)
+        return engines.judged(combined, said), any(verdict is None for _, verdict in said)
 
-    async def _learn(self, found: Class, targets: Sequence[Target], known: dict[Target, Decision]) -> None:
+    async def _known(self, found: Class, targets: Sequence[Target], run: Run) -> Sequence[Decision]:
+        """Decide about targets; `run` does the work, here or beside the loop."""
+        known, unknown = await run(partial(_apart, found, targets, self._clock()))
+        for at in range(0, len(unknown), _CHUNK):
+            known |= await self._learn(found, unknown[at : at + _CHUNK], run)
+        return await run(partial(_in_order, known, targets))
+
+    async def _learn(self, found: Class, targets: Sequence[Target], run: Run) -> Mapping[Target, Decision]:
         """Decide about targets of which nothing is known, and keep it."""
-        classes = self._classes
-        for at in range(0, len(targets), _CHUNK):
-            chunk = targets[at : at + _CHUNK]
-            if len(targets) > FEW:
-                ruled = await asyncio.to_thread(self._ruled, found, chunk)
-            else:
-                ruled = self._ruled(found, chunk)
-            combined = await self._asked(found, chunk, ruled) if self._policies else map(Combined, ruled)
-            until = self._clock() + _FAILED_FOR
-            for target, each in zip(chunk, combined, strict=True):
-                decision = known[target] = found.share(each.decision) if self._policies else each.decision
-                if each.failed or decision is FAILED:
-                    found.fail(target, decision, until)
-                else:
-                    classes.keep(found, target, decision)
-                    if each.judges:
-                        found.judges[target] = each
+        ruled = await run(partial(self._ruled, found, targets))
+        combined = await self._asked(found, targets, ruled, run) if self._policies else None
+        until = self._clock() + _FAILED_FOR
+        learned = await run(partial(_learned, found, targets, combined or ruled, until))
+        self._classes.keep_all(found, learned.decisions)
+        found.judges.update(learned.judges)
+        for target, each in learned.long:
+            self._classes.keep(found, target, each.decision)
+            if each.judges:
+                found.judges[target] = each
+        if learned.failed:
+            found.fail(learned.failed, until)
+            self._outage.met((found.principal, next(iter(learned.failed))), self._clock())
+        return learned.all
 
     async def _asked(
-        self, found: Class, targets: Sequence[Target], ruled: Sequence[Decision]
+        self, found: Class, targets: Sequence[Target], ruled: Sequence[Decision], run: Run
     ) -> Sequence[Combined]:
         """Ask the engines about those targets that the rules do not deny."""
-        open_ = [
-            (target, decision)
-            for target, decision in zip(targets, ruled, strict=True)
-            if decision.allowed or decision is NO_RULE
-        ]
-        asked = [target for target, _ in open_]
-        said = [
-            (policy, await engines.verdicts(policy, found.principal, self._path, asked) if asked else ())
-            for policy in self._policies
-        ]
-        combined: dict[Target, Combined] = {}
-        for index, (target, decision) in enumerate(open_):
-            each = engines.combine(
-                decision, [(policy, None if found is None else found[index]) for policy, found in said]
-            )
-            if (
-                each.judges and target.kind is Kind.RESOURCE
-            ):  # a reading has no arguments: it is judged at once
-                judged = await self._judged(found.principal, target, {}, each)
-                each = Combined(Decision(judged.allowed, judged.rule, False, judged.reads, judged.because))
-            combined[target] = each
-        return [
-            combined.get(target) or Combined(decision)
-            for target, decision in zip(targets, ruled, strict=True)
-        ]
+        asked = await run(partial(_open_of, targets, ruled))
+        said: list[Said] = []
+        async with self._lane.asking if len(asked) > FEW else nullcontext():
+            for policy in self._policies if asked else ():
+                said.append((policy, await engines.verdicts(policy, found.principal, self._path, asked)))
+        combined = await run(partial(_combined, ruled, said))
+        readings = 0
+        for at, each in enumerate(combined):
+            if each.judges and targets[at].kind is Kind.RESOURCE:  # it has no arguments: it is judged at once
+                judged, failed = await self._judged(found.principal, targets[at], {}, each)
+                decision = Decision(judged.allowed, judged.rule, False, judged.reads, judged.because)
+                combined[at] = Combined(decision, failed=failed)
+                readings += 1
+                if readings % _READINGS == 0:
+                    await asyncio.sleep(0)  # an engine in this process may answer without a pause
+        return combined
 
     # -- what is kept -------------------------------------------------------------------------
 
@@ -282,29 +304,22 @@ class Authorizer:
             return ODD
         return rules.decide(found.rules, target)
 
-    def _ruled(self, found: Class, targets: Sequence[Target]) -> Sequence[Decision]:
+    def _ruled(self, found: Class, targets: Sequence[Target], pace: Pace) -> Sequence[Decision]:
+        ruled: list[Decision] = []
         try:
-            return [self._rule(found, target) for target in targets]
+            for target in targets:
+                pace.rest()
+                ruled.append(self._rule(found, target))
+        except Over:
+            raise
         except Exception:  # noqa: BLE001 - as above
             return [FAILED for _ in targets]
+        return ruled
 
     def _told(self, principal: Principal) -> Principal:
         """Give a principal as engines are told of it: with the roles that theirs include."""
         roles = self._rules.roles_of(principal)
         return principal if roles == principal.roles else replace(principal, roles=roles)
-
-    def _unknown(
-        self, found: Class, targets: Sequence[Target], known: dict[Target, Decision]
-    ) -> Sequence[Target]:
-        """Put what is known with the rest, and give what is not, each once."""
-        now, unknown = self._clock(), dict[Target, None]()
-        for target in targets:
-            decision = found.knows(target, now)
-            if decision is None:
-                unknown[target] = None
-            else:
-                known[target] = decision
-        return list(unknown)
 
     def _class(self, principal: Principal) -> Class:
         return self._classes.find(principal, self._clock())
@@ -319,5 +334,93 @@ class Authorizer:
 
     def _forget(self) -> None:
         self._seen = tuple((policy, policy.version) for policy in self._policies)
+        self._outage = Outage()
         self._version = next(_versions)
         self._classes = Classes(self._rules, closed([policy.reads() for policy in self._policies]))
+
+
+# -- work, here or beside the loop ----------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Learned:
+    """What was decided about some targets, ready to be kept."""
+
+    all: dict[Target, Decision] = field(default_factory=dict[Target, Decision])
+    decisions: dict[Target, Decision] = field(default_factory=dict[Target, Decision])
+    judges: dict[Target, Combined] = field(default_factory=dict[Target, Combined])
+    long: list[tuple[Target, Combined]] = field(default_factory=list[tuple[Target, Combined]])
+    """About long names, which are kept apart."""
+    failed: dict[Target, tuple[Decision, float]] = field(default_factory=dict[Target, tuple[Decision, float]])
+
+
+def _apart(
+    found: Class, targets: Sequence[Target], now: float, pace: Pace
+) -> tuple[dict[Target, Decision], Sequence[Target]]:
+    """Give what is known of targets, and those of which nothing is, each once."""
+    known, unknown = dict[Target, Decision](), dict[Target, None]()
+    for target in targets:
+        pace.rest()
+        decision = found.knows(target, now)
+        if decision is None:
+            unknown[target] = None
+        else:
+            known[target] = decision
+    return known, list(unknown)
+
+
+def _open_of(targets: Sequence[Target], ruled: Sequence[Decision], pace: Pace) -> Sequence[Target]:
+    """Give those that engines are asked about."""
+    return [target for target, each in zip(targets, ruled, strict=True) if _is_open(each)]
+
+
+def _combined(ruled: Sequence[Decision], said: Sequence[Said], pace: Pace) -> list[Combined]:
+    """Put together what the rules say of each target, and engines of those that are open."""
+    combined: list[Combined] = []
+    at = 0
+    for decision in ruled:
+        pace.rest()
+        if _is_open(decision):
+            each = [(policy, None if found is None else found[at]) for policy, found in said]
+            combined.append(engines.combine(decision, each))
+            at += 1
+        else:
+            combined.append(Combined(decision))
+    return combined
+
+
+def _learned(
+    found: Class, targets: Sequence[Target], combined: Sequence[Combined | Decision], until: float, pace: Pace
+) -> _Learned:
+    """Sort what was decided by how it is kept."""
+    made = _Learned()
+    for target, given in zip(targets, combined, strict=True):
+        pace.rest()
+        each = (
+            Combined(given)
+            if isinstance(given, Decision)
+            else replace(given, decision=found.share(given.decision))
+        )
+        decision = made.all[target] = each.decision
+        if each.failed or decision is FAILED:
+            made.failed[target] = decision, until
+        elif len(target.name) > LONGEST_NAME:
+            made.long.append((target, each))
+        else:
+            made.decisions[target] = decision
+            if each.judges:
+                made.judges[target] = each
+    return made
+
+
+def _in_order(known: Mapping[Target, Decision], targets: Sequence[Target], pace: Pace) -> Sequence[Decision]:
+    decisions: list[Decision] = []
+    for target in targets:
+        pace.rest()
+        decisions.append(known[target])
+    return decisions
+
+
+def _is_open(ruled: Decision) -> bool:
+    """Tell whether engines are asked about what the rules say this of."""
+    return ruled.allowed or ruled is NO_RULE

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import replace
 
 from tidegate.access.engines import Combined
@@ -58,6 +58,11 @@ class Class:
         self.lock = asyncio.Lock()
         """Of who has much decided for them: the next one finds it known."""
 
+    @property
+    def fails(self) -> bool:
+        """Whether something was denied for want of an engine: what is shown to them may be too little."""
+        return self.until < math.inf
+
     def knows(self, target: Target, now: float) -> Decision | None:
         """Give what was decided, and holds."""
         found = self.decisions.get(target) or self.long.get(target)
@@ -67,11 +72,11 @@ class Class:
                 return failed[0]
         return found
 
-    def fail(self, target: Target, decision: Decision, until: float) -> None:
-        """Keep a denial for a moment."""
-        if len(self.failed) >= MAX_TARGETS:
+    def fail(self, denials: Mapping[Target, tuple[Decision, float]], until: float) -> None:
+        """Keep denials for a moment, each with the time that it holds until."""
+        if len(self.failed) + len(denials) > MAX_TARGETS:
             self.failed.clear()
-        self.failed[target] = decision, until
+        self.failed.update(denials)
         self.until = min(self.until, until)
 
     def share(self, decision: Decision) -> Decision:
@@ -145,6 +150,16 @@ class Classes:
             self._empty(found)
         found.decisions[target] = decision
         self._count += 1
+        if self._count > MAX_DECISIONS:
+            self._make_room(found)
+
+    def keep_all(self, found: Class, decisions: Mapping[Target, Decision]) -> None:
+        """Keep decisions about names that are not long, and make room for them. Costs little for each."""
+        if len(found.decisions) + len(decisions) > MAX_TARGETS:
+            self._empty(found)
+        before = len(found.decisions)
+        found.decisions.update(decisions)
+        self._count += len(found.decisions) - before
         if self._count > MAX_DECISIONS:
             self._make_room(found)
 

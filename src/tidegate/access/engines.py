@@ -20,6 +20,8 @@ _MOST_READS, _LONGEST_READ, LONGEST_NAME = 16, 200, 100
 """What is kept of what was read: it stands in the record of the call, whose room is bounded."""
 
 _Found = TypeVar("_Found")
+Said = tuple[Policy, "Sequence[Verdict] | None"]
+"""What an engine said of some targets, in their order; None where it failed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ class Rights:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every_second(self.look_at_endpoints), name="rights at endpoints")
             group.create_task(self._every_second(self.look_at_parked), name="rights of parked calls")
+            group.create_task(self._every_second(self.look_at_engines), name="rights after outages")
 
     async def _every_second(self, look: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -64,6 +65,14 @@ class Rights:
                     self._changed(path, kind)
         for path in self._seen.keys() - self._endpoints.keys():
             del self._seen[path]
+
+    async def look_at_engines(self) -> None:
+        """Tell of lists that are longer again, since engines decide again that had failed."""
+        for path, endpoint in list(self._endpoints.items()):
+            if await endpoint.authorizer.recovered():
+                log().info("policy.recovered", endpoint=path)
+                for kind in LISTED:
+                    self._changed(path, kind)
 
     async def look_at_parked(self) -> None:
         """Let go of parked calls that nobody may go on with."""

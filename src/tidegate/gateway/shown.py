@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from itertools import compress
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import compress, islice
 
 from tidegate.access.authorize import FEW, ROLES, Authorizer, Undecided
+from tidegate.access.beside import Pace, here
 from tidegate.access.classes import Class
 from tidegate.domain.principal import Principal
-from tidegate.domain.target import Kind, Target, is_reaching, reaching
+from tidegate.domain.target import Decision, Kind, Target, is_reaching, reaching
 from tidegate.gateway import lists, offering
 from tidegate.gateway.definitions import LISTS
 from tidegate.gateway.lists import Pages
@@ -34,6 +37,9 @@ class Shown:
         self._authorizer = authorizer
         self._version = authorizer.version
         self._listed: Sequence[Target] | None = None
+        self._having: Collection[str] | None = None
+        self._making: dict[Class, asyncio.Lock] = {}
+        """Of who has made what principals are shown."""
         self._forget()
 
     @property
@@ -43,6 +49,14 @@ class Shown:
             shown = [entry.target for entries in self.view.shown.values() for entry in entries.values()]
             self._listed = [*shown, *(reaching(server) for server in self.view.spec.servers)]
         return self._listed
+
+    @property
+    def _servers(self) -> Collection[str]:
+        """The servers of which something is shown."""
+        if self._having is None:
+            shown = self.view.shown.values()
+            self._having = {entry.target.server for entries in shown for entry in entries.values()}
+        return self._having
 
     @property
     def kept(self) -> int:
@@ -55,26 +69,33 @@ class Shown:
         `kind` is that of the list that is asked for, if one is.
         """
         seen = self._seen(principal)
-        if seen in self._known and (kind is None or (seen, kind) in self._allowed):
+        if self._is_made(seen, kind) or (not self._authorizer.asks and len(self._targets) <= FEW):
             return
-        if not self._authorizer.asks and len(self._targets) <= FEW:
-            return
+        making = self._making.setdefault(seen, asyncio.Lock())
+        async with making:  # whoever comes meanwhile finds it made
+            if self._seen(principal) is not seen or self._is_made(seen, kind):
+                return
+            try:
+                await self._make(principal, seen)
+            finally:
+                self._making.pop(seen, None)
+
+    def _is_made(self, seen: Class, kind: Kind | None) -> bool:
+        return seen in self._known and (kind is None or (seen, kind) in self._allowed)
+
+    async def _make(self, principal: Principal, seen: Class) -> None:
+        run = self._authorizer.beside if len(self._targets) > FEW else here
         decisions = await self._authorizer.know(principal, self._targets)
+        made = await run(partial(_made, self.view, self._targets, decisions))
         await asyncio.sleep(0)
         if self._seen(principal) is not seen:
             return  # it holds no more: whoever asks for it finds out
-        allowed = [decision.allowed for decision in decisions]
-        may = list(compress(self._targets, allowed))
         try:
-            self._keep_known(seen, principal, _servers(may))
+            self._keep_known(seen, principal, made.servers)
         except Undecided:
             return
-        self._keep_kinds(seen, {(target.server, target.kind) for target in may})
-        at = 0
-        for kind, entries in self.view.shown.items():
-            flags = allowed[at : at + len(entries)]
-            at += len(entries)
-            found = [entry.encoded for entry in compress(entries.values(), flags)]
+        self._keep_kinds(seen, made.kinds)
+        for kind, found in made.lists.items():
             self._keep_allowed((seen, kind), found)
 
     def page(
@@ -93,7 +114,8 @@ class Shown:
             self._pages.put(key, page)
         if not modern:
             return page
-        return b'%b,"ttlMs":%d}' % (page, 0 if self._missing(kind, principal, seen) else holds(kind))
+        short = seen.fails or self._missing(kind, principal, seen)
+        return b'%b,"ttlMs":%d}' % (page, 0 if short else holds(kind))
 
     def instructions(self, principal: Principal) -> str | None:
         """Give the merged instructions of the servers that a principal may know of."""
@@ -191,7 +213,7 @@ class Shown:
         return found
 
     def _keep_known(self, seen: Class, principal: Principal, known: set[str]) -> frozenset[str]:
-        listed = _servers(self._targets)
+        listed = self._servers
         others = (name for name in self.view.spec.servers if name not in known)
         found = frozenset({*known, *(name for name in others if self._may_reach(principal, name, listed))})
         if len(self._known) >= _CLASSES_KEPT:
@@ -282,3 +304,31 @@ class Shown:
 def _servers(targets: Iterable[Target]) -> set[str]:
     """Give the servers that something is of."""
     return {target.server for target in targets if not is_reaching(target)}
+
+
+@dataclass(slots=True)
+class _Made:
+    """What those are shown of a view who are alike."""
+
+    servers: set[str] = field(default_factory=set[str])
+    """Of which they may have something."""
+    kinds: set[tuple[str, Kind]] = field(default_factory=set[tuple[str, Kind]])
+    lists: dict[Kind, Sequence[bytes]] = field(default_factory=dict[Kind, Sequence[bytes]])
+
+
+def _made(view: View, targets: Sequence[Target], decisions: Sequence[Decision], pace: Pace) -> _Made:
+    """Make what is shown of a view by what was decided about its targets, in their order."""
+    made, at = _Made(), 0
+    for kind, entries in view.shown.items():
+        found: list[bytes] = []
+        for entry, decision in zip(entries.values(), islice(decisions, at, at + len(entries)), strict=True):
+            pace.rest()
+            if decision.allowed:
+                found.append(entry.encoded)
+                made.servers.add(entry.target.server)
+                made.kinds.add((entry.target.server, kind))
+        made.lists[kind] = found
+        at += len(entries)
+    rest = zip(targets[at:], decisions[at:], strict=True)
+    made.kinds |= {(target.server, target.kind) for target, decision in rest if decision.allowed}
+    return made

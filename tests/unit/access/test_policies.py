@@ -107,6 +107,53 @@ async def test_an_engine_that_fails_denies_for_a_second_and_says_which_it_was() 
     assert (await know(made, who(), GET)).allowed
 
 
+async def test_an_engine_is_asked_again_every_few_seconds_until_it_decides_and_that_is_told_once() -> None:
+    time, engine = [0.0], Engine(lambda *_: YES)
+    engine.failing = RuntimeError("no")
+    made = access(engine, clock=lambda: time[0])
+    assert not await made.recovered()
+    await know(made, who(), GET)
+    asked = list[float]()
+    for time[0] in (0.5, 1.0, 1.5, 3.0, 5.0, 7.0, 11.9, 12.0):
+        before = len(engine.asked)
+        assert not await made.recovered()
+        asked += [time[0]] * (len(engine.asked) - before)
+    assert asked == [1.0, 3.0, 7.0, 12.0]
+    engine.failing, time[0] = None, 17.0
+    assert await made.recovered()
+    assert not await made.recovered()
+
+
+async def test_an_engine_that_fails_again_soon_is_told_of_ever_more_seldom() -> None:
+    time, engine, told = [0.0], Engine(lambda *_: YES), list[float]()
+    made = access(engine, clock=lambda: time[0])
+    for tenth in range(300):
+        time[0] = tenth / 10
+        engine.failing = RuntimeError("no")
+        await know(made, who(), Target("claims", Kind.TOOL, str(tenth)))
+        engine.failing = None
+        if await made.recovered():
+            told.append(time[0])
+    assert told[0] == 1.0
+    assert len(told) < 10
+
+
+async def test_a_resource_that_could_not_be_judged_is_judged_again() -> None:
+    time, file = [0.0], Target("claims", Kind.RESOURCE, "file:///a")
+    engine = Engine(lambda *_: MAYBE, lambda *_: YES)
+    made = access(engine, clock=lambda: time[0])
+
+    class Gone(Engine):
+        async def judge(self, *_: object) -> Verdict:
+            raise RuntimeError("gone")
+
+    engine.judge = Gone().judge  # type: ignore[method-assign]
+    assert (await know(made, who(), file)).rule == "engine could not decide"
+    del engine.judge
+    time[0] = 1.1
+    assert (await know(made, who(), file)).allowed
+
+
 async def test_an_engine_that_gives_too_few_verdicts_denies() -> None:
     class Short(Engine):
         async def decide(self, principal: Principal, endpoint: str, targets: object) -> list[Verdict]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -18,8 +22,9 @@ from tidegate.access.authorize import Authorizer, Grants
 from tidegate.domain.endpoint import Effect, EndpointSpec, Rule, Scope, Selection
 from tidegate.domain.principal import Principal
 from tidegate.domain.server import Sharing
-from tidegate.domain.target import Kind, Target
+from tidegate.domain.target import LISTED, Kind, Target
 from tidegate.gateway.endpoint import Endpoint
+from tidegate.gateway.rights import Rights
 from tidegate.gateway.view import Entry, View
 from tidegate.ports.identity import Vouched
 from tidegate.ports.policy import Verdict
@@ -280,6 +285,76 @@ async def test_a_list_of_ten_thousand_is_decided_beside_the_loop(asks: bool) -> 
     page = json.loads(made.list(Kind.TOOL, ANN, None, modern=True))
     assert [each["name"] for each in page["tools"]] == [str(number) for number in range(7, 10_000, 10)]
     assert len(engine.asked) == (10_001 if asks else 0)
+
+
+class Quick(Engine):
+    """An engine that costs nothing for each target."""
+
+    async def decide(
+        self, principal: Principal, endpoint: str, targets: Sequence[Target]
+    ) -> Sequence[Verdict]:
+        """Allow all of it."""
+        return [YES] * len(targets)
+
+
+@contextmanager
+def counted() -> Iterator[list[int]]:
+    """Count the calls within our own code that this thread makes."""
+    count, before = [0], sys.getprofile()
+
+    def called(frame: FrameType, event: str, _: object) -> None:
+        count[0] += event in ("call", "c_call") and "tidegate" in frame.f_code.co_filename
+
+    sys.setprofile(called)
+    try:
+        yield count
+    finally:
+        sys.setprofile(before)
+
+
+@pytest.mark.parametrize("asks", [True, False], ids=["policy", "rules"])
+async def test_the_loop_does_far_less_for_a_view_than_there_are_tools_in_it(asks: bool) -> None:
+    made = long((Quick(),), ()) if asks else long((), (Rule(Effect.ALLOW),))
+    people = [Principal("t", "test", name, frozenset({"user", name})) for name in ("ann", "bob", "cy")]
+    with counted() as count:
+        await asyncio.gather(*(made.prepare(each, Kind.TOOL) for each in people))
+        for each in people:
+            made.list(Kind.TOOL, each, None, modern=True)
+            made.capabilities(each, modern=True)
+            made.instructions(each)
+    assert 0 < count[0] < 10_000, "the rest was done in a thread beside it"
+
+
+# -- engines that come back -------------------------------------------------------------------
+
+
+async def test_a_list_that_an_outage_made_short_is_made_anew_and_clients_are_told() -> None:
+    clock, told = [0.0], list[tuple[str, Kind]]()
+    engine = all_of(YES)
+    engine.failing = RuntimeError("away")
+    spec = EndpointSpec("/mcp", ("one",))
+    made = Endpoint(spec, Authorizer(spec, policies=(engine,), clock=lambda: clock[0]))
+    made.holds = lambda *_: 5000
+    shown = {"a": Entry("a", Target("one", Kind.TOOL, "a"), b'{"name":"a"}')}
+    made.show(View(spec, {Kind.TOOL: shown}))
+    unused: Any = None
+    rights = Rights({"/mcp": made}, unused, lambda path, kind: told.append((path, kind)), unused)
+
+    async def listed() -> tuple[list[str], int]:
+        await made.prepare(ANN, Kind.TOOL)
+        page = json.loads(made.list(Kind.TOOL, ANN, None, modern=True))
+        return [each["name"] for each in page["tools"]], page["ttlMs"]
+
+    assert await listed() == ([], 0), "nobody is to keep it"
+    for clock[0] in (0.5, 1.1, 2.0):
+        await rights.look_at_engines()
+    assert told == []
+    engine.failing = None
+    clock[0] = 4.0
+    await rights.look_at_engines()
+    await rights.look_at_engines()
+    assert told == [("/mcp", kind) for kind in LISTED], "once"
+    assert await listed() == (["a"], 5000)
 
 
 async def test_while_a_list_waits_for_an_engine_others_are_answered(gateway: OPEN) -> None:

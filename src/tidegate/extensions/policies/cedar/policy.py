@@ -6,8 +6,10 @@ Holds the book in force, and swaps it whole. Decides nothing itself.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 from tidegate.domain.principal import Principal
 from tidegate.domain.target import Target
@@ -27,10 +29,12 @@ from tidegate.ports.policy import Verdict
 _SLICE, _REST = 0.001, 0.0005
 """Seconds: how long the interpreter is held at a time, and how long it is then left to the loop."""
 _MOST_AT_ONCE = 64
+_FEW = 16
+"""Targets that are decided without waiting for others' many."""
 
 
 class CedarPolicy:
-    """See `tidegate.ports.policy.Policy`, and `Informed` and `Followed` of `tidegate.ports.facts`."""
+    """See `tidegate.ports.policy.Policy`, and `Informed`, `Followed` and `Digested` of `tidegate.ports.facts`."""
 
     def __init__(self, name: str, files: Files, attributes: Mapping[str, AttributeType]) -> None:
         """Read the files.
@@ -43,9 +47,10 @@ class CedarPolicy:
         self._attributes = attributes
         self._known = Known({})
         self._version = 1
-        self._texts = files.read()
+        self._texts = self._tried = files.read()
         self._checked = check(self._texts, attributes, self._known)
         self._book = Book(self._checked.written, attributes, self._known)
+        self._much = asyncio.Lock()
 
     @property
     def name(self) -> str:
@@ -61,6 +66,16 @@ class CedarPolicy:
     def notes(self) -> Sequence[str]:
         """What is odd about the policies in force, though not wrong by itself: `file:line: …`."""
         return self._checked.notes
+
+    @property
+    def in_force(self) -> Mapping[str, str]:
+        """Digests of the files that are in force."""
+        return _digests(self._texts)
+
+    @property
+    def tried(self) -> Mapping[str, str]:
+        """Digests of the files as they were last read."""
+        return _digests(self._tried)
 
     def reads(self) -> frozenset[str] | None:
         """Say what of a principal the policies read."""
@@ -85,7 +100,9 @@ class CedarPolicy:
         if len(targets) <= 1 and all(book.at_hand(who, each) for each in targets):
             plans = _plans(book, who, endpoint, targets)
         else:
-            plans = await asyncio.to_thread(_plans, book, who, endpoint, targets)
+            # Many at a time in one thread alone: with each further one the loop waits longer for the interpreter.
+            async with self._much if len(targets) > _FEW else nullcontext():
+                plans = await asyncio.to_thread(_plans, book, who, endpoint, targets)
         return [plan.verdict for plan in plans]
 
     async def judge(self, principal: Principal, endpoint: str, target: Target, arguments: object) -> Verdict:
@@ -114,7 +131,8 @@ class CedarPolicy:
 
     async def renew(self) -> bool:
         """Take the files as they stand, whole or not at all."""
-        texts = await asyncio.to_thread(self._files.read)
+        self._tried = {}
+        texts = self._tried = await asyncio.to_thread(self._files.read)
         if texts == self._texts:
             return False
         checked = await asyncio.to_thread(check, texts, self._attributes, self._known)
@@ -198,6 +216,10 @@ class _Held:
         if now or time.perf_counter() - self._since > _SLICE:
             time.sleep(_REST)
             self._since = time.perf_counter()
+
+
+def _digests(texts: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
 
 def _unsayable(error: Unsayable) -> Verdict:
