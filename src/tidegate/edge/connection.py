@@ -16,8 +16,9 @@ from typing import Protocol, cast
 
 import httptools
 
-from tidegate.edge.exchange import Exchange, Request
+from tidegate.edge.exchange import Exchange, Request, request_for
 from tidegate.edge.turns import AT_ONCE, Turns, Whose
+from tidegate.ports.identity import Credentials
 from tidegate.telemetry import log
 
 REQUEST_TIME = 30.0
@@ -30,6 +31,7 @@ _LINGER = 2.0
 """Seconds in which a refused client may still send, so that it reads the refusal and no reset."""
 _MOST_AGAIN = 256
 """Headers of a request whose name stood before; how many there are at all is bounded by their bytes."""
+_NONE = frozenset[bytes]()
 _CREDENTIALS = struct.Struct("iII")
 """Process, user and group at the other end of a Unix socket (unix(7), SO_PEERCRED)."""
 _CLOSE = b"connection: close\r\n"
@@ -158,6 +160,7 @@ class Connection(asyncio.Protocol):
         """Of the client (DER): seen to be its own, and signed by an authority of the listener's."""
         self.chunks = True
         """Whether the request in hand is of an HTTP that has chunks."""
+        self.credentials: Credentials | None = None
         self._server = server
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
@@ -166,16 +169,12 @@ class Connection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._since = server.now
         self._in_request = False
-        self._in_head = False
         self._again = 0
-        self._asked = False
-        """Whether it has brought a request."""
         self._paused = False
         self._deaf = False
         """Whether what still comes is thrown away."""
         self._keep = True
         self._head = 0
-        self._size = 0
         self._held = 0
         """This connection's part of what the server holds."""
         self._written = 0
@@ -185,7 +184,9 @@ class Connection(asyncio.Protocol):
         """Whether it goes on only when the client has read."""
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
-        self._repeated: set[bytes] = set()
+        self._repeated: frozenset[bytes] = _NONE
+        self._request: Request | None = None
+        """The one in hand, once its head is whole."""
         self._body: bytes | bytearray = b""
 
     # -- asyncio ------------------------------------------------------------------------------
@@ -206,7 +207,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever handles a request on it."""
-        self.gone = True
+        self.gone, self._transport = True, None
         self._server.connections.discard(self)
         self._waiting.clear()
         self._body = b""
@@ -257,18 +258,15 @@ class Connection(asyncio.Protocol):
         """Begin a request."""
         if not self._in_request:
             self._since = self._server.now
-        self._in_request, self._in_head = True, not self._deaf
-        self._size = self._again = 0
-        self._target, self._headers, self._repeated, self._body = b"", {}, set(), b""
+        self._in_request, self._again = True, 0
+        self._target, self._headers, self._repeated = b"", {}, _NONE
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the target."""
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header. What follows the body is none: whoever filters headers before us does not look there."""
-        if not self._in_head:
-            return
+        """Take a header, or a trailer, which goes no further than this."""
         name = name.lower()
         if value and value[-1] <= 0x20:  # no part of it (RFC 9110, 5.5); the parser takes off leading ones
             value = value.rstrip(b" \t")
@@ -276,22 +274,26 @@ class Connection(asyncio.Protocol):
         if name in headers:
             self._again += 1
             if self._again > _MOST_AGAIN:  # joining thousands of one name takes the square of their number
-                self._refuse(b"431 Request Header Fields Too Large", "the request has too many headers")
-                self._server.site.malformed(self.peer, "too many headers")
+                if not self._deaf:
+                    self._refuse(b"431 Request Header Fields Too Large", "the request has too many headers")
+                    self._server.site.malformed(self.peer, "too many headers")
                 return
-            self._repeated.add(name)
+            self._repeated |= {name}
             value = headers[name] + b", " + value
         headers[name] = value
 
     def on_headers_complete(self) -> None:
-        """Refuse a body that is said to be too large before it comes."""
-        self._head, self._in_head = 0, False  # counted on where no body comes: chunks' extensions, trailers
+        """Have the request, without its body. Refuse one that is said to be too large before it comes."""
+        self._head = 0  # counted on where no body comes: chunks' extensions, trailers
         if self._deaf:
             return
-        length = self._headers.get(b"content-length")
+        headers = self._headers
+        self._request = request_for(self._target, self._parser.get_method(), headers, self._repeated)
+        self._headers = {}  # trailers are no headers: whoever filters those before us does not look there
+        length, expect = headers.get(b"content-length"), headers.get(b"expect")
         if length is not None and int(length) > self._server.bounds.body:
             self._oversize()
-        elif self._headers.get(b"expect", b"").lower() == b"100-continue" and self._current is None:
+        elif expect is not None and expect.lower() == b"100-continue" and self._current is None:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -299,12 +301,12 @@ class Connection(asyncio.Protocol):
         if self._deaf:
             return
         self._head = 0
-        if not self._size and len(body) <= self._server.at_once:  # nearly always: all of it in one piece
-            self._size, self._body = len(body), body
+        if not self._body and len(body) <= self._server.at_once:  # nearly always: all of it in one piece
+            self._body = body
             return
-        bounds = self._server.bounds
-        before, self._size = self._size, self._size + len(body)
-        if self._size > bounds.body:
+        bounds, before = self._server.bounds, len(self._body)
+        size = before + len(body)
+        if size > bounds.body:
             self._oversize()
             return
         if not self._body:
@@ -313,48 +315,38 @@ class Connection(asyncio.Protocol):
             self._body += body
         else:  # no list of pieces: each piece would cost forty bytes, and may be of one
             self._body = bytearray(self._body) + body
-        if self._size > bounds.small:
-            self._hold(self._size - max(before, bounds.small))
+        if size > bounds.small:
+            self._hold(size - max(before, bounds.small))
             if self._server.held > bounds.held:
                 self._refuse(b"503 Service Unavailable", "too much is being read already")
 
     def on_message_complete(self) -> None:
-        """Hand the request on, or have it wait for the one before it."""
-        if self._deaf:
+        """Have a request that is whole answered."""
+        request, self._request = self._request, None
+        if self._deaf or request is None:
             return
-        self._head = 0
-        self._in_request = False
-        self._asked = True
+        self._head, self._in_request = 0, False
         version = self._parser.get_http_version()
         if version not in ("1.1", "1.0"):
             self._refuse(b"505 HTTP Version Not Supported", "only HTTP/1.1 and 1.0 are spoken here")
             return
-        request = Request(self._parser.get_method(), self._target, self._headers, self._repeated)
-        request.body = bytes(self._body)
-        self._body = b""
-        self._hand_on(request, self._parser.should_keep_alive(), version == "1.1")
+        request.body, self._body = bytes(self._body), b""
+        self._begin(request, self._parser.should_keep_alive(), version == "1.1")
 
     # -- requests -----------------------------------------------------------------------------
 
     def _oversize(self) -> None:
         """Hand the request on without its body, and read no more."""
-        if not self._deaf:
+        request = self._request
+        if not self._deaf and request is not None:
             self._deaf, self._in_request = True, False
             self._drop_body()
-            request = Request(self._parser.get_method(), self._target, self._headers, self._repeated)
             request.oversize = True
-            self._hand_on(request, False, self._parser.get_http_version() != "1.0")
+            self._begin(request, False, self._parser.get_http_version() != "1.0")
 
     def _drop_body(self) -> None:
         self._hold(-max(0, len(self._body) - self._server.bounds.small))
         self._body = b""
-
-    def _hand_on(self, request: Request, keep: bool, chunks: bool) -> None:
-        if self._current is None and not self._stalled:
-            self._begin(request, keep, chunks)
-        else:
-            self._waiting.append((request, keep, chunks))
-            self._pause()
 
     def _pause(self) -> None:
         if self._transport is not None and not self._paused:
@@ -366,6 +358,11 @@ class Connection(asyncio.Protocol):
         self._server.held += size
 
     def _begin(self, request: Request, keep: bool, chunks: bool) -> None:
+        """Hand a request on, or have it wait for the one before it."""
+        if self._current is not None or self._stalled:
+            self._waiting.append((request, keep, chunks))
+            self._pause()
+            return
         server = self._server
         self._keep, self.chunks = keep and not self._deaf and not server.closing, chunks
         exchange = self._current = Exchange(self, request)
@@ -379,9 +376,7 @@ class Connection(asyncio.Protocol):
         """Go on with the next request, or end the connection."""
         self._current = None
         self._since = self._server.now
-        if self.gone:
-            return
-        if (beyond := len(exchange.request.body) - self._server.bounds.small) > 0:
+        if self._held and (beyond := len(exchange.request.body) - self._server.bounds.small) > 0:
             self._hold(-beyond)
         if self._writable is not None and self._keep:
             self._stalled = True  # else the answers to a client that asks and never reads would pile up
@@ -390,25 +385,27 @@ class Connection(asyncio.Protocol):
             self._go_on()
 
     def _go_on(self) -> None:
-        if self.gone or self._transport is None:
+        transport = self._transport
+        if transport is None:
             return
         if not self._keep:
             self._linger()
         elif self._waiting:
             self._begin(*self._waiting.popleft())
         elif self._server.closing and not self._in_request:
-            self._transport.close()
-        if self._paused and not self._waiting and not self._transport.is_closing():
+            transport.close()
+        if self._paused and not self._waiting and not transport.is_closing():
             self._paused = False
-            self._transport.resume_reading()
+            transport.resume_reading()
 
     # -- Wire ---------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
-        if not self.gone and self._transport is not None:
+        transport = self._transport
+        if transport is not None:
             self._written += len(data)
-            self._transport.write(data)
+            transport.write(data)
 
     def ending(self) -> bytes:
         """Say that the connection is closed after this answer, where it is."""
@@ -434,7 +431,8 @@ class Connection(asyncio.Protocol):
         if self._current is not None or self._deaf:
             return
         waited = self._server.now - self._since
-        if not self._asked and not self._in_request and waited > REQUEST_TIME and self._transport is not None:
+        new = not self._written  # it has brought no request so far
+        if new and not self._in_request and waited > REQUEST_TIME and self._transport is not None:
             self._transport.close()
         elif self._in_request and waited > REQUEST_TIME:
             self._refuse(b"408 Request Timeout", "the request took too long to come")
@@ -458,7 +456,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, status: bytes, why: str) -> None:
         body = b'{"error": "%b"}' % why.encode()
-        self._deaf, self._in_head = True, False
+        self._deaf = True
         self._drop_body()
         if self._current is not None:  # an answer is under way: nothing may come between
             self._keep = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
+from hmac import compare_digest
 
 from tidegate.domain.errors import (
     Cancelled,
@@ -18,7 +19,7 @@ from tidegate.domain.errors import (
 )
 from tidegate.edge import batch
 from tidegate.edge.events import EventWriter
-from tidegate.edge.exchange import Exchange, Request
+from tidegate.edge.exchange import Exchange, Request, Wire
 from tidegate.edge.guard import Guard
 from tidegate.edge.resources import Resources, has_token, no_challenge
 from tidegate.edge.respond import Responder
@@ -81,7 +82,8 @@ class McpEdge:
         self._streams = streams
         self._open_stream = open_stream
         self._clock = asyncio.get_running_loop().time
-        self._checked: set[tuple[bytes | None, ...]] = set()
+        self._checked: dict[tuple[bytes | None, ...], bool] = {}
+        """Whether a client with such headers takes an event stream."""
         self._rests = Rests(self._clock)
 
     @property
@@ -116,39 +118,52 @@ class McpEdge:
         peer = exchange.peer if self._operator is None else "control"
         try:
             headers = request.headers
-            events = self._check(request)
+            responder.events = self._check(request)
             peer = self._guard.peer(peer, headers)
             if (resources := self.resources) is None:
-                credentials = Credentials(headers.get(b"authorization"), peer)
+                credentials = _credentials(exchange.wire, headers.get(b"authorization"), peer)
             else:
                 credentials = resources.credentials(exchange, self._guard, peer, endpoint.path)
-            if request.method == b"POST" and request.body[:1] == b"[":
+            if request.method != b"POST":
+                await self._attend(exchange, endpoint, call_id, credentials, responder)
+            elif request.body[:1] == b"[":
                 await self._batch(exchange, endpoint, credentials, responder)
-            elif request.method == b"POST":
+            else:
                 message = decode_message(request.body)
                 request_id = message.id
                 call = Call(call_id, read(headers, message), endpoint, credentials, responder.since)
                 call.size = len(request.body)
                 if (trace := headers.get(b"traceparent")) is not None:
                     call.trace = trace.decode("latin-1")[:64]
-                responder.events = events
                 try:
                     await self._handle(exchange, call, responder)
                 finally:  # a call and the way to its client know each other: no collector should have to find that
                     call.notify = call.say = call.task = responder.call = None
-            elif (inbound := self._about_session(request)) is None:
-                await responder.finish(_not_allowed(request.method, streams=self._open_stream is not None))
-            else:
-                call = Call(call_id, inbound, endpoint, credentials, responder.since)
-                call.operator = self._operator
-                if request.method == b"DELETE":
-                    await self._finish(responder, endpoint, await self._pipeline.end_session(call))
-                else:
-                    await self._listen(exchange, call, responder, events=events)
         except Refusal as refusal:
             self._pipeline.refuse_unread(call_id, endpoint.path, peer, refusal)
             await self._rest(exchange, peer)
             await self._finish(responder, endpoint, refused(refusal, call_id, request_id, modern=True))
+
+    async def _attend(
+        self,
+        exchange: Exchange,
+        endpoint: Endpoint,
+        call_id: str,
+        credentials: Credentials,
+        responder: Responder,
+    ) -> None:
+        """Serve what is no POST: a legacy client's stream, or the end of its session."""
+        method = exchange.request.method
+        inbound = self._about_session(exchange.request)
+        if inbound is None:
+            await responder.finish(_not_allowed(method, streams=self._open_stream is not None))
+            return
+        call = Call(call_id, inbound, endpoint, credentials, responder.since)
+        call.operator = self._operator
+        if method == b"DELETE":
+            await self._finish(responder, endpoint, await self._pipeline.end_session(call))
+        else:
+            await self._listen(exchange, call, responder)
 
     def _about_session(self, request: Request) -> Inbound | None:
         """Read a GET or DELETE, which legacy clients alone send; None where it is not allowed."""
@@ -165,9 +180,9 @@ class McpEdge:
             raise SessionMissing("no Mcp-Session-Id: there is no session")
         return Inbound(_NOTHING, False, version or revisions.DEFAULT_LEGACY, session=session)
 
-    async def _listen(self, exchange: Exchange, call: Call, responder: Responder, *, events: bool) -> None:
+    async def _listen(self, exchange: Exchange, call: Call, responder: Responder) -> None:
         """Serve a legacy client's GET until it or its stream is over."""
-        if not events:
+        if not responder.events:
             raise NotAcceptable("Accept must list text/event-stream")
         if not exchange.can_stream or self._open_stream is None:
             raise InvalidRequest("an event stream needs HTTP/1.1")
@@ -192,33 +207,27 @@ class McpEdge:
 
     def _check(self, request: Request) -> bool:
         """Check what does not depend on the body. Tell whether the client takes an event stream."""
-        headers = request.headers
-        accept = headers.get(b"accept")
-        seen = (
-            request.method,
-            headers.get(b"host"),
-            headers.get(b"origin"),
-            headers.get(b"content-type"),
-            accept,
-        )
-        if request.repeated and not _ONCE.isdisjoint(request.repeated):
-            name = min(request.repeated & _ONCE).decode("latin-1")
-            raise InvalidRequest(f"header {name} stands twice")
-        if request.repeated and any(name.startswith(b"mcp-param-") for name in request.repeated):
-            raise InvalidRequest("a header Mcp-Param-* stands twice")
-        if seen not in self._checked:
-            self._guard.check(headers)
-            if request.method == b"POST":
-                _check_types(headers)
+        if request.repeated:
+            _check_repeated(request.repeated)
+        get = request.headers.get
+        seen = (request.method, get(b"host"), get(b"origin"), get(b"content-type"), get(b"accept"))
+        events = self._checked.get(seen)
+        if events is None:
+            events = self._look(request)
             if len(self._checked) < _CHECKED:
-                self._checked.add(seen)
+                self._checked[seen] = events
         if request.query and has_token(request.query):
             raise InvalidRequest("a token is taken in the Authorization header only, never in the URL")
         if request.oversize:
             raise TooLarge("the body is larger than is taken (limits.body)")
-        return accept is not None and (
-            b"text/event-stream" in accept or b"text/event-stream" in accept.lower()
-        )
+        return events
+
+    def _look(self, request: Request) -> bool:
+        """Check Host, Origin and media types. Tell whether the client takes an event stream."""
+        self._guard.check(request.headers)
+        if request.method == b"POST":
+            _check_types(request.headers)
+        return b"text/event-stream" in request.headers.get(b"accept", b"").lower()
 
     async def _batch(
         self, exchange: Exchange, endpoint: Endpoint, credentials: Credentials, responder: Responder
@@ -269,7 +278,8 @@ class McpEdge:
             exchange.when_lost = None
             self.active.discard(responder)
         if answer.refusal is None:
-            await responder.finish(answer)
+            if not responder.send(answer):
+                await responder.finish(answer)
         else:
             await self._rest(exchange, _who(call))
             await self._finish(responder, call.endpoint, answer)
@@ -311,9 +321,31 @@ def _who(call: Call) -> str:
     return call.credentials.peer if call.vouched is None else call.principal.key
 
 
+def _credentials(wire: Wire, header: bytes | None, peer: str) -> Credentials:
+    """Give what a request brought: where that is the same as the one before it on its connection, the very same."""
+    before = wire.credentials
+    if (
+        not header
+        or before is None
+        or before.known is None
+        or before.peer != peer
+        or not compare_digest(before.authorization or b"", header)
+    ):
+        before = wire.credentials = Credentials(header, peer)
+    return before
+
+
 def _session(headers: Mapping[bytes, bytes]) -> str | None:
     found = headers.get(b"mcp-session-id")
     return None if found is None else found.decode("latin-1")
+
+
+def _check_repeated(repeated: Set[bytes]) -> None:
+    once = repeated & _ONCE
+    if once:
+        raise InvalidRequest(f"header {min(once).decode('latin-1')} stands twice")
+    if any(name.startswith(b"mcp-param-") for name in repeated):
+        raise InvalidRequest("a header Mcp-Param-* stands twice")
 
 
 def _check_types(headers: Mapping[bytes, bytes]) -> None:

@@ -100,11 +100,18 @@ class Responder(Struct, eq=False):
         """Send the answer itself."""
         if self._stream is not None and self._writer is not None:
             await self._finish(self._stream, self._writer, answer.body)
-            return
+        else:
+            self.send(answer)
+
+    def send(self, answer: Answer) -> bool:
+        """Send the answer, as `finish` does, where nothing was sent before it. Else False: that takes waiting."""
+        if self._stream is not None:
+            return False
         headers = _JSON
         for name, value in answer.headers:
             headers += b"%b: %b\r\n" % (name, value)
         self._exchange.respond(answer.status, headers, answer.body)
+        return True
 
     async def _finish(self, stream: Stream, writer: EventWriter, answer: bytes) -> None:
         stream.finish(answer)

@@ -32,6 +32,9 @@ class Credentials(Struct, eq=False):
     proved: bool = False
     """Set once it was seen that whoever sent this request has the key that its credentials are bound to: a proof is
     good once, and a request may be looked at again."""
+    known: Known | None = None
+    """Where they were found good before, so that the next request that brings them is known at a glance. Never of
+    credentials that have to be proved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,15 @@ class Vouched:
     prove: Callable[[Credentials], None] | None = None
     """Called for each request with these credentials, also where they are known from before: sees that whoever sends
     them has the key that they are bound to (RFC 9449). Raises `Unauthenticated`."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What was vouched for before: until when it may be taken (Unix seconds), and by which version of those who did."""
+
+    vouched: Vouched
+    until: float
+    version: int | tuple[int, ...]
 
 
 class Identity(Protocol):

@@ -38,7 +38,7 @@ class Stuck:
 async def test_large_notices_that_wait_for_a_client_are_few_and_the_answer_is_not_lost() -> None:
     """A server may say a megabyte a time, as often as it likes."""
     wire = Stuck()
-    responder = Responder(Exchange(wire, Request(b"POST", b"/mcp", {}, set())), since=0.0, events=True)
+    responder = Responder(Exchange(wire, Request(b"POST", "/mcp", {})), since=0.0, events=True)
     for number in range(1000):
         text = Raw(encode("x" * 300_000))
         responder.notify("notifications/progress", {"progress": Raw(encode(number)), "message": text})

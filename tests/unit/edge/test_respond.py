@@ -41,7 +41,7 @@ class Wire:
 
 
 def responder(wire: Wire, *, events: bool = True) -> Responder:
-    made = Responder(Exchange(wire, Request(b"POST", b"/mcp", {}, set())), since=0.0)
+    made = Responder(Exchange(wire, Request(b"POST", "/mcp", {})), since=0.0)
     made.events = events
     return made
 

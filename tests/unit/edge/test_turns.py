@@ -14,6 +14,7 @@ from tidegate.edge.connection import HttpBounds, Server
 from tidegate.edge.exchange import Exchange, Request
 from tidegate.edge.rests import FREE, LONGEST, PER_SECOND, Rests
 from tidegate.edge.turns import AT_ONCE, FEW, Turns
+from tidegate.ports.identity import Credentials
 from tidegate.testing.clock import VirtualClock
 
 
@@ -36,6 +37,7 @@ class Cut:
 
     peer, chunks = "192.0.2.1", True
     certificate: bytes | None = None
+    credentials: Credentials | None = None
 
     def __init__(self) -> None:
         self.gone = False
@@ -73,7 +75,7 @@ class Asked:
     def ask(self, who: str, times: int = 1) -> None:
         """Ask so often; who asks is before the colon."""
         for number in range(times):
-            exchange = Exchange(None, Request(b"POST", b"/mcp", {}, set()))  # pyright: ignore[reportArgumentType]
+            exchange = Exchange(None, Request(b"POST", "/mcp", {}))  # pyright: ignore[reportArgumentType]
             self._kept.append(exchange)
             self._names[id(exchange)] = f"{who}:{number}"
             self.turns.add(exchange)
@@ -193,7 +195,7 @@ async def test_a_request_whose_client_went_away_before_its_turn_is_not_begun(*, 
     site, wire = Served(), Cut()
     server = Server(site, HttpBounds())
     wire.gone = gone
-    exchange = Exchange(wire, Request(b"POST", b"/mcp", {}, set()))
+    exchange = Exchange(wire, Request(b"POST", "/mcp", {}))
     server.turns.add(exchange)
     while server.turns.waiting or server.active:
         await asyncio.sleep(0)
