@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import NoReturn
 
 from tidegate.domain.errors import Unauthenticated
-from tidegate.ports.identity import Credentials, Identity, Vouched
+from tidegate.ports.identity import Credentials, Identity, Known, Vouched
 
 MAX_VOUCHED = 16_384
 """Answers kept: one for each credential and address in use."""
@@ -34,13 +34,6 @@ for the proof, which is looked at for each request."""
 
 
 @dataclass(slots=True)
-class _Kept:
-    vouched: Vouched
-    until: float
-    version: int | tuple[int, ...]
-
-
-@dataclass(slots=True)
 class _Failures:
     since: float
     count: int
@@ -56,7 +49,7 @@ class Authenticator:
         self._identities = tuple(identities)
         self._only = self._identities[0] if len(self._identities) == 1 else None
         self._clock = clock
-        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
+        self._kept: OrderedDict[_Key, Known] = OrderedDict()
         self._refused: OrderedDict[_Key, tuple[str, float, int | tuple[int, ...]]] = OrderedDict()
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
         self._known: OrderedDict[_Key, None] = OrderedDict()
@@ -68,29 +61,39 @@ class Authenticator:
         Raises:
             Unauthenticated: the credentials are bound to a key, and whoever sent them did not show that it has it.
         """
-        header, certificate = credentials.authorization, credentials.certificate
-        key = (
-            None if header is None else sha256(header).digest(),
-            credentials.peer,
-            credentials.resource,
-            None if certificate is None else sha256(certificate).digest(),
-        )
-        kept = self._kept.get(key)
-        if kept is None:
+        known = credentials.known or self._find(credentials)
+        if known is None:
             return None
         only = self._only
         if (
-            kept.version != (self._versions() if only is None else only.version)
-            or self._clock() >= kept.until
+            known.version != (self._versions() if only is None else only.version)
+            or self._clock() >= known.until
         ):
-            del self._kept[key]
-            return None
-        if len(self._kept) > _CROWDED:  # until then nothing is pushed out, and the order costs each call
-            self._kept.move_to_end(key)
-        vouched = kept.vouched
+            return self._let_go(credentials, known)
+        vouched = known.vouched
         if vouched.prove is not None and not credentials.proved:
             self._prove(vouched.prove, credentials)
         return vouched
+
+    def _find(self, credentials: Credentials) -> Known | None:
+        key = _key(credentials)
+        known = self._kept.get(key)
+        if known is None:
+            return None
+        if len(self._kept) > _CROWDED:  # until then nothing is pushed out, and the order costs each call
+            self._kept.move_to_end(key)
+        elif known.vouched.prove is None:
+            credentials.known = known
+        return known
+
+    def _let_go(self, credentials: Credentials, known: Known) -> Vouched | None:
+        """Forget what holds no more; it may be that others who brought the same were vouched for anew."""
+        credentials.known = None
+        key = _key(credentials)
+        if self._kept.get(key) is not known:
+            return self.cached(credentials)
+        del self._kept[key]
+        return None
 
     def whose(self, credentials: Credentials) -> str | None:
         """Say whose credentials are that were seen before; it proves nothing. Of those that have to be proved each address
@@ -164,7 +167,7 @@ class Authenticator:
         until = self._clock() + MAX_AGE
         if vouched.expires is not None:
             until = min(until, vouched.expires)
-        self._kept[key] = _Kept(vouched, until, version)
+        self._kept[key] = Known(vouched, until, version)
         if len(self._kept) > MAX_VOUCHED:
             self._kept.popitem(last=False)
         self._known[key] = None
