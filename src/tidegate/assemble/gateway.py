@@ -19,6 +19,7 @@ from tidegate.assemble.identities import Identities
 from tidegate.assemble.launchers import Launchers
 from tidegate.assemble.plant import Plant, surroundings
 from tidegate.assemble.policies import Policies
+from tidegate.assemble.policy_changes import keep
 from tidegate.assemble.tokens import binding, resources
 from tidegate.edge.admin.parts import Parts
 from tidegate.edge.admin.shapes import AboutShape
@@ -172,7 +173,7 @@ async def _open_control(
 
 
 async def _policies(settings: Settings, plant: Plant, stack: AsyncExitStack) -> Policies:
-    policies = Policies(surroundings(settings, plant.directory))
+    policies = Policies(surroundings(settings, plant.directory), keep(plant.journal))
     stack.push_async_callback(policies.close)
     policies.adopt(await policies.prepare(settings.policies))
     return policies

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from tidegate.assemble.entries import Entries, Opened
 from tidegate.domain.errors import Unauthenticated
 from tidegate.domain.tenant import NO_TENANTS, Tenants
 from tidegate.extensions.identity.keys import KeyIdentity, KeyStore
@@ -36,13 +36,8 @@ Binding = Callable[[], "Bind"]
 """Gives how tokens are proved; asked where there are any, since what it needs is large."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Opened:
-    """One entry of `auth`, as it is: the identities that it stands for, and what runs as long as it is used."""
-
-    model: IdentityModel
-    identities: tuple[Identity, ...]
-    close: Callable[[], Coroutine[None, None, None]]
+Prepared = Sequence[Opened[IdentityModel, tuple[Identity, ...]]]
+"""Entries of `auth`, each as the identities that it stands for."""
 
 
 class Identities:
@@ -57,12 +52,11 @@ class Identities:
         self._around = around
         self._follow = follow
         self._binding = binding
-        self._opened: Sequence[Opened] = ()
+        self._entries: Entries[IdentityModel, tuple[Identity, ...]] = Entries(self._identities_of)
         self._identities: tuple[Identity, ...] = ()
         self._tenants = NO_TENANTS
         self._only: Identity | None = None
         """Asked at every call for its version, so without a detour."""
-        self._left: list[Opened] = []
         self._changes = 0
 
     @property
@@ -87,67 +81,36 @@ class Identities:
                 return vouched
         return None
 
-    async def prepare(self, models: Sequence[IdentityModel]) -> Sequence[Opened]:
+    async def prepare(self, models: Sequence[IdentityModel]) -> Prepared:
         """Open what is not open yet; nothing is in force.
 
         Raises:
             SettingsError: what a file holds that the settings name cannot be used.
         """
-        made: list[Opened] = []
-        try:
-            for model in models:
-                one = next((each for each in self._opened if each.model == model), None)
-                made.append(one if one is not None else await self._open(model))
-        except BaseException:
-            await self._forget(made)
-            raise
-        return made
+        return await self._entries.prepare(models)
 
-    @asynccontextmanager
-    async def prepared(self, models: Sequence[IdentityModel]) -> AsyncGenerator[Sequence[Opened]]:
+    def prepared(self, models: Sequence[IdentityModel]) -> AbstractAsyncContextManager[Prepared]:
         """Open what is not open yet, and at the end close whatever is not in force then.
 
         Raises:
             SettingsError: what a file holds that the settings name cannot be used.
         """
-        found = await self.prepare(models)
-        try:
-            yield found
-        finally:
-            await self._forget(found)
-            await self._close_left()
+        return self._entries.prepared(models)
 
-    def adopt(self, prepared: Sequence[Opened], tenants: Tenants = NO_TENANTS) -> None:
+    def adopt(self, prepared: Prepared, tenants: Tenants = NO_TENANTS) -> None:
         """Put them in force, in one step; at the end of `prepared` those that were are closed. They vouch for principals
         of these tenants only, where there are any."""
         self._tenants = tenants
-        self._left += [each for each in self._opened if each not in prepared]
         version = self.version + 1
-        self._opened = prepared
-        self._identities = tuple(identity for each in prepared for identity in each.identities)
+        self._entries.adopt(prepared)
+        self._identities = tuple(identity for each in prepared for identity in each.it)
         self._only = self._identities[0] if len(self._identities) == 1 else None
         self._changes = version - sum(each.version for each in self._identities)
 
-    async def _forget(self, prepared: Sequence[Opened]) -> None:
-        for each in prepared:
-            if each not in self._opened:
-                await each.close()
-
-    async def _close_left(self) -> None:
-        left, self._left = self._left, []
-        for each in left:
-            await each.close()
-
     async def close(self) -> None:
         """Close all."""
-        self._left += self._opened
-        self._opened, self._identities, self._only = (), (), None
-        await self._close_left()
-
-    async def _open(self, model: IdentityModel) -> Opened:
-        async with AsyncExitStack() as stack:
-            identities = await stack.enter_async_context(self._identities_of(model))
-            return Opened(model, identities, stack.pop_all().aclose)
+        self._identities, self._only = (), None
+        await self._entries.close()
 
     @asynccontextmanager
     async def _identities_of(self, model: IdentityModel) -> AsyncGenerator[tuple[Identity, ...]]:

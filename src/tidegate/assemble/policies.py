@@ -6,18 +6,20 @@ What they are made of beside the settings (files) is followed here, and what ser
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
+from tidegate.assemble.entries import Entries, Opened
+from tidegate.assemble.policy_changes import Changed, PolicyChange, say
 from tidegate.domain.errors import SettingsError
 from tidegate.domain.target import Target
 from tidegate.extensions import table
 from tidegate.gateway.definitions import Definitions
 from tidegate.gateway.facts import facts_of
 from tidegate.ports.extension import Surroundings
-from tidegate.ports.facts import Facts, Followed, Informed
+from tidegate.ports.facts import Digested, Facts, Followed, Informed
 from tidegate.ports.policy import Policy
 from tidegate.settings.policies import KIND, PolicySettings
 from tidegate.telemetry import log
@@ -25,17 +27,13 @@ from tidegate.telemetry import log
 LOOK, REST = 0.4, 0.1
 """Seconds between looks; and from one that sees a change to the next: two that see the same are rest."""
 _NOTES = 20
-Changed = Callable[[str, Sequence[str]], None]
-"""Told of a policy that was made anew, by its name, or of what was wrong where it was not."""
 
 
 @dataclass(slots=True, eq=False)
-class Opened:
-    """One entry of `policies`, as it is."""
+class Engine:
+    """The engine that an entry of `policies` stands for."""
 
-    entry: PolicySettings
     policy: Policy
-    close: Callable[[], Coroutine[None, None, None]]
     reviewed: object = None
     """What it was when it was last looked at for what is odd, and what that was."""
     notes: Sequence[str] = ()
@@ -43,6 +41,9 @@ class Opened:
     before: object = None
     """Stamps of what it is made of: as it was taken, and as it was at the last look. It is looked at once more after it
     was opened: it may have changed meanwhile."""
+
+
+Prepared = Sequence[Opened[PolicySettings, Engine]]
 
 
 @dataclass(slots=True, eq=False)
@@ -58,62 +59,48 @@ class Policies:
 
     def __init__(self, around: Surroundings, changed: Changed | None = None) -> None:
         self._around = around
-        self._changed = changed or _say
-        self._opened: Sequence[Opened] = ()
-        self._left: list[Opened] = []
+        self._changed = changed or say
+        self._entries: Entries[PolicySettings, Engine] = Entries(self._opening)
         self._told = _Told()
 
     @property
     def engines(self) -> tuple[Policy, ...]:
         """Those in force, in their order."""
-        return tuple(each.policy for each in self._opened)
+        return tuple(each.policy for each in self._engines)
 
-    async def prepare(self, entries: Sequence[PolicySettings]) -> Sequence[Opened]:
+    @property
+    def _engines(self) -> Sequence[Engine]:
+        return [each.it for each in self._entries.in_force]
+
+    async def prepare(self, entries: Sequence[PolicySettings]) -> Prepared:
         """Open what is not open yet, and take the files of what is as they stand.
 
         Raises:
             SettingsError: one cannot be opened, or its policies are wrong.
         """
-        made: list[Opened] = []
-        try:
-            for entry in entries:
-                one = next((each for each in self._opened if each.entry == entry and each not in made), None)
-                if one is None:
-                    made.append(await self._open(entry))
-                else:
-                    made.append(one)
-                    await self._renew(one)
-        except BaseException:
-            await self._forget(made)
-            raise
-        return made
+        return await self._entries.prepare(entries, self._renew)
 
-    @asynccontextmanager
-    async def prepared(self, entries: Sequence[PolicySettings]) -> AsyncGenerator[Sequence[Opened]]:
+    def prepared(self, entries: Sequence[PolicySettings]) -> AbstractAsyncContextManager[Prepared]:
         """Open what is not open yet, and at the end close whatever is not in force then.
 
         Raises:
             SettingsError: as `prepare`.
         """
-        found = await self.prepare(entries)
-        try:
-            yield found
-        finally:
-            await self._forget(found)
-            await self._close_left()
+        return self._entries.prepared(entries, self._renew)
 
-    def adopt(self, prepared: Sequence[Opened]) -> None:
+    def adopt(self, prepared: Prepared) -> None:
         """Put them in force, in one step; at the end of `prepared` those that were are closed."""
-        self._left += [each for each in self._opened if each not in prepared]
-        self._opened = prepared
-        for each in prepared:
+        before = self._engines
+        self._entries.adopt(prepared)
+        for each in self._engines:
+            if each not in before:
+                self._changed(PolicyChange(each.policy.name, "settings", {}, _in_force(each.policy)))
+        for each in self._engines:
             self._inform(each.policy)  # servers may have said something since it was opened
 
     async def close(self) -> None:
         """Close all."""
-        self._left += self._opened
-        self._opened = ()
-        await self._close_left()
+        await self._entries.close()
 
     # -- what changes beside the settings -----------------------------------------------------
 
@@ -136,7 +123,7 @@ class Policies:
     async def look(self) -> bool:
         """Look once whether what engines are made of has changed and rests, and take it; tell whether all rests."""
         resting = True
-        for each in tuple(self._opened):
+        for each in self._engines:
             if isinstance(each.policy, Followed):
                 stamp = await asyncio.to_thread(each.policy.stamp)
                 if stamp != each.seen and stamp == each.before:
@@ -155,7 +142,7 @@ class Policies:
         self._told = _Told(kept, facts)
         if _same(told.facts, facts):
             return False
-        for each in self._opened:
+        for each in self._engines:
             self._inform(each.policy)
         return True
 
@@ -163,7 +150,7 @@ class Policies:
         """Tell of what is odd about policies in force, each once: mostly what servers turn out to list."""
         if not self._told.facts:
             return  # nothing has been listed yet
-        for each in tuple(self._opened):
+        for each in self._engines:
             now = (each.policy.version, self._told)
             if isinstance(each.policy, Informed) and each.reviewed != now:
                 found = await each.policy.review()
@@ -178,44 +165,35 @@ class Policies:
                 {target: facts for each in self._told.facts.values() for target, facts in each.items()}
             )
 
-    async def _try(self, each: Opened, stamp: object) -> None:
+    async def _try(self, each: Engine, stamp: object) -> None:
         """Take what a policy is made of; where it is wrong, the one in force stays until there is another."""
         each.seen = stamp
+        before = _in_force(each.policy)
         try:
             renewed = await cast("Followed", each.policy).renew()
         except SettingsError as error:
-            self._changed(each.policy.name, error.problems)
+            self._changed(PolicyChange(each.policy.name, "file", before, _tried(each.policy), error.problems))
         else:
             if renewed:
-                self._changed(each.policy.name, ())
+                self._changed(PolicyChange(each.policy.name, "file", before, _in_force(each.policy)))
 
-    async def _renew(self, each: Opened) -> None:
+    async def _renew(self, each: Engine) -> None:
         if isinstance(each.policy, Followed):
             stamp = await asyncio.to_thread(each.policy.stamp)
+            before = _in_force(each.policy)
             if await each.policy.renew():
-                self._changed(each.policy.name, ())
+                self._changed(PolicyChange(each.policy.name, "reload", before, _in_force(each.policy)))
             each.seen = each.before = stamp
 
-    # -- opening and closing ------------------------------------------------------------------
+    # -- opening ------------------------------------------------------------------------------
 
-    async def _open(self, entry: PolicySettings) -> Opened:
+    @asynccontextmanager
+    async def _opening(self, entry: PolicySettings) -> AsyncGenerator[Engine]:
         extension = table.resolve(KIND, entry.type)
-        async with AsyncExitStack() as stack:
-            opened = cast(
-                "Policy", await stack.enter_async_context(extension.open(entry.settings, self._around))
-            )
-            self._inform(opened)
-            return Opened(entry, opened, stack.pop_all().aclose)
-
-    async def _forget(self, prepared: Sequence[Opened]) -> None:
-        for each in prepared:
-            if each not in self._opened:
-                await each.close()
-
-    async def _close_left(self) -> None:
-        left, self._left = self._left, []
-        for each in left:
-            await each.close()
+        async with extension.open(entry.settings, self._around) as opened:
+            policy = cast("Policy", opened)
+            self._inform(policy)
+            yield Engine(policy)
 
 
 @asynccontextmanager
@@ -252,8 +230,9 @@ def _facts(definitions: Mapping[str, Definitions], told: _Told) -> Mapping[str, 
     return {name: _one(name, each, told) for name, each in definitions.items()}
 
 
-def _say(name: str, problems: Sequence[str]) -> None:
-    if problems:
-        log().error("policy.refused", policy=name, problems=list(problems)[:20])
-    else:
-        log().info("policy.changed", policy=name)
+def _in_force(policy: Policy) -> Mapping[str, str]:
+    return policy.in_force if isinstance(policy, Digested) else {}
+
+
+def _tried(policy: Policy) -> Mapping[str, str]:
+    return policy.tried if isinstance(policy, Digested) else {}

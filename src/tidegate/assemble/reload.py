@@ -40,8 +40,8 @@ class _Next:
     text: str
     who: str
     over: str | None
-    identities: Sequence[identities.Opened]
-    policies: Sequence[policies.Opened]
+    identities: identities.Prepared
+    policies: policies.Prepared
 
 
 class Reload:
@@ -157,7 +157,7 @@ class Reload:
             return changes
         like = await asyncio.to_thread(front, settings)
         await open_runtimes(plant, settings, servers)
-        grants = Grants(settings.roles, tuple(each.policy for each in taking.policies), settings.tenants)
+        grants = Grants(settings.roles, tuple(each.it.policy for each in taking.policies), settings.tenants)
         renewal = await gateway.catalog.prepare(servers, settings.endpoints, grants)
         version = await self._keep(text, who, changes, over)
         gone: list[Endpoint] = []

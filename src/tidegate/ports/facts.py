@@ -53,3 +53,18 @@ class Followed(Protocol):
             SettingsError: it is wrong, one line for each mistake.
         """
         ...
+
+
+@runtime_checkable
+class Digested(Protocol):
+    """A policy that can say what it is made of, for the record: digests (SHA-256, hex) by the names of its files."""
+
+    @property
+    def in_force(self) -> Mapping[str, str]:
+        """What is in force."""
+        ...
+
+    @property
+    def tried(self) -> Mapping[str, str]:
+        """What `renew` took or refused last, as far as it could be read."""
+        ...

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from msgspec import Raw
 
 from tidegate.assemble.policies import Policies, open_policies
+from tidegate.assemble.policy_changes import PolicyChange, keep
+from tidegate.audit.journal import Journal
 from tidegate.domain.errors import SettingsError
 from tidegate.domain.principal import Principal
 from tidegate.domain.target import Kind, Target
@@ -30,10 +34,15 @@ GET = Target("claims", Kind.TOOL, "get")
 
 class Heard:
     def __init__(self) -> None:
-        self.said: list[tuple[str, Sequence[str]]] = []
+        self.changes: list[PolicyChange] = []
 
-    def __call__(self, name: str, problems: Sequence[str]) -> None:
-        self.said.append((name, problems))
+    def __call__(self, change: PolicyChange) -> None:
+        self.changes.append(change)
+
+    @property
+    def said(self) -> list[tuple[str, Sequence[str]]]:
+        """Which policy was changed beside the settings, and what was wrong with it."""
+        return [(each.policy, each.problems) for each in self.changes if each.by != "settings"]
 
 
 @pytest.fixture
@@ -134,6 +143,42 @@ async def test_a_file_that_becomes_wrong_is_told_of_once_and_changes_nothing(
     for _ in range(3):
         await policies.look()
     assert await allowed(policies.engines[0]) is False
+
+
+async def test_each_change_is_recorded_with_the_digests_of_what_was_and_is(
+    entry: PolicySettings, tmp_path: Path
+) -> None:
+    journal = Journal.open(tmp_path / "journal", key=bytes(32), writer="w", clock=lambda: 1.0)
+    policies = Policies(Surroundings(tmp_path, "0" * 16), keep(journal))
+    await take(policies, entry)
+    (tmp_path / "b.cedar").write_text(DENY)
+    while len(policies.engines[0].in_force) < 2:  # type: ignore[attr-defined]
+        await policies.look()
+    (tmp_path / "b.cedar").write_text("forbid(")
+    for _ in range(4):
+        await policies.look()
+    (tmp_path / "b.cedar").unlink()
+    await take(policies, entry)
+    await take(policies, entry)
+    await policies.close()
+    journal.close()
+    lines = b"".join(each.read_bytes() for each in (tmp_path / "journal").glob("*.jsonl"))
+    records = [json.loads(line) for line in lines.splitlines()]
+    found = [each["data"] for each in records if each["kind"] == "gateway"]
+    assert [(each["event"], each["by"], each.get("problems")) for each in found] == [
+        ("policy_changed", "settings", None),
+        ("policy_changed", "file", None),
+        ("policy_refused", "file", 1),
+        ("policy_changed", "reload", None),
+    ]
+    a, b, wrong = (sha256(text.encode()).hexdigest() for text in (ALLOW, DENY, "forbid("))
+    assert [each["files"] for each in found] == [
+        {"a.cedar": ["", a]}, {"b.cedar": ["", b]}, {"b.cedar": [b, wrong]}, {"b.cedar": [b, ""]},
+    ]  # fmt: skip
+    first, second, refused, last = found
+    assert (first["before"], second["before"]) == ("", first["after"])
+    assert refused["before"] == second["after"] == last["before"]
+    assert last["after"] == first["after"]
 
 
 async def test_it_is_followed_until_it_is_closed(

@@ -47,7 +47,8 @@ class CedarPolicy:
         self._attributes = attributes
         self._known = Known({})
         self._version = 1
-        self._texts = self._tried = files.read()
+        self._texts = files.read()
+        self._tried: Mapping[str, str] = self._texts
         self._checked = check(self._texts, attributes, self._known)
         self._book = Book(self._checked.written, attributes, self._known)
         self._much = asyncio.Lock()
