@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import NoReturn
 
+from tidegate.access.attempts import Attempts, is_signed, plain
 from tidegate.domain.errors import Unauthenticated
 from tidegate.ports.identity import Credentials, Identity, Known, Vouched
 
@@ -23,20 +23,10 @@ REFUSED_AGE = 5.0
 """Seconds a refusal is kept: a key that was just made must not be refused for long."""
 MAX_HEADER = 16 * 1024
 """Bytes of an Authorization header."""
-MAX_FAILURES = 30
-"""Failed attempts of one address a minute, after which its new credentials are not looked at."""
-_MINUTE = 60.0
-_MAX_PEERS = 4096
 
 _Key = tuple[bytes | None, str, str, bytes | None]
 """Digest of the header, address, what is asked for, digest of the certificate: all that an identity may look at, but
 for the proof, which is looked at for each request."""
-
-
-@dataclass(slots=True)
-class _Failures:
-    since: float
-    count: int
 
 
 class Authenticator:
@@ -51,7 +41,7 @@ class Authenticator:
         self._clock = clock
         self._kept: OrderedDict[_Key, Known] = OrderedDict()
         self._refused: OrderedDict[_Key, tuple[str, float, int | tuple[int, ...]]] = OrderedDict()
-        self._failures: OrderedDict[str, _Failures] = OrderedDict()
+        self._attempts = Attempts(clock)
         self._known: OrderedDict[_Key, None] = OrderedDict()
         """Whom an identity vouched for before: guesses of others at the same address do not shut them out."""
 
@@ -120,7 +110,7 @@ class Authenticator:
 
         Raises:
             Unauthenticated: no credentials, none that are valid, or too many that were not.
-            IdentityUnavailable: nobody can tell now whether they are valid.
+            IdentityUnavailable: nobody can tell now whether they are valid, or looks since too many were not.
         """
         vouched = self.cached(credentials)
         if vouched is not None:
@@ -130,14 +120,14 @@ class Authenticator:
             raise Unauthenticated("the Authorization header is too long")
         key = _key(credentials)
         if header is not None or credentials.certificate is not None:
-            self._refuse_again(key)
+            self._refuse_again(key, credentials)
         # Before asking: what changes meanwhile must not be taken for known.
         version = self._versions()
         for identity in self._identities:
             try:
                 vouched = await identity.authenticate(credentials)
             except Unauthenticated as error:
-                self._fail(key, str(error), version)
+                self._fail(key, credentials, error, version)
             if vouched is not None:
                 if vouched.prove is not None and not credentials.proved:
                     self._prove(vouched.prove, credentials)
@@ -145,7 +135,8 @@ class Authenticator:
                 return vouched
         if header is None:  # a certificate that nobody here goes by is none either
             raise Unauthenticated("no credentials were sent", error="")
-        self._fail(key, "the credentials are of no kind that is accepted here", version)
+        none = Unauthenticated("the credentials are of no kind that is accepted here")
+        self._fail(key, credentials, none, version)
 
     def _prove(self, prove: Callable[[Credentials], None], credentials: Credentials) -> None:
         """See that whoever sent a request has its credentials' key. That it has not is no fault of the credentials,
@@ -154,7 +145,7 @@ class Authenticator:
             prove(credentials)
         except Unauthenticated as error:
             if error.nonce is None:  # else it is told what to send, and has done nothing wrong
-                self._count_failure(credentials.peer)
+                self._attempts.failed(credentials.peer, signed=True)
             raise
         credentials.proved = True
 
@@ -175,39 +166,37 @@ class Authenticator:
         if len(self._known) > MAX_VOUCHED:
             self._known.popitem(last=False)
 
-    def _refuse_again(self, key: _Key) -> None:
-        now = self._clock()
-        refused = self._refused.get(key)
+    def _refuse_again(self, key: _Key, credentials: Credentials) -> None:
+        refused_as = _plain(key, credentials)
+        refused = self._refused.get(refused_as)
         if refused is not None:
             reason, until, version = refused
-            if now < until and version == self._versions():
+            if self._clock() < until and version == self._versions():
                 raise Unauthenticated(reason)
-            del self._refused[key]
-        if key in self._known:
-            return
-        failures = self._failures.get(key[1])
-        if failures is not None and failures.count >= MAX_FAILURES and now < failures.since + _MINUTE:
-            raise Unauthenticated("too many failed attempts from this address; try again in a minute")
+            del self._refused[refused_as]
+        if key not in self._known:
+            self._attempts.check(credentials.peer, signed=is_signed(credentials.authorization))
 
-    def _fail(self, key: _Key, reason: str, version: int | tuple[int, ...]) -> NoReturn:
-        now = self._clock()
+    def _fail(
+        self,
+        key: _Key,
+        credentials: Credentials,
+        refused: Unauthenticated,
+        version: int | tuple[int, ...],
+    ) -> NoReturn:
         self._known.pop(key, None)
-        self._refused[key] = reason, now + REFUSED_AGE, version
+        self._refused[_plain(key, credentials)] = str(refused), self._clock() + REFUSED_AGE, version
         if len(self._refused) > MAX_REFUSED:
             self._refused.popitem(last=False)
-        self._count_failure(key[1])
-        raise Unauthenticated(reason)
+        if refused.counts:
+            self._attempts.failed(credentials.peer, signed=is_signed(credentials.authorization))
+        raise Unauthenticated(str(refused))
 
-    def _count_failure(self, peer: str) -> None:
-        now = self._clock()
-        failures = self._failures.get(peer)
-        if failures is None or now >= failures.since + _MINUTE:
-            self._failures[peer] = _Failures(now, 1)
-            self._failures.move_to_end(peer)
-        else:
-            failures.count += 1
-        if len(self._failures) > _MAX_PEERS:
-            self._failures.popitem(last=False)
+
+def _plain(key: _Key, credentials: Credentials) -> _Key:
+    """Give what a refusal is kept by: who writes a token in another way is not asked about once more."""
+    header = plain(credentials.authorization)
+    return (None if header is None else sha256(header).digest(), *key[1:])
 
 
 def _key(credentials: Credentials) -> _Key:

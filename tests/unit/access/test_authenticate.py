@@ -1,12 +1,13 @@
 """An identity is asked as seldom as is safe, and never once too seldom."""
 
+import base64
 from dataclasses import replace
 
 import pytest
 
-from tidegate.access import authenticate
+from tidegate.access import attempts, authenticate
 from tidegate.access.authenticate import Authenticator
-from tidegate.domain.errors import Unauthenticated
+from tidegate.domain.errors import IdentityUnavailable, Unauthenticated
 from tidegate.domain.principal import Principal
 from tidegate.ports.identity import Credentials, Vouched
 from tidegate.testing.clock import VirtualClock
@@ -115,7 +116,8 @@ async def test_the_token_itself_is_kept_nowhere(clock: VirtualClock) -> None:
     await access.authenticate(credentials("Bearer alice-secret"))
     with pytest.raises(Unauthenticated):
         await access.authenticate(credentials("Bearer bad-secret"))
-    kept = repr([getattr(access, name) for name in ("_kept", "_refused", "_failures")])
+    kept = repr([getattr(access, name) for name in ("_kept", "_refused", "_known")])
+    kept += repr(vars(vars(access)["_attempts"]))
     assert "bad-secret" not in kept
     assert "Bearer" not in kept
 
@@ -156,7 +158,7 @@ async def test_an_address_that_guesses_is_stopped_and_others_go_on(clock: Virtua
     tokens = Tokens()
     access = Authenticator([tokens], clock)
     await access.authenticate(credentials("Bearer alice"))
-    for number in range(authenticate.MAX_FAILURES):
+    for number in range(attempts.GUESSES):
         with pytest.raises(Unauthenticated, match="not known"):
             await access.authenticate(credentials(f"Bearer bad{number}"))
     asked = tokens.asked
@@ -195,7 +197,7 @@ async def test_guesses_do_not_shut_out_who_was_known_at_that_address(clock: Virt
     tokens = Tokens()
     access = Authenticator([tokens], clock)
     await access.authenticate(credentials("Bearer alice"))
-    for number in range(authenticate.MAX_FAILURES + 5):
+    for number in range(attempts.GUESSES + 5):
         with pytest.raises(Unauthenticated):
             await access.authenticate(credentials(f"Bearer bad{number}"))
     tokens.version += 1  # somebody made a key: everyone is asked for again
@@ -208,6 +210,95 @@ async def test_guesses_do_not_shut_out_who_was_known_at_that_address(clock: Virt
         with pytest.raises(Unauthenticated, match=expected):
             await access.authenticate(credentials("Bearer alice"))
         clock.advance(authenticate.REFUSED_AGE * (expected == "not known") / 1.5)
+
+
+def signed(name: str) -> bytes:
+    """Give a header with what has the form of a signed token."""
+    head = base64.urlsafe_b64encode(b'{"alg":"ES256"}').rstrip(b"=")
+    return b"Bearer %b.%b.c2ln" % (head, name.encode())
+
+
+class Signed(Tokens):
+    """Tokens that are signed by their issuer but for `forged…`, and `old…` that have expired."""
+
+    async def authenticate(self, credentials: Credentials) -> Vouched | None:
+        self.asked += 1
+        name = (credentials.authorization or b"").split(b".")[1].decode()
+        if name.startswith("forged"):
+            raise Unauthenticated("the token's signature is not its issuer's")
+        if name.startswith("old"):
+            raise Unauthenticated("the token has expired", counts=False)
+        return Vouched(Principal("default", "test", name))
+
+
+def from_there(header: bytes) -> Credentials:
+    return Credentials(header, "10.0.0.1")
+
+
+async def test_tokens_that_have_expired_shut_nobody_out_however_many_come_from_one_address(
+    clock: VirtualClock,
+) -> None:
+    access = Authenticator([Signed()], clock)
+    for number in range(10 * attempts.SIGNED):
+        with pytest.raises(Unauthenticated, match="has expired"):
+            await access.authenticate(from_there(signed(f"old{number}")))
+    assert (await access.authenticate(from_there(signed("alice")))).principal.subject == "alice"
+
+
+async def test_forged_tokens_are_bounded_in_a_second_and_a_good_one_is_not_called_bad(
+    clock: VirtualClock,
+) -> None:
+    tokens = Signed()
+    access = Authenticator([tokens], clock)
+    await access.authenticate(from_there(signed("alice")))
+    for number in range(attempts.SIGNED):
+        with pytest.raises(Unauthenticated, match="signature"):
+            await access.authenticate(from_there(signed(f"forged{number}")))
+    tokens.version += 1
+    asked = tokens.asked
+    with pytest.raises(IdentityUnavailable, match="in a second"):
+        await access.authenticate(from_there(signed("bob")))
+    assert tokens.asked == asked, "no signature was looked at"
+    await access.authenticate(from_there(signed("alice")))
+    await access.authenticate(Credentials(signed("bob"), "10.0.0.2"))
+    clock.advance(1)
+    await access.authenticate(from_there(signed("bob")))
+
+
+async def test_forged_tokens_do_not_shut_out_keys_nor_wrong_keys_tokens(clock: VirtualClock) -> None:
+    access = Authenticator([Tokens()], clock)
+    for number in range(attempts.GUESSES):
+        with pytest.raises(Unauthenticated):
+            await access.authenticate(credentials(f"Bearer bad{number}"))
+    await access.authenticate(from_there(signed("ann")))
+    with pytest.raises(Unauthenticated, match="too many"):
+        await access.authenticate(credentials("Bearer bob"))
+
+
+async def test_one_bad_token_written_in_many_ways_is_looked_at_once(clock: VirtualClock) -> None:
+    tokens = Signed()
+    access = Authenticator([tokens], clock)
+    token = signed("old").removeprefix(b"Bearer ")
+    for scheme in (b"Bearer ", b"bearer ", b"BEARER   ", b"Bearer \t "):
+        with pytest.raises(Unauthenticated, match="has expired"):
+            await access.authenticate(from_there(scheme + token + b" "))
+    assert tokens.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "is_one"),
+    [
+        (b"Bearer eyJhbGciOiJFUzI1NiJ9.e30.c2ln", True),
+        (b"DPoP ewogICJhbGciOiJFUzI1NiJ9.e30.c2ln", True),
+        (b"Bearer tg_abc.def.ghi", False),
+        (b"Bearer eyJhbGciOiJFUzI1NiJ9", False),
+        (b"Basic dTpw", False),
+        (b"", False),
+        (None, True),
+    ],
+)
+def test_what_is_signed_is_told_by_its_form(header: bytes | None, is_one: bool) -> None:
+    assert attempts.is_signed(header) is is_one
 
 
 class Bound(Tokens):
@@ -277,20 +368,21 @@ async def test_proofs_that_fail_count_against_an_address_and_being_told_a_nonce_
     clock: VirtualClock,
 ) -> None:
     access = Authenticator([Bound()], clock)
-    for number in range(authenticate.MAX_FAILURES * 2):
+    for number in range(attempts.GUESSES * 2):
         with pytest.raises(Unauthenticated) as told:
             await access.authenticate(proving(b"first", b"Bearer user%d" % number))
         assert told.value.nonce == "n1"
-    for number in range(authenticate.MAX_FAILURES):
+    for number in range(attempts.SIGNED):
         with pytest.raises(Unauthenticated, match="proof is not good"):
             await access.authenticate(proving(b"forged", b"Bearer user%d" % number))
-    with pytest.raises(Unauthenticated, match="too many"):
-        await access.authenticate(proving(b"good-1"))
+    with pytest.raises(IdentityUnavailable, match="too many"):
+        await access.authenticate(proving(b"good-1", signed("alice")))
+    assert (await access.authenticate(proving(b"good-1"))).principal.subject == "alice", "it is no guess"
 
 
 async def test_a_certificate_that_nobody_goes_by_is_no_failed_attempt(clock: VirtualClock) -> None:
     access = Authenticator([Tokens()], clock)
-    for _ in range(authenticate.MAX_FAILURES + 1):
+    for _ in range(attempts.GUESSES + 1):
         with pytest.raises(Unauthenticated, match="no credentials") as refused:
             await access.authenticate(Credentials(None, "10.0.0.1", certificate=b"certificate"))
         assert refused.value.error == ""

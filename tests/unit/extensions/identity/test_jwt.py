@@ -276,6 +276,16 @@ async def test_a_token_is_good_at_its_time_only(
     assert said in await refusal(vouch, issuer.token(**moved))
 
 
+async def test_an_old_token_is_held_against_nobody_unless_it_is_forged(
+    issuer: Issuer, vouch: Vouching
+) -> None:
+    old = issuer.claims(exp=int(time.time()) - 3600)
+    for token, counts in ((sign(old, issuer.key), False), (sign(old, key("k1")), True)):
+        with pytest.raises(Unauthenticated) as refused:
+            await vouch(token)
+        assert refused.value.counts is counts
+
+
 @pytest.mark.parametrize("claims", [{"exp": -20}, {"nbf": 20}, {"iat": 20}, {"iat": None}])
 async def test_clocks_may_be_a_little_apart(
     issuer: Issuer, vouch: Vouching, claims: dict[str, int | None]
