@@ -84,6 +84,7 @@ def _names(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+ServerName = Annotated[str, Field(pattern=r"^[a-z0-9](-?[a-z0-9])*$", max_length=32)]
 Document = Annotated[str, Field(pattern=f"^{_PATH}$", max_length=255)]
 Token = Annotated[
     Secret, PlainValidator(_token), WithJsonSchema({"type": "string", "format": "text-with-references"})
@@ -127,6 +128,9 @@ class OpaSettings(BaseModel):
     principal: Annotated[tuple[str, ...], AfterValidator(_names), Field(max_length=100)] | None = None
     """What OPA is told of whoever asks, beside the tenant: `subject` (with its issuer), `client`, `roles`, `groups`, and
     names of attributes. All who are alike in it are decided once. Where absent, OPA is told everything."""
+    servers: Annotated[tuple[ServerName, ...], Field(min_length=1, max_length=1000)] | None = None
+    """Servers that it decides about. Of others it is not asked, and says nothing, also while it is in trouble. Where
+    absent, it decides about all."""
     timeout: Duration = Field(default=0.5, ge=0.01, le=5)
     """How long an answer may take; what is not answered by then is denied."""
     at_once: int = Field(default=16, ge=1, le=256)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MOST_DATA = 64
 """Documents that are read."""
+_ASKING = ("reads", "shown")
+"""Keys of a document by which arguments are asked for."""
 _HINT = "name a `revision` in the settings"
 
 
@@ -68,7 +70,7 @@ class Changes:
         digest = _digest(msgspec.json.encode([(each.id, each.raw) for each in every]))
         if self._known[0] != digest:
             found = reached(every, self._settings)
-            if found.arguments and not any(_asks_for_arguments(every[number]) for number in found.modules):
+            if found.arguments and not _asks_for_arguments(every, found):
                 raise Unseen(
                     "its policies read `input.arguments` and have no `reads`, so these are never told"
                 )
@@ -109,8 +111,11 @@ def reached(modules: Sequence[Module], settings: OpaSettings) -> Reached:
     return reach(trees, roots)
 
 
-def _asks_for_arguments(module: Module) -> bool:
-    return "reads" in module.raw or "shown" in module.raw
+def _asks_for_arguments(modules: Sequence[Module], found: Reached) -> bool:
+    """Tell whether arguments may ever be told. Where the document is a rule, its keys are its own to make."""
+    if found.rules:
+        return not found.rules.isdisjoint(_ASKING)
+    return any(name in modules[number].raw for number in found.modules for name in _ASKING)
 
 
 def _plain(text: msgspec.Raw) -> Mapping[str, object]:

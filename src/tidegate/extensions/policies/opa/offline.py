@@ -45,11 +45,8 @@ async def odd(api: Api, settings: OpaSettings) -> Sequence[str]:
     """
     notes: list[str] = []
     told = await api.ask(settings.path, _question(Target("server", Kind.TOOL, "tool")))
-    document = told.value()
-    if document is UNDEFINED:
+    if told.value() is UNDEFINED:
         notes.append("there is nothing at this path, so nothing is allowed by it")
-    elif isinstance(document, dict) and not set(said.KEYS) & document.keys():
-        notes.append(f"it says none of {', '.join(said.KEYS)} of a tool that nobody has")
     try:
         modules = await api.modules()
     except Trouble as error:
@@ -57,6 +54,8 @@ async def odd(api: Api, settings: OpaSettings) -> Sequence[str]:
             return notes  # what it lets nobody see cannot be odd to us
         raise
     found = reached(modules, settings)
+    if found.rules and found.rules.isdisjoint(said.KEYS):
+        notes.append(f"it has none of the rules {', '.join(said.KEYS)}, so it says nothing")
     if found.outside and settings.revision is None:
         outside = ", ".join(sorted(found.outside))
         notes.append(

@@ -73,6 +73,17 @@ class OpaPolicy:
         self, principal: Principal, endpoint: str, targets: Sequence[Target]
     ) -> Sequence[Verdict]:
         """Decide without arguments: in one request for many, where settings name a rule for that."""
+        servers = self._settings.servers
+        about = targets if servers is None else [each for each in targets if each.server in servers]
+        if len(about) == len(targets):
+            return await self._decided(principal, endpoint, targets)
+        found = iter(await self._decided(principal, endpoint, about) if about else ())
+        nothing = Verdict(None, said.NOBODY)
+        return [next(found) if each.server in (servers or ()) else nothing for each in targets]
+
+    async def _decided(
+        self, principal: Principal, endpoint: str, targets: Sequence[Target]
+    ) -> Sequence[Verdict]:
         self._see()
         self._given = True
         who = asked.who(principal, self._told)

@@ -32,6 +32,8 @@ class Reached:
     """Functions that read the time, the network and the like."""
     arguments: bool = False
     """Whether `input.arguments` is read."""
+    rules: set[str] = field(default_factory=set[str])
+    """Names of the rules of the packages that the documents themselves are."""
 
 
 @dataclass(slots=True)
@@ -53,6 +55,8 @@ def reach(trees: Sequence[object], roots: Sequence[Name]) -> Reached:
             if number in found.modules:
                 continue
             found.modules.add(number)
+            if modules[number].package in roots:
+                found.rules |= modules[number].rules
             for each in _read(modules[number], found):
                 if each not in seen:
                     seen.add(each)

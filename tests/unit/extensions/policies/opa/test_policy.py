@@ -194,6 +194,20 @@ async def test_where_it_does_not_answer_again_and_again_nobody_waits_any_more(
                 await asyncio.sleep(0.01)  # until it is tried again
 
 
+async def test_of_servers_that_are_not_its_own_it_is_not_asked_also_while_it_is_in_trouble(
+    opa: DocumentedOpa, opened: Open
+) -> None:
+    policy = await opened(servers=["claims"])
+    other = Target("letters", Kind.TOOL, "get")
+    verdicts = await policy.decide(ANN, "/mcp", (other, GET, other, PAY))
+    assert [each.allowed for each in verdicts] == [None, True, None, True]
+    assert len(opa.inputs) == 2
+    opa.answer = lambda _: web.Response(status=503)
+    assert (await one(policy, other)).allowed is None
+    with pytest.raises(Trouble):
+        await policy.decide(ANN, "/mcp", (other, GET))
+
+
 async def test_it_need_not_be_there_when_it_is_opened(opened: Open, tmp_path: Any) -> None:
     policy = await opened(url=f"unix://{tmp_path}/none.sock")
     with pytest.raises(Trouble, match="cannot be reached"):

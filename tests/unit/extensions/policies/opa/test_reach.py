@@ -19,6 +19,7 @@ def test_modules_are_reached_by_what_they_refer_to_and_others_are_not() -> None:
     ]
     found = reach(trees, [ROOT])
     assert found.modules == {0, 1, 3}
+    assert found.rules == {"allow", "reads"}
     assert found.data == {("grants", "users"), ("limits",)}
     assert not found.computed
 
