@@ -6,7 +6,7 @@ Sources: MCP 2026-07-28 and 2025-11-25, basic/transports, Streamable HTTP.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 
@@ -199,9 +199,9 @@ class StreamableHttpChannel:
         """How many messages came that were good for nothing."""
         return self._inbox.dropped
 
-    async def call(self, intent: Intent, outbound: Outbound) -> Reply:
+    def call(self, intent: Intent, outbound: Outbound) -> Coroutine[object, object, Reply]:
         """Send a request that was recorded."""
-        return await self._request(outbound)
+        return self._request(outbound)
 
     async def ask(self, outbound: Outbound) -> Reply:
         """Send a request of the gateway's own, never one with an effect."""

@@ -34,7 +34,6 @@ _MOST_AGAIN = 256
 _NONE = frozenset[bytes]()
 _CREDENTIALS = struct.Struct("iII")
 """Process, user and group at the other end of a Unix socket (unix(7), SO_PEERCRED)."""
-_CLOSE = b"connection: close\r\n"
 _REFUSAL = (
     b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
 )
@@ -160,6 +159,8 @@ class Connection(asyncio.Protocol):
         """Of the client (DER): seen to be its own, and signed by an authority of the listener's."""
         self.chunks = True
         """Whether the request in hand is of an HTTP that has chunks."""
+        self.keep = True
+        """Whether it goes on after the answer in hand."""
         self.credentials: Credentials | None = None
         self._server = server
         self._transport: asyncio.Transport | None = None
@@ -173,7 +174,6 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._deaf = False
         """Whether what still comes is thrown away."""
-        self._keep = True
         self._head = 0
         self._held = 0
         """This connection's part of what the server holds."""
@@ -226,7 +226,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._deaf, self._keep = (
+            self._deaf, self.keep = (
                 True,
                 False,
             )  # no other protocol is spoken here; the request itself stands
@@ -364,7 +364,7 @@ class Connection(asyncio.Protocol):
             self._pause()
             return
         server = self._server
-        self._keep, self.chunks = keep and not self._deaf and not server.closing, chunks
+        self.keep, self.chunks = keep and not self._deaf and not server.closing, chunks
         exchange = self._current = Exchange(self, request)
         if server.fresh < AT_ONCE and not server.turns.waiting:
             server.fresh += 1
@@ -378,7 +378,7 @@ class Connection(asyncio.Protocol):
         self._since = self._server.now
         if self._held and (beyond := len(exchange.request.body) - self._server.bounds.small) > 0:
             self._hold(-beyond)
-        if self._writable is not None and self._keep:
+        if self._writable is not None and self.keep:
             self._stalled = True  # else the answers to a client that asks and never reads would pile up
             self._pause()
         else:
@@ -388,7 +388,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        if not self._keep:
+        if not self.keep:
             self._linger()
         elif self._waiting:
             self._begin(*self._waiting.popleft())
@@ -406,10 +406,6 @@ class Connection(asyncio.Protocol):
         if transport is not None:
             self._written += len(data)
             transport.write(data)
-
-    def ending(self) -> bytes:
-        """Say that the connection is closed after this answer, where it is."""
-        return b"" if self._keep else _CLOSE
 
     async def drained(self) -> None:
         """Wait while the client does not read."""
@@ -452,14 +448,14 @@ class Connection(asyncio.Protocol):
         if self._current is None and self._transport is not None:
             self._transport.close()
         else:
-            self._keep = False
+            self.keep = False
 
     def _refuse(self, status: bytes, why: str) -> None:
         body = b'{"error": "%b"}' % why.encode()
         self._deaf = True
         self._drop_body()
         if self._current is not None:  # an answer is under way: nothing may come between
-            self._keep = False
+            self.keep = False
             return
         self.write(_REFUSAL % (status, len(body), body))
         self._linger()

@@ -14,6 +14,8 @@ from tidegate.ports.identity import Credentials
 
 _STATUS = {each.value: b"HTTP/1.1 %d %b\r\n" % (each.value, each.phrase.encode()) for each in HTTPStatus}
 
+_CLOSE = b"connection: close\r\n"
+
 
 class Request(Struct, eq=False):
     """One request, whole."""
@@ -58,15 +60,13 @@ class Wire(Protocol):
     peer: str
     certificate: bytes | None
     chunks: bool
+    keep: bool
+    """Whether it goes on after the answer."""
     credentials: Credentials | None
     """Those that came with the request before, where it is known whose they are: for whoever reads them."""
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
-        ...
-
-    def ending(self) -> bytes:
-        """Give the header line that says what becomes of the connection, if one is needed."""
         ...
 
     async def drained(self) -> None:
@@ -119,17 +119,17 @@ class Exchange(Struct, eq=False):
             return
         self.answered = True
         wire = self.wire
+        ending = b"" if wire.keep else _CLOSE
         shown = b"" if self.request.method == b"HEAD" else body
         wire.write(
-            b"%bcontent-length: %d\r\n%b%b\r\n%b"
-            % (_STATUS[status], len(body), headers, wire.ending(), shown)
+            b"%bcontent-length: %d\r\n%b%b\r\n%b" % (_STATUS[status], len(body), headers, ending, shown)
         )
 
     def begin(self, status: int, headers: bytes) -> None:
         """Begin an answer that is sent in pieces; only where `can_stream`."""
         if not self._streaming and not self.answered:
             self._streaming = True
-            ending = self.wire.ending()
+            ending = b"" if self.wire.keep else _CLOSE
             self.wire.write(b"%btransfer-encoding: chunked\r\n%b%b\r\n" % (_STATUS[status], headers, ending))
 
     async def send(self, data: bytes) -> None:

@@ -131,8 +131,8 @@ class McpEdge:
             else:
                 message = decode_message(request.body)
                 request_id = message.id
-                call = Call(call_id, read(headers, message), endpoint, credentials, responder.since)
-                call.size = len(request.body)
+                inbound, size = read(headers, message), len(request.body)
+                call = Call(call_id, inbound, endpoint, credentials, responder.since, size)
                 if (trace := headers.get(b"traceparent")) is not None:
                     call.trace = trace.decode("latin-1")[:64]
                 try:

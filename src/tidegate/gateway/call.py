@@ -114,7 +114,7 @@ class Call(Struct):
         What takes a server's late words knows the call, and lives as long as the server likes; a body is large.
         Idempotent.
         """
-        if self.parked or self.size < _SMALL:
+        if self.parked or self.size < LARGE:
             return
         inbound = self.inbound
         if inbound.capabilities and self.session is None and self.offered is None:
@@ -201,8 +201,8 @@ def refused(refusal: Refusal, call_id: str, request_id: Raw | None, *, modern: b
     return Answer(status, body, refusal=refusal)
 
 
-_SMALL = 4096
-"""Bytes of a body that is not worth the trouble of letting go of it."""
+LARGE = 4096
+"""Bytes of a body that is worth the trouble of letting go of it."""
 LEVEL = "level"
 """Name under which a session keeps the level that its client set."""
 

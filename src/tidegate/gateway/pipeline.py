@@ -25,7 +25,7 @@ from tidegate.domain.errors import (
 )
 from tidegate.domain.principal import Principal
 from tidegate.gateway import deciding
-from tidegate.gateway.call import ACCEPTED, Answer, Call, refused
+from tidegate.gateway.call import ACCEPTED, LARGE, Answer, Call, refused
 from tidegate.gateway.forward import Forward
 from tidegate.gateway.local import LocalAnswers
 from tidegate.gateway.questions import Questions
@@ -107,7 +107,8 @@ class Pipeline:
                 self._limits.leave(principal)
                 if call.counted:
                     leave(call.counted)
-            call.let_go()
+            if call.size >= LARGE:
+                call.let_go()
             return answer
         except Refusal as refusal:
             return self.refuse(call, refusal)

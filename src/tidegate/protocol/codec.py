@@ -40,6 +40,7 @@ _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 """Encode plain values, and `Raw` among them, to compact JSON."""
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LARGEST_ID = 256
 """Bytes of a request id that are taken: ids are echoed, kept and mapped, so they stay small."""
 
@@ -69,10 +70,14 @@ def decode_object(data: bytes | Raw) -> Object:
     """
     try:
         return _decode_object(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ParseFailure(f"not a JSON object: {_first_line(error)}") from error
-    except RecursionError as error:
-        raise ParseFailure("nested too deep") from error
+    except _UNREADABLE as error:
+        raise _no_object(error) from error
+
+
+def _no_object(error: Exception) -> ParseFailure:
+    if isinstance(error, RecursionError):
+        return ParseFailure("nested too deep")
+    return ParseFailure(f"not a JSON object: {_first_line(error)}")
 
 
 def decode_value(data: bytes | Raw) -> object:
@@ -148,11 +153,11 @@ _PAIRS = json.JSONDecoder(object_pairs_hook=tuple)
 
 def _strict(data: bytes | Raw, known: frozenset[str]) -> Object:
     try:
-        found = decode_object(data)
-    except ParseFailure as failure:
-        if isinstance(failure.__cause__, msgspec.ValidationError):
-            raise InvalidRequest('a message, its "params" and their "_meta" are objects') from failure
-        raise
+        found = _decode_object(data)  # not by the function of that name: twice a call
+    except msgspec.ValidationError as error:
+        raise InvalidRequest('a message, its "params" and their "_meta" are objects') from error
+    except _UNREADABLE as error:
+        raise _no_object(error) from error
     # Re-emitted without loss of length there was no key twice: each key and value is at most as long
     # as it came, so equal sums mean equal parts. Only white space or escapes in keys need a closer look.
     if len(encode(found)) != len(data):

@@ -62,28 +62,30 @@ def read(headers: Headers, message: Message) -> Inbound:
     """
     header = headers.get(b"mcp-protocol-version")
     version = message.meta.get(revisions.META_VERSION)
-    if version is None and (header is None or header.decode("latin-1") in revisions.LEGACY):
-        return _read_legacy(message, headers, header)
+    revision = None if header is None else header.decode("latin-1")
+    if version is None and (revision is None or revision in revisions.LEGACY):
+        return _read_legacy(message, headers, revision or revisions.DEFAULT_LEGACY)
     if message.method == "initialize" and version is None:
-        return _read_legacy(message, headers, None)  # a client may name what it is about to ask for
-    return _read_modern(message, headers, header, version)
+        return _read_legacy(
+            message, headers, revisions.DEFAULT_LEGACY
+        )  # it names what it is about to ask for
+    return _read_modern(message, headers, revision, version)
 
 
-def _read_legacy(message: Message, headers: Headers, header: bytes | None) -> Inbound:
+def _read_legacy(message: Message, headers: Headers, revision: str) -> Inbound:
     session = headers.get(b"mcp-session-id")
-    if session is None and message.method != "initialize":
+    if session is not None:
+        return Inbound(message, False, revision, session.decode("latin-1"))
+    if message.method != "initialize":
         raise SessionMissing("no session: send initialize first, then the Mcp-Session-Id it gives")
-    revision = header.decode("latin-1") if header else revisions.DEFAULT_LEGACY
-    text = None if session is None else session.decode("latin-1")
-    return Inbound(message, False, revision, session=text)
+    return Inbound(message, False, revision)
 
 
-def _read_modern(message: Message, headers: Headers, header: bytes | None, version: Raw | None) -> Inbound:
+def _read_modern(message: Message, headers: Headers, revision: str | None, version: Raw | None) -> Inbound:
     if message.method is None:
         raise InvalidRequest("a POST carries a request or a notification, never a response")
-    if header is None:
+    if revision is None:
         raise HeaderMismatch("header MCP-Protocol-Version is missing")
-    revision = header.decode("latin-1")
     if version is not None and decode_text(version) != revision:
         raise HeaderMismatch("header MCP-Protocol-Version differs from the body's _meta")
     if revision != revisions.MODERN:

@@ -15,7 +15,7 @@ from tidegate.protocol.codec import encode
 class Stuck:
     """A connection whose client reads nothing until it is let."""
 
-    gone, peer, chunks = False, "", True
+    gone, peer, chunks, keep = False, "", True, True
 
     def __init__(self) -> None:
         self.reads = asyncio.Event()
@@ -23,9 +23,6 @@ class Stuck:
 
     def write(self, data: bytes) -> None:
         self.sent.append(data)
-
-    def ending(self) -> bytes:
-        return b""
 
     async def drained(self) -> None:
         await self.reads.wait()

@@ -14,7 +14,7 @@ from tidegate.gateway.call import Answer
 class Wire:
     """A connection that notes what is written."""
 
-    peer = ""
+    peer, keep = "", True
 
     def __init__(self, *, chunks: bool = True) -> None:
         self.gone = False
@@ -26,9 +26,6 @@ class Wire:
     def write(self, data: bytes) -> None:
         if not self.gone:
             self.written += data
-
-    def ending(self) -> bytes:
-        return b""
 
     async def drained(self) -> None:
         await self.reading.wait()

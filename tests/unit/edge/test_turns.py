@@ -35,7 +35,7 @@ class Served:
 class Cut:
     """A connection that nothing comes of."""
 
-    peer, chunks = "192.0.2.1", True
+    peer, chunks, keep = "192.0.2.1", True, True
     certificate: bytes | None = None
     credentials: Credentials | None = None
 
@@ -45,10 +45,6 @@ class Cut:
 
     def write(self, data: bytes) -> None:
         """Send nothing."""
-
-    def ending(self) -> bytes:
-        """Say nothing."""
-        return b""
 
     async def drained(self) -> None:
         """Wait for nothing."""
