@@ -18,7 +18,7 @@ from typing import TypeVar
 from tidegate.access import engines, rules
 from tidegate.access.beside import Lane, Over, Pace, Run, Work, here
 from tidegate.access.classes import LONGEST_NAME, Class, Classes, closed
-from tidegate.access.engines import Combined, Said
+from tidegate.access.engines import Combined, Failed, Said
 from tidegate.access.outage import Outage
 from tidegate.access.rules import NO_RULE, ROLES, Rules, Scopes
 from tidegate.access.weigh import Weighed, weigh
@@ -216,7 +216,7 @@ class Authorizer:
             return False
         principal, target = asked
         for policy in self._policies:
-            if await engines.verdicts(policy, principal, self._path, (target,)) is None:
+            if isinstance(await engines.verdicts(policy, principal, self._path, (target,)), Failed):
                 self._outage.goes_on(self._clock())
                 return False
         self._outage.ended(self._clock())
@@ -230,7 +230,7 @@ class Authorizer:
             (policy, await engines.judgement(policy, principal, self._path, target, arguments))
             for policy in combined.judges
         ]
-        return engines.judged(combined, said), any(verdict is None for _, verdict in said)
+        return engines.judged(combined, said), any(isinstance(verdict, Failed) for _, verdict in said)
 
     async def _known(self, found: Class, targets: Sequence[Target], run: Run) -> Sequence[Decision]:
         """Decide about targets; `run` does the work, here or beside the loop."""
@@ -381,7 +381,7 @@ def _combined(ruled: Sequence[Decision], said: Sequence[Said], pace: Pace) -> li
     for decision in ruled:
         pace.rest()
         if _is_open(decision):
-            each = [(policy, None if found is None else found[at]) for policy, found in said]
+            each = [(policy, found if isinstance(found, Failed) else found[at]) for policy, found in said]
             combined.append(engines.combine(decision, each))
             at += 1
         else:

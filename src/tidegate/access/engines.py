@@ -20,8 +20,17 @@ _MOST_READS, _LONGEST_READ, LONGEST_NAME = 16, 200, 100
 """What is kept of what was read: it stands in the record of the call, whose room is bounded."""
 
 _Found = TypeVar("_Found")
-Said = tuple[Policy, "Sequence[Verdict] | None"]
-"""What an engine said of some targets, in their order; None where it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An engine did not decide: what it was asked is denied."""
+
+    because: str
+
+
+Said = tuple[Policy, "Sequence[Verdict] | Failed"]
+"""What an engine said of some targets, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,36 +46,36 @@ class Combined:
     """Whether it is a denial for want of an engine that decides."""
 
 
-def failure(policy: Policy) -> Decision:
+def failure(policy: Policy, failed: Failed) -> Decision:
     """Give the denial that an engine's failure is."""
-    return Decision(False, f"{_name(policy)} could not decide")
+    return Decision(False, f"{_name(policy)} could not decide", because=failed.because)
 
 
 async def verdicts(
     policy: Policy, principal: Principal, endpoint: str, targets: Sequence[Target]
-) -> Sequence[Verdict] | None:
-    """Ask an engine about targets; None where it failed."""
+) -> Sequence[Verdict] | Failed:
+    """Ask an engine about targets."""
     found = await _within(policy, policy.decide(principal, endpoint, targets))
-    if found is not None and len(found) != len(targets):
-        log().error("policy.failed", policy=_name(policy), reason=f"{len(found)} verdicts of {len(targets)}")
-        return None
+    if not isinstance(found, Failed) and len(found) != len(targets):
+        return _failed(policy, f"{len(found)} verdicts of {len(targets)}")
     return found
 
 
 async def judgement(
     policy: Policy, principal: Principal, endpoint: str, target: Target, arguments: object
-) -> Verdict | None:
-    """Have an engine judge a call; None where it failed."""
+) -> Verdict | Failed:
+    """Have an engine judge a call."""
     return await _within(policy, policy.judge(principal, endpoint, target, arguments))
 
 
-def combine(ruled: Decision, said: Sequence[tuple[Policy, Verdict | None]]) -> Combined:
+def combine(ruled: Decision, said: Sequence[tuple[Policy, Verdict | Failed]]) -> Combined:
     """Put together what the rules and each engine say: a denial overrides, and one has to allow it."""
-    reads = _reads([verdict for _, verdict in said if verdict is not None])
+    known: list[tuple[Policy, Verdict]] = []
     for policy, verdict in said:
-        if verdict is None:
-            return Combined(failure(policy), failed=True)
-    known = [(policy, verdict) for policy, verdict in said if verdict is not None]
+        if isinstance(verdict, Failed):
+            return Combined(failure(policy, verdict), failed=True)
+        known.append((policy, verdict))
+    reads = _reads([verdict for _, verdict in known])
     for _, verdict in known:
         if verdict.allowed is False:
             return Combined(Decision(False, verdict.rule, False, reads, verdict.because))
@@ -86,12 +95,13 @@ def combine(ruled: Decision, said: Sequence[tuple[Policy, Verdict | None]]) -> C
     return Combined(Decision(True, rule, bool(judges), reads), judges, sure)
 
 
-def judged(combined: Combined, said: Sequence[tuple[Policy, Verdict | None]]) -> Decision:
+def judged(combined: Combined, said: Sequence[tuple[Policy, Verdict | Failed]]) -> Decision:
     """Give the decision of a call whose arguments were judged."""
+    known: list[Verdict] = []
     for policy, verdict in said:
-        if verdict is None:
-            return failure(policy)
-    known = [verdict for _, verdict in said if verdict is not None]
+        if isinstance(verdict, Failed):
+            return failure(policy, verdict)
+        known.append(verdict)
     reads = _reads(known, combined.decision)
     for verdict in known:
         if verdict.allowed is False:
@@ -105,7 +115,7 @@ def judged(combined: Combined, said: Sequence[tuple[Policy, Verdict | None]]) ->
     return Decision(False, NO_RULE.rule, False, reads, because)
 
 
-async def _within(policy: Policy, work: Awaitable[_Found]) -> _Found | None:
+async def _within(policy: Policy, work: Awaitable[_Found]) -> _Found | Failed:
     try:
         async with asyncio.timeout(PATIENCE):
             return await work
@@ -113,8 +123,12 @@ async def _within(policy: Policy, work: Awaitable[_Found]) -> _Found | None:
         reason = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
         if isinstance(error, TidegateError):
             reason = str(error)
-        log().error("policy.failed", policy=_name(policy), reason=reason)
-        return None
+        return _failed(policy, reason)
+
+
+def _failed(policy: Policy, reason: str) -> Failed:
+    log().error("policy.failed", policy=_name(policy), reason=reason)
+    return Failed(reason[:_LONGEST_READ])
 
 
 def _reads(verdicts: Sequence[Verdict], before: Decision = NO_RULE) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tidegate.access import engines
-from tidegate.access.engines import Combined
+from tidegate.access.engines import Combined, Failed
 from tidegate.access.rules import NO_RULE
 from tidegate.domain.principal import Principal
 from tidegate.domain.target import Decision, Kind, Target
@@ -58,10 +58,10 @@ async def weigh(
     endpoint, target = at
     if not policies or not (ruled.allowed or ruled is NO_RULE):
         return Weighed(ruled, (), ruled, (), ruled)
-    said: list[tuple[Policy, Verdict | None]] = []
+    said: list[tuple[Policy, Verdict | Failed]] = []
     for policy in policies:
         verdicts = await engines.verdicts(policy, principal, endpoint, (target,))
-        said.append((policy, None if verdicts is None else verdicts[0]))
+        said.append((policy, verdicts if isinstance(verdicts, Failed) else verdicts[0]))
     combined = engines.combine(ruled, said)
     voices = tuple(_voice(policy, verdict) for policy, verdict in said)
     shown = combined.decision
@@ -85,8 +85,9 @@ async def _judge(
     return tuple(_voice(policy, verdict) for policy, verdict in said), engines.judged(combined, said)
 
 
-def _voice(policy: Policy, verdict: Verdict | None) -> Voice:
+def _voice(policy: Policy, verdict: Verdict | Failed) -> Voice:
     name = policy.name[: engines.LONGEST_NAME]
-    if verdict is None:
-        return Voice(name, False, engines.failure(policy).rule, failed=True)
+    if isinstance(verdict, Failed):
+        failure = engines.failure(policy, verdict)
+        return Voice(name, False, failure.rule, because=failure.because, failed=True)
     return Voice(name, verdict.allowed, verdict.rule, verdict.arguments, verdict.reads, verdict.because)

@@ -94,7 +94,9 @@ async def test_an_engine_that_fails_denies_for_a_second_and_says_which_it_was() 
     engine = Engine(lambda *_: YES, name="opa")
     engine.failing = RuntimeError("no")
     made = access(engine, rules=(Rule(ALLOW),), clock=lambda: time[0])
-    assert await know(made, who(), GET) == Decision(False, "opa could not decide")
+    denied = await know(made, who(), GET)
+    assert denied == Decision(False, "opa could not decide")
+    assert denied.because == "RuntimeError"
     seen = made.sees(who())
     engine.failing = None
     time[0] = 0.9
