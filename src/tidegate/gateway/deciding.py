@@ -14,6 +14,7 @@ from msgspec import Raw
 from tidegate.access.authorize import Undecided
 from tidegate.domain.errors import Denied, InsufficientScope, InvalidParams, ParseFailure
 from tidegate.domain.target import Kind, Target, reaching
+from tidegate.gateway import spelling
 from tidegate.gateway.call import Call
 from tidegate.protocol.codec import Object, decode_value, encode
 
@@ -69,12 +70,13 @@ async def judged(call: Call, route: Route) -> None:
     Raises:
         InsufficientScope: the token was not issued for this.
         Denied: its arguments are not allowed.
-        InvalidParams: they are no arguments.
+        InvalidParams: they are no arguments, or could be read as others.
     """
     check_scopes(call, route.entry.target)
     if not route.decision.arguments or route.handle is not None:
         return  # a task was judged when it was made
     arguments, params = _read(call, route)
+    spelling.check(arguments, route.entry.encoded)
     target = route.entry.target
     decision = await call.endpoint.authorizer.judge(call.principal, target, arguments)
     if not decision.allowed:
