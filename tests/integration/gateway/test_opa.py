@@ -137,9 +137,17 @@ async def test_a_change_is_in_force_within_moments_in_lists_and_calls(made: Gate
     took.append(await soon(back))
     await asyncio.to_thread(opa.put_policy, "authz.rego", AUTHZ + '\ndeny contains "shut"\n')
     took.append(await soon(gone))
-    await asyncio.to_thread(opa.put_policy, "authz.rego", AUTHZ)
+    await asyncio.to_thread(opa.put_policy, "authz.rego", AUTHZ + "\n# another text\n")
     took.append(await soon(back))
     assert min(took) < 1.5, took
+
+    async def recorded() -> bool:
+        events = [each["data"] for each in made.records() if each["kind"] == "gateway"]
+        changes = [each for each in events if each["event"] == "policy_changed"]
+        assert all(each["policy"] == "opa" for each in changes)
+        return {"data.closed", "authz.rego"} <= {name for each in changes[1:] for name in each["files"]}
+
+    await soon(recorded)
 
 
 async def test_while_it_does_not_answer_its_server_is_denied_in_time_and_others_are_not(
@@ -181,7 +189,9 @@ async def test_killed_it_denies_and_back_it_allows(made: Gateway, opa: RealOpa) 
     opa.kill()
     await soon(denied)
     told = await client.call("a__echo", {"text": "hello"})
-    assert refusal(made, told)["rule"] == "opa could not decide"
+    record = refusal(made, told)
+    assert record["rule"] == "opa could not decide"
+    assert record["because"]
     assert await client.text("b__echo", {"text": "hello"}) == "hello"
     assert "cannot be reached" in made.said()
     await asyncio.to_thread(opa.start, "authz.rego", "many.rego")

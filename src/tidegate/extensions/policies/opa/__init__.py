@@ -152,6 +152,7 @@ async def open_opa(settings: OpaSettings, surroundings: Surroundings) -> AsyncGe
     async with open_api(settings, surroundings) as api:
         policy = OpaPolicy(settings, api)
         await policy.look()
+        await policy.renew()
         following = asyncio.create_task(policy.follow(), name=f"changes of {settings.path}")
         try:
             yield policy

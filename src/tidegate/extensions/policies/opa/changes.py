@@ -18,6 +18,8 @@ from tidegate.extensions.policies.opa.reach import Name, Reached, name_of, reach
 if TYPE_CHECKING:
     from tidegate.extensions.policies.opa import OpaSettings
 
+Stamp = Mapping[str, str]
+_Known = tuple[Stamp, Stamp, Sequence[Name]]
 MOST_DATA = 64
 """Documents that are read."""
 _ASKING = ("reads", "shown")
@@ -35,11 +37,11 @@ class Changes:
     def __init__(self, api: Api, settings: OpaSettings) -> None:
         self._api = api
         self._settings = settings
-        self._known: tuple[bytes, Sequence[Name]] = b"", ()
-        """The policies that were understood last, and the data that they read."""
+        self._known: _Known = {}, {}, ()
+        """Digests of all policies as they were understood last, of those that decide, and the data that these read."""
 
-    async def stamp(self) -> object:
-        """Give the value.
+    async def stamp(self) -> Stamp:
+        """Give the value: digests, by the names of what they are of.
 
         Raises:
             Unseen: it can never be told.
@@ -55,22 +57,22 @@ class Changes:
                     f"its policies cannot be read ({error}), so no change would be seen: {_HINT}"
                 ) from None
             raise
-        digest, data = self._understood(modules)
-        return digest, tuple([await self._document(each) for each in data])
+        digests, data = self._understood(modules)
+        return {**digests, **{_shown(each): await self._document(each) for each in data}}
 
-    async def _revision(self, path: str) -> object:
+    async def _revision(self, path: str) -> Stamp:
         told = await self._api.ask(path, {}, provenance=True)
         if told.value() is UNDEFINED:
             raise Unseen(f"there is nothing at {path}, so no change would be seen")
         given = _plain(told.provenance)
-        return _digest(bytes(told.result)), msgspec.json.encode([given.get("bundles"), given.get("revision")])
+        bundles = msgspec.json.encode([given.get("bundles"), given.get("revision")])
+        return {path: _digest(bytes(told.result)), "bundles": _digest(bundles)}
 
-    def _understood(self, modules: Sequence[Module]) -> tuple[bytes, Sequence[Name]]:
-        every = sorted(modules, key=lambda each: each.id)
-        digest = _digest(msgspec.json.encode([(each.id, each.raw) for each in every]))
-        if self._known[0] != digest:
-            found = reached(every, self._settings)
-            if found.arguments and not _asks_for_arguments(every, found):
+    def _understood(self, modules: Sequence[Module]) -> tuple[Stamp, Sequence[Name]]:
+        every = {each.id: _digest(each.raw.encode()) for each in modules}
+        if self._known[0] != every:
+            found = reached(modules, self._settings)
+            if found.arguments and not _asks_for_arguments(modules, found):
                 raise Unseen(
                     "its policies read `input.arguments` and have no `reads`, so these are never told"
                 )
@@ -78,10 +80,11 @@ class Changes:
                 raise Unseen(f"its policies read `data` by names that they compute: {_HINT}")
             if len(found.data) > MOST_DATA:
                 raise Unseen(f"its policies read more than {MOST_DATA} documents of data: {_HINT}")
-            self._known = digest, sorted(found.data)
-        return self._known
+            deciding = {modules[number].id: every[modules[number].id] for number in found.modules}
+            self._known = every, deciding, sorted(found.data)
+        return self._known[1:]
 
-    async def _document(self, name: Name) -> bytes:
+    async def _document(self, name: Name) -> str:
         try:
             text = await self._api.data(name)
             found = msgspec.json.decode(text, type=Told).result
@@ -126,5 +129,9 @@ def _plain(text: msgspec.Raw) -> Mapping[str, object]:
     return cast("Mapping[str, object]", found) if isinstance(found, dict) else {}
 
 
-def _digest(text: bytes) -> bytes:
-    return hashlib.sha256(text).digest()
+def _shown(name: Name) -> str:
+    return ".".join(("data", *name))[:200]
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()

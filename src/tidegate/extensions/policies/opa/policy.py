@@ -14,7 +14,7 @@ from tidegate.domain.target import Kind, Target
 from tidegate.extensions.policies.opa import OpaSettings, asked, said
 from tidegate.extensions.policies.opa.api import Api, Trouble
 from tidegate.extensions.policies.opa.asked import Claims, Document, Path
-from tidegate.extensions.policies.opa.changes import Changes, Unseen
+from tidegate.extensions.policies.opa.changes import Changes, Stamp, Unseen
 from tidegate.extensions.policies.opa.said import Answer
 from tidegate.ports.facts import Facts
 from tidegate.ports.policy import Verdict
@@ -39,7 +39,7 @@ _Found = TypeVar("_Found")
 
 
 class OpaPolicy:
-    """See `tidegate.ports.policy.Policy`, and `Informed` of `tidegate.ports.facts`."""
+    """See `tidegate.ports.policy.Policy`, and `Informed`, `Followed` and `Digested` of `tidegate.ports.facts`."""
 
     def __init__(self, settings: OpaSettings, api: Api) -> None:
         self._settings = settings
@@ -49,8 +49,12 @@ class OpaPolicy:
         self._claims: Mapping[Target, Claims] = {}
         self._reads: dict[_Key, tuple[Path, ...]] = {}
         self._version = 1
-        self._stamp: object = None
+        self._stamp: Stamp | None = None
         """What it was at the last look; None where that saw nothing."""
+        self._last: Stamp = {}
+        """What was seen last."""
+        self._taken: Stamp = {}
+        """What of it was recorded."""
         self._unseen: str | None = None
         self._given = False
         """Whether anything was decided since the version changed."""
@@ -179,6 +183,25 @@ class OpaPolicy:
         except Trouble:
             return ()  # it is told where that denies something
 
+    @property
+    def in_force(self) -> Stamp:
+        """Digests of the policies that decide and of their data."""
+        return self._taken
+
+    @property
+    def tried(self) -> Stamp:
+        """The same: it takes whatever OPA has."""
+        return self._taken
+
+    def stamp(self) -> object:
+        """Give what was seen last. It is in force already; this has it recorded."""
+        return self._last
+
+    async def renew(self) -> bool:
+        """Tell whether what was seen last was not recorded yet."""
+        before, self._taken = self._taken, self._last
+        return before != self._taken
+
     async def follow(self) -> None:
         """Look for changes, and never end."""
         while True:
@@ -201,6 +224,7 @@ class OpaPolicy:
             pass  # it is away, which each question will meet
         if stamp != self._stamp or (stamp is None and self._given):
             self._stamp = stamp
+            self._last = self._last if stamp is None else stamp
             self._let_go()
 
     def _let_go(self) -> None:

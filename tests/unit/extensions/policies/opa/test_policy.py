@@ -255,6 +255,32 @@ async def test_what_was_decided_is_let_go_of_when_policies_change(opa: Documente
     assert policy.version != before
 
 
+async def test_policies_that_it_is_not_made_of_may_change(opa: DocumentedOpa, opened: Open) -> None:
+    policy = await opened()
+    before = policy.version
+    opa.policies["other.rego"] = ("package other", tree("other"))
+    await policy.look()
+    assert policy.version == before
+
+
+async def test_what_it_is_made_of_can_be_recorded(opa: DocumentedOpa, opened: Open) -> None:
+    opa.data["grants"] = 1
+    opa.policies["authz.rego"] = ("package tidegate.authz", tree(PATH, "data.grants.?"))
+    policy = await opened()
+    first = policy.in_force
+    assert set(first) == {"authz.rego", "data.grants"}
+    assert not await policy.renew()
+    opa.data["grants"] = 2
+    await policy.look()
+    before = policy.stamp()
+    opa.answer = lambda _: web.Response(status=503)
+    await policy.look()
+    assert policy.stamp() == before, "that it is away is no change"
+    assert await policy.renew()
+    assert policy.in_force["authz.rego"] == first["authz.rego"]
+    assert policy.in_force["data.grants"] != first["data.grants"]
+
+
 async def test_what_was_decided_is_let_go_of_when_data_change_that_are_read(
     opa: DocumentedOpa, opened: Open
 ) -> None:
