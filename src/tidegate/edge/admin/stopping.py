@@ -5,8 +5,10 @@ A stop that cannot be recorded is put in force all the same: it is how somebody 
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from tidegate.access.stop_store import MOST
 from tidegate.access.stops import Following
 from tidegate.domain.errors import JournalRefused, StateError
 from tidegate.domain.stop import Stop, StopScope
@@ -22,8 +24,8 @@ from tidegate.telemetry import log
 if TYPE_CHECKING:
     from tidegate.edge.admin.bodies import StopBody
 
-_OF_TENANT = 32
-"""Stops of one tenant's administrators: there is room for the operator's beside them."""
+_OF_TENANT, _OF_TENANTS = 32, MOST // 2
+"""Stops of one tenant's administrators, and of all tenants' together: there is room for the operator's beside them."""
 _NAMED = 50
 """Tools that are named of those that a stop concerns."""
 
@@ -35,6 +37,7 @@ class Stopping:
         self._following = following
         self._operations = operations
         self._catalog = catalog
+        self._adding = asyncio.Lock()
 
     async def all(self, sight: Sight) -> StopsShape:
         """Give what is stopped, as far as it concerns whoever asks.
@@ -59,12 +62,25 @@ class Stopping:
             StateError: it cannot be kept, and is not in force.
         """
         tenant = sight.stopping(body.scope, body.name, body.server)
-        if tenant and sum(each.tenant == tenant for each in self._following.stops.in_force) >= _OF_TENANT:
+        if body.server:
+            self._operations.pool(body.server)
+        if not tenant:
+            return await self._add(body, actor, tenant)
+        async with self._adding:  # many that are sent at one time must not be counted as none
+            self._check_room(tenant)
+            return await self._add(body, actor, tenant)
+
+    def _check_room(self, tenant: str) -> None:
+        """See that a tenant's administrators may make one more stop."""
+        made = [each.tenant for each in self._following.stops.in_force if each.tenant]
+        if made.count(tenant) >= _OF_TENANT:
             raise Problem(
                 409, "refused", f"{_OF_TENANT} stops of this tenant are in force, as many as may be"
             )
-        if body.server:
-            self._operations.pool(body.server)
+        if len(made) >= _OF_TENANTS:
+            raise Problem(409, "refused", "as many stops as administrators of tenants may make are in force")
+
+    async def _add(self, body: StopBody, actor: Actor, tenant: str) -> StopMadeShape:
         scope, name, issuer = body.scope.value, body.name, body.issuer
         try:
             self._operations.record(
