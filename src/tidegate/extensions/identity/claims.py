@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeAlias, cast
 
 from tidegate.domain.errors import Unauthenticated
@@ -105,8 +106,13 @@ class RoleMapping:
         return frozenset(given)
 
 
+@lru_cache(maxsize=4096)
 def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile("[^/]*".join(re.escape(part) for part in text.split("*")))
+    """Give what matches a pattern, in time that is linear in a word: no star takes back what it took. None has to, as
+    what stands between two of them is found in its first place."""
+    first, *parts = map(re.escape, text.split("*"))
+    inner = "".join(f"(?>[^/]*?{part})" for part in parts[:-1])
+    return re.compile(f"{first}{inner}[^/]*{parts[-1]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,15 +164,13 @@ class ClaimMapping:
         self._all_there(claims)
         roles = _bounded(word for path in self.roles.claims for word in words(look(claims, path)))
         groups = _bounded(word for path in self.groups for word in words(look(claims, path)))
-        found = (look(claims, (name,)) for name in _CLIENTS)
-        client = next((each for each in found if isinstance(each, str)), "")
         return Principal(
             tenant=self.tenant.tenant(claims),
             issuer=issuer,
             subject=self._subject(claims),
             roles=self.roles.roles(roles),
             groups=frozenset(groups),
-            client=client if len(client) <= LONGEST_WORD and not _CONTROL.search(client) else "",
+            client=_client(claims),
             attributes=self._attributes(claims),
         )
 
@@ -214,6 +218,15 @@ class ClaimMapping:
             if value is not None:
                 found[name] = _attribute(name, value)
         return found
+
+
+def _client(claims: Claims) -> str:
+    """Give the client that claims name; empty where they name none. It may be what is stopped, or counted by."""
+    found = (look(claims, (name,)) for name in _CLIENTS)
+    client = next((each for each in found if isinstance(each, str)), "")
+    if len(client) > LONGEST_WORD or _CONTROL.search(client):
+        raise Unauthenticated("the token names its client in a way that cannot be taken")
+    return client
 
 
 def _bounded(found: Iterable[str]) -> list[str]:
