@@ -11,6 +11,7 @@ from tidegate.assemble.known import KnownHere
 from tidegate.assemble.plant import Plant
 from tidegate.domain.errors import Refusal
 from tidegate.edge.admin import open_api
+from tidegate.edge.admin.auditing import Auditing
 from tidegate.edge.admin.door import Actor, Door
 from tidegate.edge.admin.explaining import Explaining
 from tidegate.edge.admin.feed import Feed
@@ -55,7 +56,10 @@ def open_parts(
     known = KnownHere(plant.state, pipeline.seen)
     explaining = Explaining(explainer, known, plant.directory.journal, operations.record)
     stopping = Stopping(plant.stops, operations, catalog)
-    return Parts(about, views, operations, feed, stopping, plant.quotas, explaining, lambda: catalog.tenants)
+    auditing = Auditing(plant.directory.journal, operations.record)
+    return Parts(
+        about, views, operations, feed, stopping, plant.quotas, explaining, auditing, lambda: catalog.tenants
+    )
 
 
 def control_pages(

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import msgspec
 
+from tidegate.audit.find import Kept, Record
 from tidegate.audit.segment import segments
 from tidegate.domain.errors import JournalUnavailable
 
@@ -43,17 +44,32 @@ def _told(line: bytes, tenant: str, servers: Collection[str]) -> bytes | None:
         record = msgspec.json.decode(line, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+    told = as_told(record, tenant, servers)
+    return line if told is record else None if told is None else msgspec.json.encode(told)
+
+
+def as_told(record: Record, tenant: str, servers: Collection[str]) -> Record | None:
+    """Give a record as a tenant may have it, the very same where it may have all of it; None where it is not the tenant's."""
     if not _is_of(record, tenant, servers):
         return None
     data = record.get("data")
     rule = cast("Mapping[str, object]", data).get("rule") if isinstance(data, dict) else None
     if not isinstance(rule, str) or not rule.startswith("tenants."):
-        return line
+        return record
     if rule.startswith(f"tenants.{tenant}.roles.") and " " in rule:
-        return line  # of a role of its own: no tenant's name holds a blank
+        return record  # of a role of its own: no tenant's name holds a blank
     kept = {key: value for key, value in cast("Mapping[str, object]", data).items() if key not in _OTHERS}
     # Without its hash: what is left is not what was hashed.
-    return msgspec.json.encode({**{key: record[key] for key in record if key != "hash"}, "data": kept})
+    return {**{key: record[key] for key in record if key != "hash"}, "data": kept}
+
+
+def kept_for(kept: Kept, tenant: str, servers: Collection[str]) -> Kept | None:
+    """Give what the journal has of a call as the tenant may have it whose principal made it; None where it is another's."""
+    decisive = kept.decisive
+    if decisive is None or decisive.get("tenant") != tenant:
+        return None
+    told = [each for record in kept.records if (each := as_told(record, tenant, servers)) is not None]
+    return Kept(as_told(decisive, tenant, servers), kept.outcome, told)
 
 
 def _is_of(record: Mapping[str, Any], tenant: str, servers: Collection[str]) -> bool:

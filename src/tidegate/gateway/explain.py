@@ -17,12 +17,15 @@ from tidegate.access.rules import NO_RULE
 from tidegate.access.stops import Stops
 from tidegate.access.weigh import Voice, Weighed
 from tidegate.domain.principal import Principal
+from tidegate.domain.quota import Per
 from tidegate.domain.target import Decision, Kind, Target
 from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.named import Named, find
 
 MOST_TRIED = 8
 """Roles that are tried for whether they would allow it."""
+_ONES_OWN = frozenset({Per.PRINCIPAL, Per.TENANT})
+"""What quotas count by that count no other tenant's calls."""
 _MOST_TOLD = 64
 """Roles of a principal that are told."""
 
@@ -122,11 +125,14 @@ class Explainer:
         self._stops = stops
         self._quotas = quotas
 
-    async def explain(self, question: Question) -> Explanation:
-        """Explain a call at an endpoint, which has to be there."""
+    async def explain(self, question: Question, *, within: bool = False) -> Explanation:
+        """Explain a call at an endpoint, which has to be there.
+
+        `within` the principal's tenant: nothing is told of other tenants, nor of how much others use.
+        """
         named, principal = question.named, question.principal
         endpoint = self.endpoints[named.endpoint]
-        found = find(self.endpoints, named, principal)
+        found = find(self.endpoints, named, principal, within=within)
         if found.target is None:
             nothing = Step(Part.NAME, Says.DENY, "no such name", found.why, help=(found.why,))
             return _told(question, None, found.shown, False, (nothing,))
@@ -141,7 +147,7 @@ class Explainer:
         steps += self._stopped(principal, target)
         steps += _scoped(endpoint, target, question)
         steps += judged
-        steps += self._counted(question, target)
+        steps += self._counted(question, target, within=within)
         return _told(question, target, found.shown, weighed.shown.allowed, tuple(steps), weighed)
 
     def _stopped(self, principal: Principal, target: Target) -> Sequence[Step]:
@@ -154,11 +160,12 @@ class Explainer:
         why = f"{stop.words} is stopped by {stop.by}: {stop.reason}"
         return [Step(Part.STOP, Says.DENY, f"stop {stop.id}", why, help=(f"tidegate resume {stop.id}",))]
 
-    def _counted(self, question: Question, target: Target) -> Sequence[Step]:
+    def _counted(self, question: Question, target: Target, *, within: bool) -> Sequence[Step]:
         steps: list[Step] = []
-        path = question.named.endpoint
+        path, tenant = question.named.endpoint, question.principal.tenant
         for quota, used, wait, unknown in self._quotas.look(question.principal, path, target):
-            told = f"{used:.0f} used of {quota.words}"
+            theirs = quota.tenants == (tenant,) or not _ONES_OWN.isdisjoint(quota.per)
+            told = quota.words if within and not theirs else f"{used:.0f} used of {quota.words}"
             if unknown is not None:
                 why = f"it is not known how much is used: {unknown}"
                 steps.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -41,27 +41,35 @@ class Found:
     """Why there is none; or that nobody knows yet whether there is."""
 
 
-def find(endpoints: Mapping[str, Endpoint], named: Named, principal: Principal) -> Found:
-    """Find what is meant at an endpoint, which has to be there, whether or not the principal may have it."""
+def find(
+    endpoints: Mapping[str, Endpoint], named: Named, principal: Principal, *, within: bool = False
+) -> Found:
+    """Find what is meant at an endpoint, which has to be there, whether or not the principal may have it.
+
+    `within` its tenant: what is another tenant's is not there, as it is to the principal itself.
+    """
     endpoint = endpoints[named.endpoint]
+    hidden = endpoint.authorizer.hidden(principal) if within else frozenset[str]()
     if named.server:
         target = Target(named.server, named.kind, named.name)
-        shown = _shown(endpoint, target)
-        why = _why_not(endpoint, target)
+        shown = _shown(endpoint, target, hidden)
+        why = _why_not(endpoint, target, hidden)
         return Found(target if why is None or why == _UNREAD else None, shown, why or "")
     entry = endpoint.find(principal, named.kind, named.name)
-    if entry is not None:
+    if entry is not None and entry.target.server not in hidden:
         return Found(entry.target, named.name)
+    elsewhere = _elsewhere(endpoints, endpoint, named, principal if within else None)
     guessed = _guess(endpoint, named)
     if guessed is not None:
-        why = _why_not(endpoint, guessed)
+        why = _why_not(endpoint, guessed, hidden)
         if why == _UNREAD:
             return Found(guessed, named.name, why)
         if why is not None:
-            return Found(None, named.name, why + _elsewhere(endpoints, endpoint, named))
-    known = list(endpoint.view.of(named.kind))
+            return Found(None, named.name, why + elsewhere)
+    entries = endpoint.view.of(named.kind).items()
+    known = [shown for shown, each in entries if each.target.server not in hidden]
     why = f"the endpoint {named.endpoint} has no such {named.kind}{_like(named.name, known)}"
-    return Found(None, named.name, why + _elsewhere(endpoints, endpoint, named))
+    return Found(None, named.name, why + elsewhere)
 
 
 _UNREAD = "its server has not told yet what it has: this is what would hold if it has it"
@@ -78,11 +86,11 @@ def _guess(endpoint: Endpoint, named: Named) -> Target | None:
     return None
 
 
-def _why_not(endpoint: Endpoint, target: Target) -> str | None:
+def _why_not(endpoint: Endpoint, target: Target, hidden: Collection[str]) -> str | None:
     """Say why an endpoint does not have a target; None where it has, or may have, it."""
     server, kind, name = target
     spec = endpoint.spec
-    if server not in spec.servers:
+    if server not in spec.servers or server in hidden:
         return f"the endpoint {spec.path} does not have the server {server[:64]}"
     if not is_chosen(spec, server, kind, name):
         patterns = {Kind.TOOL: "tools", Kind.PROMPT: "prompts"}.get(kind, "resources")
@@ -97,17 +105,22 @@ def _why_not(endpoint: Endpoint, target: Target) -> str | None:
     begins = f"{server}: {kind} {name!r} is left out: "
     left = next((each for each in endpoint.view.dropped if each.startswith(begins)), None)
     if left is not None:
-        return left
+        taken = any(left.startswith(f"{begins}{other} has ") for other in hidden)
+        return f"{begins}its name is taken" if taken else left
     known = [each.name for each in definitions.of(kind)]
     return f"the server {server} lists no such {kind}{_like(name, known)}"
 
 
-def _elsewhere(endpoints: Mapping[str, Endpoint], endpoint: Endpoint, named: Named) -> str:
-    others = [
-        path
-        for path, each in endpoints.items()
-        if each is not endpoint and named.name in each.view.of(named.kind)
-    ]
+def _elsewhere(
+    endpoints: Mapping[str, Endpoint], endpoint: Endpoint, named: Named, within: Principal | None
+) -> str:
+    """Say which other endpoints have it; of what is of another tenant than a principal's, nothing."""
+    others: list[str] = []
+    for path, each in endpoints.items():
+        entry = None if each is endpoint else each.view.of(named.kind).get(named.name)
+        hidden = frozenset[str]() if within is None else each.authorizer.hidden(within)
+        if entry is not None and entry.target.server not in hidden:
+            others.append(path)
     return f"; {', '.join(sorted(others)[:_OTHERS])} has it" if others else ""
 
 
@@ -116,12 +129,13 @@ def _like(name: str, known: list[str]) -> str:
     return f"; did you mean {close[0][:_LONGEST]}?" if close else ""
 
 
-def _shown(endpoint: Endpoint, target: Target) -> str:
-    for shown, entry in endpoint.view.of(target.kind).items():
+def _shown(endpoint: Endpoint, target: Target, hidden: Collection[str]) -> str:
+    is_there = target.server not in hidden
+    for shown, entry in endpoint.view.of(target.kind).items() if is_there else ():
         if entry.target == target:
             return shown
     if target.kind in (Kind.TOOL, Kind.PROMPT) and endpoint.spec.names is Names.PREFIXED:
         return naming.shown(target.server, target.name)
-    if target.server in endpoint.renamings:
+    if is_there and target.server in endpoint.renamings:
         return endpoint.uri_out(target.server, target.name) if "://" in target.name else target.name
     return target.name

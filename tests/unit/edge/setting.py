@@ -16,6 +16,7 @@ from tidegate.access.stops import Following
 from tidegate.assemble.known import KnownHere
 from tidegate.domain.errors import SettingsError
 from tidegate.edge.admin import open_api
+from tidegate.edge.admin.auditing import Auditing
 from tidegate.edge.admin.door import Actor, Door
 from tidegate.edge.admin.explaining import Explaining
 from tidegate.edge.admin.feed import Feed
@@ -111,6 +112,7 @@ class EdgeSetting:
             stopping,
             made.quotas,
             explaining,
+            Auditing(made.place, operations.record),
             lambda: made.catalog.tenants,
         )
 

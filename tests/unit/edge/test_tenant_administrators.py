@@ -19,8 +19,11 @@ from tidegate.domain.server import Scaling, Sharing
 from tidegate.domain.stop import Stop, StopScope
 from tidegate.domain.tenant import Tenant, Tenants
 from tidegate.edge.admin.api import document
+from tidegate.edge.admin.explaining import OPERATORS, veiled
 from tidegate.edge.admin.problem import Problem
 from tidegate.edge.admin.sight import Sight
+from tidegate.extensions.identity.keys import KeyStore
+from tidegate.gateway.explain import Part, Says, Step
 
 TENANTS = Tenants((Tenant("marine", ("one",)), Tenant("motor", ("two",))))
 
@@ -110,8 +113,7 @@ async def test_what_is_the_tenants_is_operated_and_recorded_as_its(edge: EdgeSet
 async def test_what_concerns_the_whole_gateway_is_the_operators(edge: EdgeSetting) -> None:
     for path, body in (
         ("/gateway", None), ("/config", None), ("/config/versions", None), ("/reload", {}),
-        ("/config/rollback", {"to": 1}), ("/explain/x", None),
-        ("/explain", {"tool": "one__echo"}),
+        ("/config/rollback", {"to": 1}),
     ):  # fmt: skip
         got = await marine(edge, path, body)
         assert problem(got) == (403, "forbidden"), (path, got.body)
@@ -131,7 +133,6 @@ def test_every_operation_is_the_operators_unless_it_is_named() -> None:
                 refused.add(f"{method} {path.removeprefix('/api/v1')}")
     assert refused == {
         "get /gateway", "post /reload", "get /config", "get /config/versions", "post /config/rollback",
-        "post /explain", "get /explain/{id}",
     }  # fmt: skip
 
 
@@ -230,3 +231,117 @@ def _credentials(who: str) -> Any:
     from tidegate.ports.identity import Credentials
 
     return Credentials(who.encode(), "127.0.0.1")
+
+
+# -- explaining -------------------------------------------------------------------------------
+
+
+async def test_rights_are_explained_of_the_tenants_own_principals(edge: EdgeSetting) -> None:
+    got = await marine(edge, "/explain", {"subject": "ann", "roles": ["user"], "tool": "one__echo"})
+    assert (got.status, got.json["who"]["tenant"], got.json["allowed"]) == (200, "marine", True), got.body
+    for tenant in ("default", "motor"):
+        body = {"subject": "bob", "tenant": tenant, "tool": "one__echo"}
+        assert problem(await marine(edge, "/explain", body)) == (403, "forbidden")
+    store = KeyStore(edge.gateway.fleet.state)
+    theirs, _ = await store.create(name="bob", tenant="motor", roles=frozenset({"user"}), expires=None)
+    for key in (theirs.id, "nosuchkey"):
+        got = await marine(edge, "/explain", {"key": key, "tool": "one__echo"})
+        assert problem(got) == (404, "unknown_key")
+
+
+async def test_what_is_another_tenants_is_explained_as_what_is_not_there(edge: EdgeSetting) -> None:
+    who = {"subject": "ann", "roles": ["user"]}
+    for asked in ({"tool": "{}__echo"}, {"tool": "{}__ech"}, {"tool": "echo", "server": "{}"}):
+        told = [
+            await marine(
+                edge, "/explain", {**who, **{key: value.format(name) for key, value in asked.items()}}
+            )
+            for name in ("two", "xxx")
+        ]
+        assert told[0].status == 200
+        assert (told[0].json["part"], told[0].json["server"]) == ("name", "")
+        assert told[0].body.replace(b"two", b"xxx") == told[1].body
+    near = await marine(edge, "/explain", {**who, "tool": "tw__echo"})
+    assert b"two__echo" not in near.body
+
+
+async def test_how_much_others_use_of_a_common_quota_is_not_told(edge: EdgeSetting) -> None:
+    body = {"subject": "ann", "roles": ["user"], "tenant": "marine", "tool": "one__echo"}
+    for who, told in (("marine", "9/day (UTC)"), ("default", "0 used of 9/day (UTC)")):
+        steps = (await ask(edge, "/explain", body, who)).json["steps"]
+        assert [each["why"] for each in steps if each["rule"] == "all-day"] == [told]
+        assert [each["why"] for each in steps if each["rule"] == "marine.few"] == ["0 used of 3 at once"]
+
+
+def test_what_a_policy_for_all_says_is_told_as_far_as_it_names_no_other() -> None:
+    sight = Sight("marine", ("one",), frozenset({"motor", "cars", "m.o"}))
+    steps = [
+        Step(Part.NAME, Says.ALLOW, why="the server cars was asked for"),
+        Step(Part.POLICY, Says.DENY, "a.cedar#motor", "cars__pay is dear", help=("m.o is free", "ask")),
+        Step(Part.ARGUMENTS, Says.DENY, "a.cedar#x", "of motor", help=("motor!",)),
+        Step(Part.RULES, Says.ALLOW, "roles.motorist allow[0]", "cardinal"),
+    ]
+    assert [(each.rule, each.why, each.help) for each in veiled(steps, sight)] == [
+        ("", "the server cars was asked for", ()),
+        (OPERATORS, f"{OPERATORS} says so, which is not told", ("ask",)),
+        ("a.cedar#x", f"{OPERATORS} says so, which is not told", ("the operator knows",)),
+        ("roles.motorist allow[0]", "cardinal", ()),
+    ]
+
+
+async def test_calls_are_recalled_that_the_tenants_principals_made_and_no_others(edge: EdgeSetting) -> None:
+    journal = edge.gateway.journal
+    ann, bob = Principal("marine", "key", "ann"), Principal("motor", "key", "bob")
+    hidden = {"server": "two", "kind": "tool", "name": "echo"}
+    asked = {"endpoint": "/mcp", "method": "tools/call", "name": "two__echo", "message": "unknown tool"}
+    journal.refused(
+        "invalid_params", ann, {"call": "a-1", **asked, "target": hidden, "rule": "tenants.motor"}
+    )
+    journal.refused("invalid_params", bob, {"call": "b-1", **asked})
+    told = await ask(edge, "/explain/a-1", who="marine")
+    assert (told.status, told.json["server"], told.json["rule"]) == (200, "", "")
+    assert told.json["now"]["server"] == ""
+    assert b"motor" not in told.body
+    assert (await ask(edge, "/explain/a-1", who="default")).json["rule"] == "tenants.motor"
+    others = [await marine(edge, f"/explain/{call}") for call in ("b-1", "c-1")]
+    assert problem(others[0]) == (404, "unknown_call")
+    assert others[0].body.replace(b"b-1", b"c-1") == others[1].body
+
+
+# -- the journal ------------------------------------------------------------------------------
+
+
+async def test_a_tenant_looks_up_its_own_records_and_that_is_recorded(edge: EdgeSetting) -> None:
+    journal = edge.gateway.journal
+    for tenant, name in (("marine", "ann"), ("motor", "bob"), ("default", "olga")):
+        who = Principal(tenant, "key", name)
+        journal.refused("denied", who, {"call": f"c-{name}", "name": "one__echo"})
+    journal.refused("denied", Principal("marine", "key", "ann"), {"call": "c-2", "target": {"server": "two"},
+                                                                  "rule": "tenants.motor"})  # fmt: skip
+    page = (await marine(edge, "/audit?decision=refused")).json
+    assert [each["data"]["call"] for each in page["records"]] == ["c-2", "c-ann"]
+    assert page["records"][0]["data"] == {"call": "c-2"}
+    assert page["next"] is None
+    for query in ("principal=bob", "id=c-bob", "tool=two__*", "server=two", "tool=*two*"):
+        assert (await marine(edge, f"/audit?{query}&decision=refused")).json["records"] == []
+    first = (await ask(edge, "/audit?decision=refused&limit=2", who="default")).json
+    rest = (await ask(edge, f"/audit?decision=refused&after={first['next']}", who="default")).json
+    calls = [each["data"]["call"] for each in (*first["records"], *rest["records"])]
+    assert calls == ["c-2", "c-olga", "c-bob", "c-ann"]
+    looks = [each for each in edge.gateway.records("admin") if each["data"]["event"] == "audit"]
+    assert looks[0]["tenant"] == "marine"
+    assert looks[0]["data"]["wanted_decision"] == "refused"
+    assert len(looks) == 7, "the second page belongs to the look of the first"
+
+
+async def test_what_is_asked_of_the_journal_has_to_make_sense(edge: EdgeSetting) -> None:
+    for query in (
+        "limit=0",
+        "limit=501",
+        "decision=perhaps",
+        "after=x",
+        "after=w.1.99",
+        "nothing=1",
+        "since=-1",
+    ):
+        assert problem(await marine(edge, f"/audit?{query}")) == (422, "invalid_params"), query

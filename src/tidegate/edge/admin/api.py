@@ -20,6 +20,7 @@ from tidegate import __version__
 from tidegate.domain.errors import TidegateError
 from tidegate.edge.admin import actions, problem
 from tidegate.edge.admin.bodies import (
+    AuditQuery,
     Body,
     ExplainBody,
     QuarantineBody,
@@ -91,6 +92,15 @@ class AdviceAnswer(BaseModel):
     """What is recommended."""
 
     advice: list[AdviceShape]
+
+
+class RecordsAnswer(BaseModel):
+    """Records of the journal."""
+
+    records: list[dict[str, Any]]
+    """As they stand there, newest first (docs/journal.md); what names other tenants is left out for administrators of one."""
+    next: str | None
+    """What to ask for as `after` to have the next page; null where nothing is left. A page may be empty and not the last."""
 
 
 class VersionsAnswer(BaseModel):
@@ -218,9 +228,9 @@ async def resume(
 
 
 @router.post("/explain", response_model=ExplanationShape)
-async def explain(body: ExplainBody, parts: With, by: By) -> ExplanationShape:
+async def explain(body: ExplainBody, parts: With, by: By, seen: Seen) -> ExplanationShape:
     """Tell what would become of a call: allowed or denied, by what, and what would have allowed it. Nothing is called."""
-    return await parts.explaining.explain(body, by)
+    return await parts.explaining.explain(body, by, seen)
 
 
 @router.get("/explain/{id}", response_model=RecalledShape)
@@ -230,9 +240,17 @@ async def recall(
     ],
     parts: With,
     by: By,
+    seen: Seen,
 ) -> RecalledShape:
     """Tell what became of a call, by what, and what would become of it now."""
-    return await parts.explaining.recall(call, by)
+    return await parts.explaining.recall(call, by, seen)
+
+
+@router.get("/audit", response_model=RecordsAnswer)
+async def audit(parts: With, by: By, seen: Seen, given: Annotated[AuditQuery, Query()]) -> Response:
+    """Look up the journal, a page at a time. What is looked for is recorded."""
+    body = await parts.auditing.page(given.wanted(), given.limit, given.after, by, seen)
+    return Response(body, media_type="application/json")
 
 
 @router.get("/advice", response_model=AdviceAnswer)

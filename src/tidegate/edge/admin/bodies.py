@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from tidegate.audit.search import MOST, Wanted
 from tidegate.domain.stop import LONGEST_NAME, LONGEST_REASON, StopScope, mistake
 from tidegate.domain.target import LISTED
 from tidegate.gateway.named import Named
@@ -116,7 +117,8 @@ class ExplainBody(Body):
     """In place of a subject: the id of an API key that speaks for it."""
     issuer: Word = ""
     """Who vouches for it; `key` for API keys, which it is where absent."""
-    tenant: Word = "default"
+    tenant: Word | None = None
+    """`default` where absent; that of an administrator who is a tenant's."""
     roles: Annotated[tuple[Word, ...], Field(max_length=256)] = ()
     groups: Annotated[tuple[Word, ...], Field(max_length=1024)] = ()
     attributes: Annotated[dict[Word, _Value], Field(max_length=128)] = Field(default_factory=dict)
@@ -149,6 +151,38 @@ class ExplainBody(Body):
         """Give what is asked for."""
         kind = next(kind for kind in LISTED if getattr(self, kind.value) is not None)
         return Named(self.endpoint, kind, str(getattr(self, kind.value)), self.server)
+
+
+class AuditQuery(Body):
+    """Which records of the journal are looked for; what is not said may be anything."""
+
+    principal: Word = ""
+    """Who asked: a subject, or a principal's key of 32 hex digits."""
+    tool: Word = ""
+    """A pattern on `server__tool`, the server's own name of it, or on the name that was asked for."""
+    server: Annotated[str, Field(max_length=64)] = ""
+    decision: Literal["", "allowed", "refused"] = ""
+    reason: Annotated[str, Field(max_length=64)] = ""
+    """Why it was refused: the word of the error, such as `denied`."""
+    kind: Annotated[str, Field(max_length=64)] = ""
+    """The kind of record: `call.intent`, `call.outcome`, `refused`, `admin`, …"""
+    id: Annotated[str, Field(max_length=64)] = ""
+    """Of a call: `data.id` of an error."""
+    since: Annotated[float, Field(ge=0, le=1e11)] = 0.0
+    """Unix seconds: not before."""
+    until: Annotated[float | None, Field(ge=0, le=1e11)] = None
+    """Before."""
+    limit: Annotated[int, Field(ge=1, le=MOST)] = 100
+    """Records of a page."""
+    after: Annotated[str | None, Field(max_length=128)] = None
+    """`next` of the page before; with the same questions."""
+
+    def wanted(self) -> Wanted:
+        """Give what is looked for."""
+        return Wanted(
+            self.principal, self.tool, self.server, self.decision, self.reason, self.kind, self.id, self.since,
+            float("inf") if self.until is None else self.until,
+        )  # fmt: skip
 
 
 class ChangeBody(Body):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tidegate.access.quotas import Quotas
 from tidegate.domain.tenant import Tenants
+from tidegate.edge.admin.auditing import Auditing
 from tidegate.edge.admin.explaining import Explaining
 from tidegate.edge.admin.feed import Feed
 from tidegate.edge.admin.operations import Operations
@@ -27,5 +28,6 @@ class Parts:
     stopping: Stopping
     quotas: Quotas
     explaining: Explaining
+    auditing: Auditing
     tenants: Callable[[], Tenants]
     """Gives those in force."""

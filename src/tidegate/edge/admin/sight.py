@@ -5,6 +5,7 @@ What is not named here is the operator's alone, whatever path it comes to have. 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from tidegate.edge.admin.problem import Problem, unknown_server
 _OPEN = frozenset(
     {
         "servers", "server", "restart", "scale", "quarantine", "release", "signals", "signal", "quotas", "stops",
-        "stop", "resume", "advice", "take_advice", "rollouts", "rollout", "events",
+        "stop", "resume", "advice", "take_advice", "rollouts", "rollout", "events", "explain", "recall", "audit",
     }
 )  # fmt: skip
 """What administrators of a tenant may ask for, by the names of the operations of the API."""
@@ -31,6 +32,8 @@ class Sight:
     """None for the operator's: they see everything."""
     servers: tuple[str, ...] = ()
     """The tenant's own."""
+    others: frozenset[str] = frozenset()
+    """Names of other tenants and of what is theirs, which nothing that it is told may hold."""
 
     def enter(self, operation: str, servers: Iterable[str]) -> None:
         """See that an operation of the API, which is about these servers, is one for this administrator.
@@ -80,6 +83,25 @@ class Sight:
             raise unknown_server(server, self.servers)
         return self.tenant
 
+    def whom(self, tenant: str | None) -> str:
+        """Give the tenant of those whom something is asked about; its own where none is said.
+
+        Raises:
+            Problem: it is another's.
+        """
+        if self.tenant is None:
+            return "default" if tenant is None else tenant
+        if tenant is not None and tenant != self.tenant:
+            raise _operators("that is not about principals of this tenant")
+        return self.tenant
+
+    def may_hold(self, text: str) -> bool:
+        """Tell whether a text, such as what a policy for all says, names nothing that is another tenant's."""
+        if not self.others:
+            return True
+        names = "|".join(re.escape(name) for name in sorted(self.others))
+        return re.search(rf"(?<![A-Za-z0-9])(?:{names})(?![A-Za-z0-9])", text) is None
+
     def lifting(self, stop: Stop) -> None:
         """See that a stop that it knows of is its to take back.
 
@@ -99,11 +121,15 @@ def sight_of(actor: Actor, tenants: Tenants) -> Sight:
     tenant = actor.principal.tenant
     if actor.via == "control" or tenants.operates(tenant):
         return EVERYTHING
-    return Sight(tenant, tenants.own(tenant).servers)
+    theirs = [each for each in tenants if each.name != tenant]
+    others = {name for each in theirs for name in (each.name, *each.servers)}
+    return Sight(tenant, tenants.own(tenant).servers, frozenset(others))
 
 
 def servers_in(path: Mapping[str, object], query: Mapping[str, str], operation: str) -> list[str]:
     """Give the servers that a request names."""
+    if operation == "audit":
+        return []  # it is asked of what the tenant may see in any case
     named = [] if operation == "signal" else [str(path["name"])] if "name" in path else []
     return [*named, *([query["server"]] if "server" in query else [])]
 
