@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,9 @@ from tests.unit.cli.conftest import run as tidegate
 from tests.unit.test_docs import ROOT, blocks
 from tidegate.domain.target import Kind, Target
 from tidegate.extensions.policies.opa import OPA, OpaSettings
-from tidegate.extensions.policies.opa.api import Trouble
+from tidegate.extensions.policies.opa.api import Trouble, open_api
+from tidegate.extensions.policies.opa.policy import OpaPolicy
 from tidegate.ports.extension import Surroundings
-from tidegate.ports.policy import Policy
 from tidegate.testing.policy_contract import GET, GUEST, USER, Made, PolicyContract, one
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason=MISSING)
@@ -83,13 +83,19 @@ class TestRealOpaWithBatch(TestRealOpa):
     batch = True
 
 
-async def changed(policy: Policy, before: int) -> float:
-    """Wait for another version, and give how long it took."""
-    began = time.monotonic()
-    async with asyncio.timeout(20):
-        while policy.version == before:
-            await asyncio.sleep(0.01)
-    return time.monotonic() - began
+@asynccontextmanager
+async def looking(settings: OpaSettings, place: Path) -> AsyncGenerator[Callable[[], Awaitable[bool]]]:
+    """Open an engine, and give what has it look once, and tells whether it saw a change."""
+    async with open_api(settings, Surroundings(place, "")) as api:
+        policy = OpaPolicy(settings, api, patience=20)
+        await policy.look()
+
+        async def look() -> bool:
+            before = policy.version
+            await policy.look()
+            return policy.version != before
+
+        yield look
 
 
 async def test_policies_data_and_revisions_are_seen_to_change_and_nothing_else_is(
@@ -97,22 +103,19 @@ async def test_policies_data_and_revisions_are_seen_to_change_and_nothing_else_i
 ) -> None:
     await asyncio.to_thread(opa.put_data, "number", 1)
     await asyncio.to_thread(opa.put_policy, "version", VERSION)
-    around = Surroundings(tmp_path, "")
-    async with (
-        OPA.open(settings(opa), around) as by_all,
-        OPA.open(settings(opa, revision="version/revision"), around) as by_number,
-    ):
-        whole, number = by_all.version, by_number.version
+    by_number = settings(opa, revision="version/revision")
+    async with looking(settings(opa), tmp_path) as whole, looking(by_number, tmp_path) as number:
+        assert (await whole(), await number()) == (False, False)
         await asyncio.to_thread(opa.put_data, "number", 2)
-        await changed(by_number, number)
-        assert by_all.version == whole, "its policies do not read that"
-        number = by_number.version
+        assert (await whole(), await number()) == (False, True), "its policies do not read that"
         await asyncio.to_thread(opa.put_policy, "authz.rego", AUTHZ + "\n# other\n")
-        await changed(by_all, whole)
-        assert by_number.version == number, "its author says that nothing changed"
-        whole = by_all.version
+        assert (await whole(), await number()) == (True, False), "its author says that nothing changed"
         await asyncio.to_thread(opa.put_data, "closed", {"none": True})
-        await changed(by_all, whole)
+        assert (await whole(), await number()) == (True, False)
+        await asyncio.to_thread(opa.put_policy, "more", "package authz\n\nother := data.elsewhere\n")
+        assert await whole(), "another module of the package counts"
+        await asyncio.to_thread(opa.put_data, "elsewhere", 1)
+        assert await whole(), "and so does what that reads"
 
 
 async def test_what_is_wrong_in_a_policy_denies_and_says_so(opa: RealOpa, tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ class OpaSettings(BaseModel):
     """Path of a rule that decides about many targets at once; without it each is asked about by itself."""
     revision: Document | None = None
     """Path of a document that is another one whenever anything may be decided otherwise. Without it OPA's policies, and
-    the data that they read, are read twice a second, and all that was decided is let go of when they change."""
+    the data that they read, are read three times a second, and all that was decided is let go of when they change."""
     principal: Annotated[tuple[str, ...], AfterValidator(_names), Field(max_length=100)] | None = None
     """What OPA is told of whoever asks, beside the tenant: `subject` (with its issuer), `client`, `roles`, `groups`, and
     names of attributes. All who are alike in it are decided once. Where absent, OPA is told everything."""

@@ -33,10 +33,16 @@ LARGEST = 1024 * 1024
 """Bytes of a question, and of an answer."""
 LARGEST_READ = 16 * 1024 * 1024
 """Bytes of the policies and data that are read whole to see whether they changed."""
+READING = 5.0
+"""Seconds for policies and data read whole; whoever looks for changes has less patience."""
 _WAITING = 2048
 """Who may wait for a place at one time."""
 _WORDS = 200
 _UNREADABLE = frozenset({401, 403, 404, 405, 501})
+
+
+_Request = tuple[str, str, bytes]
+"""Method, path, body."""
 
 
 class Trouble(TidegateError):
@@ -113,8 +119,10 @@ class Api:
         self._waiting = 0
         self._breaker = Breaker(clock)
 
-    async def ask(self, path: str, document: object, *, provenance: bool = False) -> Told:
-        """Have a document decided with an input.
+    async def ask(
+        self, path: str, document: object, *, provenance: bool = False, patience: float = 0.0
+    ) -> Told:
+        """Have a document decided with an input, within the timeout of the settings or so many seconds.
 
         Raises:
             Trouble: it was not.
@@ -123,7 +131,8 @@ class Api:
         if len(body) > LARGEST:
             raise Trouble(f"what would be asked has more than {LARGEST} bytes")
         query = "?provenance=true" if provenance else ""
-        told = await self._call("POST", f"/v1/data/{path}{query}", body, LARGEST)
+        patience = patience or self._timeout
+        told = await self._call(("POST", f"/v1/data/{path}{query}", body), LARGEST, patience)
         return cast("Told", _decoded(_DATA.decode, told))
 
     async def data(self, path: Sequence[str]) -> bytes:
@@ -133,7 +142,7 @@ class Api:
             Trouble: it could not be read.
         """
         place = "/".join(quote(each, safe="").replace(".", "%2E") for each in path)
-        return await self._call("GET", f"/v1/data/{place}", b"", LARGEST_READ)
+        return await self._call(("GET", f"/v1/data/{place}", b""), LARGEST_READ, READING)
 
     async def modules(self) -> tuple[Module, ...]:
         """Give all its policies.
@@ -141,21 +150,21 @@ class Api:
         Raises:
             Trouble: they could not be read.
         """
-        told = await self._call("GET", "/v1/policies", b"", LARGEST_READ)
+        told = await self._call(("GET", "/v1/policies", b""), LARGEST_READ, READING)
         return cast("_Modules", _decoded(_MODULES.decode, told)).result
 
-    async def _call(self, method: str, path: str, body: bytes, most: int) -> bytes:
+    async def _call(self, request: _Request, most: int, patience: float) -> bytes:
         if not self._breaker.lets_through():
             raise Trouble("it did not answer lately; it is tried again within a second")
         if self._waiting >= _WAITING:
             raise Trouble("too many wait for it")
         self._waiting += 1
         try:
-            async with asyncio.timeout(self._timeout), self._places:
-                status, answer = await self._sent(method, path, body, most)
+            async with asyncio.timeout(patience), self._places:
+                status, answer = await self._sent(request, most)
         except TimeoutError:
             self._breaker.failed()
-            raise Trouble(f"no answer within {self._timeout:g} s") from None
+            raise Trouble(f"no answer within {patience:g} s") from None
         except Trouble:
             self._breaker.failed()
             raise
@@ -170,17 +179,17 @@ class Api:
             raise _refusal(status, answer)
         return answer
 
-    async def _sent(self, method: str, path: str, body: bytes, most: int) -> tuple[int, bytes]:
+    async def _sent(self, request: _Request, most: int) -> tuple[int, bytes]:
         from aiohttp import ClientConnectorError, ClientError, ClientOSError, ServerDisconnectedError
 
         try:
             try:
-                return await self._once(method, path, body, most)
+                return await self._once(request, most)
             except (ServerDisconnectedError, ClientOSError) as error:
                 if isinstance(error, ClientConnectorError):
                     raise
                 # A connection that was kept was closed by the other side just now. Asking twice changes nothing there.
-                return await self._once(method, path, body, most)
+                return await self._once(request, most)
         except ssl.SSLError as error:
             raise Trouble(f"no TLS with it ({type(error).__name__})") from None
         except TimeoutError:
@@ -189,9 +198,10 @@ class Api:
             # What it says may hold the URL or a header. `RuntimeError`: closed meanwhile by a reload.
             raise Trouble(f"it cannot be reached ({type(error).__name__})") from None
 
-    async def _once(self, method: str, path: str, body: bytes, most: int) -> tuple[int, bytes]:
+    async def _once(self, request: _Request, most: int) -> tuple[int, bytes]:
         from yarl import URL
 
+        method, path, body = request
         headers = {"Content-Type": "application/json"} if body else {}
         if self._way.token is not None:
             headers["Authorization"] = f"Bearer {self._way.token}"

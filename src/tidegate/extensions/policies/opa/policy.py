@@ -6,6 +6,7 @@ What it decided is kept by whoever asked, until `version` changes: with OPA's po
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -20,14 +21,15 @@ from tidegate.ports.facts import Facts
 from tidegate.ports.policy import Verdict
 from tidegate.protocol.codec import encode
 
-LOOK = 0.4
-"""Seconds between two looks for changes: with the time that one takes, a change is in force within a second."""
-LOOK_PATIENCE = 0.5
-"""Seconds that a look may take. Where it takes longer, nothing is kept from before it."""
-BATCH = 128
+LOOK, LOOK_PATIENCE = 0.3, 0.7
+"""Seconds from one look for changes to the next, and that one may take; where it takes longer, nothing from before it is
+kept. So a change is in force within a second, or what it may change is asked about anew."""
+BATCH = 64
 """Targets in one question."""
-AT_ONCE = 8
-"""Questions of one list that are under way or wait for a place, so that calls find one."""
+AT_ONCE, BATCHES = 8, 4
+"""Questions of one list, about one target or many, that are under way or wait for a place, so that calls find one."""
+LONGER = 4
+"""Times the timeout that an answer about many may take."""
 LARGEST_ARGUMENTS = 64 * 1024
 """Bytes of arguments that are judged."""
 _MOST_KEPT = 16_384
@@ -41,8 +43,10 @@ _Found = TypeVar("_Found")
 class OpaPolicy:
     """See `tidegate.ports.policy.Policy`, and `Informed`, `Followed` and `Digested` of `tidegate.ports.facts`."""
 
-    def __init__(self, settings: OpaSettings, api: Api) -> None:
+    def __init__(self, settings: OpaSettings, api: Api, patience: float = LOOK_PATIENCE) -> None:
+        """`patience`: seconds that a look for changes may take."""
         self._settings = settings
+        self._patience = patience
         self._api = api
         self._changes = Changes(api, settings)
         self._told = None if settings.principal is None else frozenset(settings.principal)
@@ -89,14 +93,14 @@ class OpaPolicy:
         self, principal: Principal, endpoint: str, targets: Sequence[Target]
     ) -> Sequence[Verdict]:
         self._see()
-        self._given = True
         who = asked.who(principal, self._told)
         if len(targets) > 1 and self._settings.batch is not None:
             chunks = [targets[at : at + BATCH] for at in range(0, len(targets), BATCH)]
-            batches = await _all(lambda chunk: self._batch(who, endpoint, chunk), chunks)
+            batches = await _all(lambda chunk: self._batch(who, endpoint, chunk), chunks, BATCHES)
             answers = [each for batch in batches for each in batch]
         else:
-            answers = await _all(lambda target: self._one(who, endpoint, target), targets)
+            answers = await _all(lambda target: self._one(who, endpoint, target), targets, AT_ONCE)
+        self._given = True  # and not before: while it is away, nothing has to be let go of again and again
         record = asked.record(principal, self._told)
         key = encode(who)
         return [
@@ -139,7 +143,8 @@ class OpaPolicy:
     ) -> Sequence[tuple[Answer, Mapping[str, str]]]:
         path = self._settings.batch or ""
         every = [asked.what(target, self._claims.get(target)) for target in targets]
-        told = await self._api.ask(path, {"principal": who, "endpoint": endpoint, "targets": every})
+        document = {"principal": who, "endpoint": endpoint, "targets": every}
+        told = await self._api.ask(path, document, patience=LONGER * self._settings.timeout)
         record = said.decision(told.decision_id)
         return [
             (said.understood(each, f"{path}[{at}]"), record)
@@ -204,19 +209,22 @@ class OpaPolicy:
 
     async def follow(self) -> None:
         """Look for changes, and never end."""
+        took = 0.0
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(max(LOOK - took, 0.05))
+            began = time.monotonic()
             try:
                 await self.look()
             except Exception as error:  # noqa: BLE001 - a supervisor: what cannot be followed must not be kept
                 self._unseen = f"its changes cannot be followed ({type(error).__name__})"
                 self._let_go()
+            took = time.monotonic() - began
 
     async def look(self) -> None:
         """Look once whether anything may be decided otherwise than before. Where that cannot be told, it may be."""
         stamp, self._unseen = None, None
         try:
-            async with asyncio.timeout(LOOK_PATIENCE):
+            async with asyncio.timeout(self._patience):
                 stamp = await self._changes.stamp()
         except Unseen as error:
             self._unseen = str(error)
@@ -233,7 +241,9 @@ class OpaPolicy:
         self._given = False
 
 
-async def _all(ask: Callable[[_Given], Awaitable[_Found]], every: Sequence[_Given]) -> Sequence[_Found]:
+async def _all(
+    ask: Callable[[_Given], Awaitable[_Found]], every: Sequence[_Given], at_once: int
+) -> Sequence[_Found]:
     """Ask about each, a few at a time, and give the answers in their order. The first trouble ends all of it."""
     if len(every) == 1:
         return [await ask(every[0])]
@@ -246,7 +256,7 @@ async def _all(ask: Callable[[_Given], Awaitable[_Found]], every: Sequence[_Give
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(AT_ONCE, len(every))):
+            for _ in range(min(at_once, len(every))):
                 group.create_task(work())
     except ExceptionGroup as group:
         raise group.exceptions[0] from None

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from tests.servers.documented_opa import DocumentedOpa, documented_opa, tree
-from tidegate.extensions.policies.opa import OPA, OpaSettings
+from tidegate.extensions.policies.opa import OpaSettings
+from tidegate.extensions.policies.opa.api import open_api
 from tidegate.extensions.policies.opa.policy import OpaPolicy
 from tidegate.ports.extension import Surroundings
 
 Open = Callable[..., Awaitable[OpaPolicy]]
 PATH = "tidegate/authz"
+PATIENT = 20.0
+"""Seconds that a look may take: the machine may be busy."""
 
 
 @pytest.fixture
@@ -28,12 +31,15 @@ async def opa() -> AsyncIterator[DocumentedOpa]:
 
 @pytest.fixture
 async def opened(opa: DocumentedOpa, tmp_path: Path) -> AsyncIterator[Open]:
-    """Open an engine, with settings beside the ones that it needs."""
+    """Open an engine, with settings beside the ones that it needs. It looks for changes when a test has it look."""
     async with AsyncExitStack() as stack:
 
         async def make(**settings: Any) -> OpaPolicy:
-            whole = {"url": opa.address, "path": PATH, **settings}
-            entered = OPA.open(OpaSettings.model_validate(whole), Surroundings(tmp_path, ""))
-            return cast("OpaPolicy", await stack.enter_async_context(entered))
+            given = OpaSettings.model_validate({"url": opa.address, "path": PATH, **settings})
+            api = await stack.enter_async_context(open_api(given, Surroundings(tmp_path, "")))
+            policy = OpaPolicy(given, api, PATIENT)
+            await policy.look()
+            await policy.renew()
+            return policy
 
         yield make
