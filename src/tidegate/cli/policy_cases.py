@@ -9,7 +9,7 @@ from typing import Annotated, Literal, cast
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from tidegate.domain.errors import SettingsError
+from tidegate.domain.errors import SettingsError, TidegateError
 from tidegate.domain.principal import Attribute, Principal
 from tidegate.domain.target import Kind, Target
 from tidegate.ports.facts import Facts, Informed
@@ -224,19 +224,30 @@ async def run(
 
 
 async def decide(policies: Sequence[Policy], case: CaseModel) -> Verdict:
-    """Put together what engines say: a denial overrides, and one has to allow it."""
-    principal, target = case.principal.principal(), case.target()
+    """Put together what engines say: a denial overrides, and one has to allow it.
+
+    Raises:
+        SettingsError: one of them could not decide. It would deny, and a case that expects that would prove nothing.
+    """
     said: list[Verdict] = []
     for policy in policies:
-        (verdict,) = await policy.decide(principal, case.endpoint, (target,))
-        if verdict.arguments and case.arguments is not None:
-            verdict = await policy.judge(principal, case.endpoint, target, case.arguments)
-        said.append(verdict)
+        try:
+            said.append(await _said(policy, case))
+        except TidegateError as error:
+            raise SettingsError(f"{policy.name} could not decide: {error}") from error
     for wanted in (False, True):
         for verdict in said:
             if verdict.allowed is wanted:
                 return verdict
     return next((each for each in said if each.because), Verdict(None, NOBODY))
+
+
+async def _said(policy: Policy, case: CaseModel) -> Verdict:
+    principal, target = case.principal.principal(), case.target()
+    (verdict,) = await policy.decide(principal, case.endpoint, (target,))
+    if verdict.arguments and case.arguments is not None:
+        return await policy.judge(principal, case.endpoint, target, case.arguments)
+    return verdict
 
 
 def _cases(root: Node) -> Sequence[Node]:

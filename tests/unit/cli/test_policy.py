@@ -127,3 +127,18 @@ def test_what_cedar_has_no_type_for_is_left_out_of_the_schema_and_said(place: Pa
     ran = run("policy", "schema", "--config", str(place / "tidegate.yaml"), "--tools", str(place / "t.json"))
     assert ran.status == 0
     assert "note: claims__pay: a is left out: its schema takes anything" in ran.err
+
+
+def test_an_agent_that_is_not_there_fails_checks_and_cases_whatever_they_expect(tmp_path: Path) -> None:
+    socket = tmp_path / "none.sock"
+    (tmp_path / "tidegate.yaml").write_text(
+        f"policies: [{{type: opa, url: 'unix://{socket}', path: authz}}]\n"
+    )
+    (tmp_path / "c.yaml").write_text(
+        cases(ONE.replace("allow, rule: p.cedar#small", "deny"), head="attributes:")
+    )
+    for command in (("test", str(tmp_path / "c.yaml")), ("check",)):
+        ran = run("policy", *command, "--config", str(tmp_path / "tidegate.yaml"))
+        assert ran.status == 2, ran.out
+        assert "it cannot be reached" in ran.err
+        assert "opa" in ran.err
