@@ -118,6 +118,7 @@ async def test_it_is_explained_by_what_it_said_and_the_id_of_its_decision(made: 
     assert (explained["reason"], explained["rule"]) == ("denied", "authz#deny")
     assert "long texts are not echoed" in done.stdout
     assert "opa.decision" in explained["reads"]
+    assert "principal.attributes" in str(explained["notes"]), "it was told, and is not kept"
 
 
 async def test_a_change_is_in_force_within_moments_in_lists_and_calls(made: Gateway, opa: RealOpa) -> None:

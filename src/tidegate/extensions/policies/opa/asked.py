@@ -73,9 +73,12 @@ def part(arguments: object, paths: Sequence[Path]) -> object:
 
 
 def record(principal: Principal, told: Collection[str] | None) -> Mapping[str, str]:
-    """Give what of a principal stands in records: the attributes that settings name, which are its personal data."""
+    """Give what of a principal stands in records, which have its personal data only where settings name it.
+
+    Where they name nothing it stands there that it was told, as no JSON, so that nobody takes it for absent later.
+    """
     if told is None:
-        return {}
+        return {"principal.attributes": "told, not kept"}
     found = {
         f"principal.{name}": _text(principal.attributes[name])
         for name in sorted(told)
@@ -83,6 +86,8 @@ def record(principal: Principal, told: Collection[str] | None) -> Mapping[str, s
     }
     if "groups" in told:
         found["principal.groups"] = _text(sorted(principal.groups))
+    if "client" in told:
+        found["principal.client"] = _text(principal.client)
     return found
 
 

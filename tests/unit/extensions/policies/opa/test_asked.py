@@ -82,7 +82,8 @@ def test_what_is_no_arguments_is_told_as_it_is(sent: object) -> None:
 
 
 def test_records_have_what_settings_name_and_the_arguments_that_were_judged() -> None:
-    assert record(ANN, None) == {}
+    assert record(ANN, None) == {"principal.attributes": "told, not kept"}
+    assert record(ANN, frozenset({"client"})) == {"principal.client": '"cli"'}
     assert record(ANN, frozenset({"limit", "groups", "roles", "none"})) == {
         "principal.limit": "5", "principal.roles": '"odd"', "principal.groups": '["g"]',
     }  # fmt: skip
