@@ -34,7 +34,8 @@ DENIED: dict[str, Any] = {
     "message": "this is not allowed with these arguments", "rule": "no rule",
     "target": {"server": "claims", "kind": "tool", "name": "pay"},
     "reads": {"principal.roles": '["adjuster"]', "principal.limit": "5000", "context.arguments.amount": "6000"},
-    "because": "claims.cedar#pay would allow it when { context.arguments.amount <= principal.limit }",
+    "because": "claims.cedar#pay (line 1) would allow it where context.arguments.amount (now 6000) is at most "
+    "principal.limit (now 5000)",
 }  # fmt: skip
 
 

@@ -10,6 +10,8 @@ from tidegate.cli.times import moment
 _Told = dict[str, Any]
 _NOTHING = ("", "no rule")
 """What stands for the rule where none allows it."""
+_OTHERWISE = ". It would not where "
+"""What a policy that denies says where it would not: told below the table, with the rest that would have helped."""
 _HIDDEN = "it is hidden: to this principal it looks as if it were not there"
 
 
@@ -73,7 +75,8 @@ def _outcome(told: _Told) -> str:
 def _steps(told: _Told) -> None:
     rows = table("PART", "SAYS", "RULE", "WHY")
     for each in told["steps"]:
-        row = (each["part"], each["says"] if each["says"] != "nothing" else "-", each["rule"], each["why"])
+        why = each["why"].partition(_OTHERWISE)[0]
+        row = (each["part"], each["says"] if each["says"] != "nothing" else "-", each["rule"], why)
         rows.add_row(*(cell(_flat(value)) for value in row))
     out().print(rows)
     write("")

@@ -80,7 +80,10 @@ async def test_without_a_gateway_it_is_told_by_the_settings_and_what_one_last_sa
     assert "DENIED: nothing allows it (arguments); the error is `denied`, it is listed" in ran.out
     assert "  context.arguments.amount = 6000\n" in ran.out
     assert "  principal.limit = 5000\n" in ran.out
-    assert "p.cedar#pay would allow it when { context.arguments.amount <= principal.limit }" in ran.out
+    assert (
+        "p.cedar#pay (line 1) would allow it where context.arguments.amount (now 6000) is at most "
+        "principal.limit (now 5000)\n"
+    ) in ran.out
     assert "no gateway runs here: this is told by" in ran.err
     assert "4711" not in ran.out + ran.err
     told = (await asyncio.to_thread(pays, place, '{"amount": 5000}', "--json")).json()

@@ -43,7 +43,7 @@ def test_a_case_that_comes_out_otherwise_is_told_with_its_line_and_why(place: Pa
     assert ran.status == 1
     assert ran.out == (
         f"{place}/c.yaml:4: one: is denied by no policy, should be allowed by p.cedar#small: "
-        "p.cedar#small would allow it when { context.arguments.amount < 5 }\n"
+        "p.cedar#small (line 1) would allow it where context.arguments.amount (now 9) is less than 5\n"
         "0 of 1 cases came out as expected\n"
     )
     (told,) = run("policy", "test", "--json", str(place / "c.yaml")).json()

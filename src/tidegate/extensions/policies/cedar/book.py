@@ -182,7 +182,7 @@ class Book:
             allowing = {name: each for name, each in static.items() if name in answer.reasons}
             verdict = self._verdict(question, decided, list(allowing.values()))
             return _judged(verdict, [*denying, decided[0]]) if denying else Plan(verdict)
-        because = failures(answer, {**static, **heads}) or self._not_allowed(question.numbers)
+        because = failures(answer, {**static, **heads}) or self._not_allowed(question.numbers, question)
         if not open_:
             return Plan(Verdict(None, told.NO_RULE, because=because))
         if len(denying) == len(open_):
@@ -215,6 +215,8 @@ class Book:
         for each in policies:
             if len(reads) < told.MOST:
                 reads.update(told.values(each, question.subject, question.thing, question.endpoint))
+        if not allowed and not because:
+            because = told.denied_by(policies[0], reads)
         return Verdict(allowed, self.written[int(name[1:])].name, reads=reads, because=because)
 
     def _slice(self, numbers: tuple[int, ...]) -> _Slice:
@@ -250,9 +252,14 @@ class Book:
             _keep(self._nothing, about, found, _SLICES)
         return found
 
-    def _not_allowed(self, numbers: Iterable[int]) -> str:
-        policies = [self.written[number] for number in numbers]
-        return told.not_allowed([each for each in policies if each.permits])
+    def _not_allowed(self, numbers: Iterable[int], question: Question | None = None) -> str:
+        policies = [each for number in numbers if (each := self.written[number]).permits]
+        if question is None:
+            return told.not_allowed(policies)
+        reads: dict[str, str] = {}
+        for each in policies[: told.SHOWN]:
+            reads.update(told.values(each, question.subject, question.thing, question.endpoint))
+        return told.not_allowed(policies, reads)
 
 
 def _judged(verdict: Verdict, names: Sequence[str]) -> Plan:

@@ -70,9 +70,10 @@ class Case:
             return Verdict(None, told.NO_RULE, reads=self._values(allowing, arguments), because=because)
         name, allowed, because = verdict
         deciding = [each for each in self._policies if each in answer.reasons] or [name]
-        return Verdict(
-            allowed, self._policies[name].name, reads=self._values(deciding, arguments), because=because
-        )
+        reads = self._values(deciding, arguments)
+        if not allowed and not because:
+            because = told.denied_by(self._policies[name], reads)
+        return Verdict(allowed, self._policies[name].name, reads=reads, because=because)
 
     def _ask(self, arguments: Mapping[str, object], policies: cedarpy.PolicySet) -> Answer:
         context = f"{self._before}{_encode(arguments)}}}"
@@ -109,7 +110,8 @@ class Case:
         for name, (each, part) in parts.items():
             if name not in answer.reasons:
                 failing.setdefault(each.name, (each, []))[1].append(part)
-        return told.missed(list(failing.values())) or self._otherwise
+        names = [name for name, each in self._policies.items() if each.permits]
+        return told.missed(list(failing.values()), self._values(names, arguments)) or self._otherwise
 
     def _conditions(self) -> tuple[Mapping[str, tuple[Written, Condition]], cedarpy.PolicySet]:
         """Make a policy of each condition of what allows."""
@@ -120,13 +122,13 @@ class Case:
 
 
 def said(answer: Answer, policies: Mapping[str, Written]) -> tuple[str, bool, str] | None:
-    """Give what some of the policies say in an answer, if anything: which one, whether it allows, and why not.
+    """Give what some of the policies say in an answer, if anything: which one, whether it allows, and what went wrong.
 
     What denies and could not be evaluated denies. Cedar itself would pass over it.
     """
     reasons = [name for name in policies if name in answer.reasons]
     if reasons and not answer.permitted:
-        return reasons[0], False, told.denied_by(policies[reasons[0]])
+        return reasons[0], False, ""
     for name, each in policies.items():
         if not each.permits and name in answer.errors:
             return name, False, told.failed(each, answer.errors[name])

@@ -39,6 +39,8 @@ def reach(written: Sequence[Written], who: Subject, endpoint: str, target: Targe
     if found is None:
         return Verdict(None, told.NO_RULE)
     name, allowed, because = found
+    if not allowed and not because:
+        because = told.denied_by(policies[name], {})
     return Verdict(allowed, policies[name].name, because=because)
 
 

@@ -30,7 +30,8 @@ def test_what_no_policy_is_about_is_not_allowed_and_who_would_be_is_said():
     verdict = decide(book(POLICIES, KNOWN), principal("alice", "user"), READ)
     assert verdict.allowed is None
     assert verdict.because == (
-        'test.cedar#read would allow it to principal in Role::"adjuster" when { resource.readOnly }'
+        "test.cedar#read (line 2) would allow it where whoever asks has the role adjuster "
+        "and resource.readOnly is true"
     )
 
 
@@ -55,7 +56,10 @@ def test_a_tool_is_not_shown_where_no_arguments_could_be_allowed():
 def test_a_denial_by_arguments_says_which_and_in_its_authors_words():
     verdict = judge(book(POLICIES, KNOWN), principal("alice", "adjuster", region="eu"), {"amount": 60000})
     assert (verdict.allowed, verdict.rule) == (False, "test.cedar#pay-limit")
-    assert verdict.because == "over 5000 a lead has to pay"
+    assert verdict.because == (
+        "test.cedar#pay-limit (line 8) denies it: over 5000 a lead has to pay. It would not where "
+        "context.arguments.amount (now 60000) is at most 5000 or where whoever asks has the role lead"
+    )
     assert verdict.reads["context.arguments.amount"] == "60000"
 
 
@@ -64,7 +68,30 @@ def test_what_did_not_hold_is_said_where_nothing_allows():
         book(POLICIES, KNOWN), principal("alice", "adjuster", "lead", region="eu"), {"amount": 60000}
     )
     assert verdict.allowed is None
-    assert verdict.because == "test.cedar#pay would allow it when { context.arguments.amount <= 50000 }"
+    assert verdict.because == (
+        "test.cedar#pay (line 5) would allow it where context.arguments.amount (now 60000) is at most 50000"
+    )
+
+
+def test_what_cannot_be_said_in_plain_words_is_quoted_with_its_values():
+    made = book(
+        """@id("sum") permit(principal, action == Action::"claims__pay", resource)
+           when { context.arguments.amount * 2 < 100 } unless { context.arguments.amount + 1 > 50 };""",
+        KNOWN,
+    )
+    verdict = judge(made, principal("alice", "adjuster"), {"amount": 60})
+    assert verdict.because == (
+        "test.cedar#sum (line 1) would allow it where "
+        "this holds: (context.arguments.amount * 2) < 100 (context.arguments.amount is now 60) and "
+        "this does not hold: (context.arguments.amount + 1) > 50 (context.arguments.amount is now 60)"
+    )
+
+
+def test_a_denial_without_conditions_says_that_nothing_would_help():
+    made = book('@id("never") @because("it is sold") forbid(principal, action, resource);')
+    assert decide(made, principal()).because == (
+        "test.cedar#never (line 1) denies it in any case: it is sold"
+    )
 
 
 def test_a_denial_that_cannot_be_evaluated_denies():
@@ -82,7 +109,7 @@ def test_a_permission_that_cannot_be_evaluated_allows_nothing_and_says_so():
     verdict = decide(made, principal())
     assert verdict.allowed is None
     assert verdict.because == (
-        "test.cedar#v could not be evaluated: the principal does not have the attribute `vip`"
+        "test.cedar#v (line 1) could not be evaluated: the principal does not have the attribute `vip`"
     )
     other = book(
         "permit(principal, action, resource); permit(principal, action, resource) when { principal.vip };"
