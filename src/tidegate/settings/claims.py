@@ -113,7 +113,8 @@ class TenantModel(Model):
     claim: Claim
     """Claim that says it. A token without it is refused."""
     map: Annotated[dict[Text, Name], Field(max_length=_MOST)] | None = None
-    """From its values to tenants; others are refused. Absent: each value is the tenant of that name."""
+    """From its values to tenants; others are refused. Absent: each value is the tenant of that name, but for `default`,
+    which is given here only."""
 
 
 def _choice(value: object) -> str:

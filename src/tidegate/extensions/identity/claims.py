@@ -14,6 +14,7 @@ from typing import TypeAlias, cast
 
 from tidegate.domain.errors import Unauthenticated
 from tidegate.domain.principal import Attribute, Principal
+from tidegate.domain.tenant import HOME
 
 Claims: TypeAlias = "Mapping[str, object]"
 ClaimPath: TypeAlias = "tuple[str, ...]"
@@ -119,11 +120,13 @@ def _pattern(text: str) -> re.Pattern[str]:
 class TenantMapping:
     """Whose tenant a principal is."""
 
-    name: str = "default"
+    name: str = HOME
     """Everybody's, where no claim says it."""
     claim: ClaimPath | None = None
     map: Mapping[str, str] | None = None
-    """From values of the claim to tenants; None: they are the tenants. A value that is not in it is refused."""
+    """From values of the claim to tenants; None: they are the tenants, but for the home tenant, whose administrators are
+    the operator's: whoever may name an organisation (or a namespace) so must not be that. A value that is not in it is
+    refused."""
 
     def tenant(self, claims: Claims) -> str:
         """Give the tenant.
@@ -137,7 +140,7 @@ class TenantMapping:
         if not isinstance(value, str):
             raise Unauthenticated("the token does not say of which tenant it is")
         name = value if self.map is None else self.map.get(value)
-        if name is None or not _WORD.fullmatch(name):
+        if name is None or not _WORD.fullmatch(name) or (self.map is None and name == HOME):
             raise Unauthenticated("the token is of a tenant that is not known here")
         return name
 

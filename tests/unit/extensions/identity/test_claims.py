@@ -177,6 +177,15 @@ def test_the_tenant_is_a_name_or_what_a_claim_is_mapped_to() -> None:
     assert of(tenant=TenantMapping(claim=("region",), map={"eu": "europe"})).tenant == "europe"
 
 
+def test_nobody_is_of_the_home_tenant_by_the_name_of_an_organisation() -> None:
+    """Its administrators are the operator's, and an issuer's customers may choose what they are called."""
+    claims = {**CLAIMS, "org": "default", "namespace": "team"}
+    with pytest.raises(Unauthenticated, match="tenant"):
+        of(claims, tenant=TenantMapping(claim=("org",)))
+    assert of(claims, tenant=TenantMapping(claim=("org",), map={"default": "default"})).tenant == "default"
+    assert of(claims, tenant=TenantMapping(claim=("namespace",))).tenant == "team"
+
+
 @pytest.mark.parametrize(
     "tenant",
     [
