@@ -101,9 +101,15 @@ def test_a_schema_that_refers_to_itself_and_arguments_without_end_are_bounded() 
         }
     }
     look({"a": {"b": {}}}, loop)
-    look([[1] * 100_000])
-    with pytest.raises(InvalidParams, match="too many"):
-        look([{f"name-{number}": 1 for number in range(spelling.MOST + 1)}])
+    look({"a": [1] * (2 * spelling.MOST), "b": [[1, 2]] * 1000})
+    endless: list[Any] = [
+        {f"name-{number}": 1 for number in range(spelling.MOST + 1)},
+        [[]] * (spelling.MOST + 1),
+        [{"a": 1}] * (spelling.MOST // 2 + 1),
+    ]
+    for many in endless:
+        with pytest.raises(InvalidParams, match="too many"):
+            look({"given": many})
 
 
 async def test_what_a_policy_reads_by_one_name_is_sent_under_no_other(gateway: OPEN) -> None:
