@@ -14,6 +14,7 @@ import msgspec
 from tidegate.audit.find import Kept, Record
 from tidegate.audit.segment import segments
 from tidegate.domain.errors import JournalUnavailable
+from tidegate.domain.record import RecordKind
 
 _OTHERS = frozenset({"target", "rule", "reads", "because"})
 """What a refusal says of something that is another tenant's."""
@@ -52,15 +53,18 @@ def as_told(record: Record, tenant: str, servers: Collection[str]) -> Record | N
     """Give a record as a tenant may have it, the very same where it may have all of it; None where it is not the tenant's."""
     if not _is_of(record, tenant, servers):
         return None
+    if record.get("kind") != RecordKind.REFUSED.value:
+        return record
+    # Without its hash: what is left is not always what was hashed, and of which it is not must not be told.
+    told = {key: record[key] for key in record if key != "hash"}
     data = record.get("data")
     rule = cast("Mapping[str, object]", data).get("rule") if isinstance(data, dict) else None
     if not isinstance(rule, str) or not rule.startswith("tenants."):
-        return record
+        return told
     if rule.startswith(f"tenants.{tenant}.roles.") and " " in rule:
-        return record  # of a role of its own: no tenant's name holds a blank
+        return told  # of a role of its own: no tenant's name holds a blank
     kept = {key: value for key, value in cast("Mapping[str, object]", data).items() if key not in _OTHERS}
-    # Without its hash: what is left is not what was hashed.
-    return {**{key: record[key] for key in record if key != "hash"}, "data": kept}
+    return {**told, "data": kept}
 
 
 def kept_for(kept: Kept, tenant: str, servers: Collection[str]) -> Kept | None:

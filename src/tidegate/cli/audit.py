@@ -1,4 +1,4 @@
-"""`tidegate audit`: what the journal proves."""
+"""`tidegate audit`: what the journal proves, and what is in it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tidegate.cli.audit_find import find, show
 from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, StateDir, state_of
 from tidegate.cli.output import say, write, write_json
 from tidegate.domain.errors import StateError, TidegateError
@@ -14,12 +15,14 @@ from tidegate.domain.errors import StateError, TidegateError
 if TYPE_CHECKING:
     from tidegate.audit.verify import Verdict
 
-app = typer.Typer(help="Check what the journal proves.", no_args_is_help=True)
+app = typer.Typer(help="Check what the journal proves, and find what is in it.", no_args_is_help=True)
+app.command("find")(find)
+app.command("show")(show)
 
 
 @app.callback()
 def audit() -> None:
-    """Check what the journal proves."""
+    """Check what the journal proves, and find what is in it."""
 
 
 @app.command("verify")

@@ -341,7 +341,7 @@ async def events(
     response = await within(session.get(f"{BASE}/v1/events{query}"))
     async with response:
         if response.status != 200:
-            raise TidegateError(_complaint(await within(bounded(response)), response.status))
+            raise TidegateError(complaint(await within(bounded(response)), response.status))
         kind = ""
         while line := await _line(response, follow=follow):
             name, _, value = line.rstrip(b"\n").partition(b": ")
@@ -379,7 +379,7 @@ async def logs(
     response = await within(session.get(url))
     async with response:
         if response.status != 200:
-            raise TidegateError(_complaint(await within(bounded(response)), response.status))
+            raise TidegateError(complaint(await within(bounded(response)), response.status))
         while True:
             # Following waits for as long as the server is silent; otherwise a gateway that stalls is an error.
             reading = response.content.readany()
@@ -420,7 +420,7 @@ async def _get(session: aiohttp.ClientSession, path: str) -> bytes:
     async with session.get(BASE + path) as response:
         body = await bounded(response)
         if response.status != 200:
-            raise TidegateError(_complaint(body, response.status))
+            raise TidegateError(complaint(body, response.status))
         return body
 
 
@@ -429,7 +429,7 @@ async def _post(session: aiohttp.ClientSession, path: str, body: bytes) -> bytes
     async with session.post(BASE + path, data=body, headers=headers) as response:
         answer = await bounded(response)
         if response.status not in (200, 202):
-            raise TidegateError(_complaint(answer, response.status))
+            raise TidegateError(complaint(answer, response.status))
         return answer
 
 
@@ -438,7 +438,8 @@ class _Complaint(msgspec.Struct):
     detail: str = ""
 
 
-def _complaint(body: bytes, status: int) -> str:
+def complaint(body: bytes, status: int) -> str:
+    """Say why a gateway did not do what it was asked for."""
     try:
         told = msgspec.json.decode(body, type=_Complaint)
         return told.error or told.detail or f"the gateway answered with HTTP status {status}"

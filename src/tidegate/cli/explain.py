@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, StateDir, pairs, state_of
+from tidegate.cli.options import DEFAULT_CONFIG, Config, Json, KeyFile, StateDir, pairs, state_of
 from tidegate.cli.output import say, write_json
+from tidegate.cli.remote import Gateway, ask
 from tidegate.domain.errors import SettingsError, StateError
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ Given = Annotated[
 Subject = Annotated[str, typer.Option("--as", metavar="SUBJECT", help="Whoever asks.")]
 Key = Annotated[str, typer.Option("--key", metavar="ID", help="Whom this API key speaks for.")]
 Issuer = Annotated[str, typer.Option("--issuer", help="Who vouches for it; `key` where absent.")]
-Tenant = Annotated[str, typer.Option("--tenant", help="Its tenant.")]
+Tenant = Annotated[
+    str, typer.Option("--tenant", help="Its tenant; `default`, or that of a tenant's administrator who asks.")
+]
 Role = Annotated[Names, typer.Option("--role", help="A role it has. More than once: more of them.")]
 Group = Annotated[Names, typer.Option("--group", help="A group it is in.")]
 Attributes = Annotated[
@@ -63,7 +66,7 @@ def explain(
     subject: Subject = "",
     key: Key = "",
     issuer: Issuer = "",
-    tenant: Tenant = "default",
+    tenant: Tenant = "",
     role: Role = None,
     group: Group = None,
     attribute: Attributes = None,
@@ -75,6 +78,8 @@ def explain(
     resource: Resource = None,
     template: Template = None,
     server: Server = "",
+    url: Gateway = None,
+    key_file: KeyFile = None,
     config: Config = DEFAULT_CONFIG,
     state: StateDir = None,
     json: Json = False,
@@ -90,8 +95,11 @@ def explain(
     }  # fmt: skip
     body = _body(named, who, given)
     if body is not None:
-        body |= {"tenant": tenant, "endpoint": endpoint}
-    told = asyncio.run(_ask(config, state, given, body))
+        body |= {"endpoint": endpoint, **({"tenant": tenant} if tenant else {})}
+    if url is not None:
+        told = _read(asyncio.run(_ask_there(url, key_file, given or "", body)))
+    else:
+        told = asyncio.run(_ask(config, state, given, body))
     if json:
         write_json(told)
     else:
@@ -129,6 +137,14 @@ async def _ask(config: Path, state: Path | None, call: str | None, body: _Told |
             return _read(await control.get(session, f"/v1/explain/{control.word(call or '')}"))
     except StateError:  # no gateway runs
         return await _offline(config, state, call, body)
+
+
+async def _ask_there(url: str, key_file: Path | None, call: str, body: _Told | None) -> bytes:
+    from tidegate.cli.control import word
+
+    if body is not None:
+        return await ask(url, key_file, "/explain", body=body)
+    return await ask(url, key_file, f"/explain/{word(call)}")
 
 
 async def _offline(config: Path, state: Path | None, call: str | None, body: _Told | None) -> _Told:

@@ -71,7 +71,7 @@ def where(
     """
     if url is not None:
         check_url(url)
-        return Where(url, endpoint, _key(key_file), None, timeout)
+        return Where(url, endpoint, key_from(key_file), None, timeout)
     if not endpoint.startswith("/"):
         raise SettingsError("--endpoint: should be a path such as /mcp")
     return Where(None, endpoint, None, state_of(config, state), timeout)
@@ -122,7 +122,12 @@ def show_entry(name: str, said: object) -> None:
         console.print(Text("    " + line, style="dim"))
 
 
-def _key(key_file: Path | None) -> str | None:
+def key_from(key_file: Path | None) -> str | None:
+    """Read the key of a file, or the variable's where none is named; None where there is none.
+
+    Raises:
+        SettingsError: the file holds no key.
+    """
     # Never an argument: other users of the machine see those.
     if key_file is None:
         return os.environ.get("TIDEGATE_KEY") or None

@@ -119,6 +119,39 @@ async def test_an_administrator_of_a_tenant_has_that_tenant_only(two: Two) -> No
         assert word not in done.stdout
 
 
+async def test_a_tenant_explains_its_calls_and_looks_up_its_records_from_elsewhere(two: Two) -> None:
+    ann = Wire(two.gateway.url(), modern=True, key=two.keys["ann"])
+    refused = (await ann.ask("tools/call", {"name": "cars__add", "arguments": {}})).message["error"]
+    call = refused["data"]["id"]
+    for who, tenant, sees in (("olga", "marine", True), ("max", "motor", False)):
+        key = two.gateway.place / f"{who}.key"
+        key.write_text(two.keys[who])
+        there = ("--url", two.gateway.base, "--key-file", str(key))
+
+        def ask(*words: str, there: tuple[str, ...] = there) -> Any:
+            return two.gateway.command(*words, *there)
+
+        asked = ("explain", "--as", "ann", "--role", "adjuster", "--json", "--tool")
+        for name, allowed in (("claims__add", sees), ("cars__add", not sees)):
+            told = await asyncio.to_thread(ask, *asked, name)
+            assert told.returncode == 0, told.stderr
+            assert json.loads(told.stdout)["allowed"] is allowed
+            hides(
+                told.stdout.replace(name, "").replace(name.partition("__")[0], "").replace("ann", ""), tenant
+            )
+        recalled = await asyncio.to_thread(ask, "explain", call)
+        assert (recalled.returncode == 0) is sees, recalled.stderr
+        found = await asyncio.to_thread(ask, "audit", "find", "--decision", "refused", "--json")
+        assert found.returncode == 0, found.stderr
+        assert (f'"call":"{call}"' in found.stdout) is sees
+        words = ("cars__add", "claims__add")  # what its own people asked for
+        hides(found.stdout.replace(words[0], "").replace(words[1], ""), tenant)
+        alike = {len(json.loads(line)) for line in found.stdout.splitlines() if "unknown tool" in line}
+        assert len(alike) == 1, "what is another's cannot be told from what is not there"
+    nobody = await asyncio.to_thread(two.gateway.command, "audit", "find", "--url", two.gateway.base)
+    assert "administrator's key" in nobody.stderr
+
+
 async def test_metrics_and_what_is_ready_are_told_to_the_operator_alone(two: Two) -> None:
     for path in ("/metrics", "/readyz"):
         for who in (None, "ann", "olga", "ops"):

@@ -58,10 +58,24 @@ def test_records_are_those_of_the_tenants_principals_and_servers(tmp_path: Path)
     assert [(each["kind"], each["tenant"]) for each in found] == [
         ("refused", "marine"), ("refused", "marine"), ("workload", ""), ("admin", "default"), ("key", ""),
     ]  # fmt: skip
-    assert (found[0]["data"]["rule"], "hash" in found[0]) == ("tenants.marine.roles.x deny[0]", True)
+    assert (found[0]["data"]["rule"], "hash" in found[0]) == ("tenants.marine.roles.x deny[0]", False)
     assert (found[1]["data"], "hash" in found[1]) == ({"call": "c", "name": "x"}, False)
     for word in ("cars", "common", "motor", "bob"):
         assert word not in ran.out
+    (one, two) = run(
+        "audit", "find", "--config", str(settings), "--tenant", "marine", "--decision", "refused", "--json"
+    ).out.splitlines()
+    assert (json.loads(one), json.loads(two)) == (found[1], found[0]), "the newest first, and the same words"
+    told = run("audit", "find", "--config", str(settings), "--principal", "bob", "--since", "1h")
+    assert told.status == 0, told.err
+    assert [line.split()[2:5] for line in told.out.splitlines()[1:]] == [
+        ["admin", "bob", "(motor)"], ["refused", "bob", "(motor)"],
+    ]  # fmt: skip
+    shown = run("audit", "show", "call-ann", "--config", str(settings))
+    assert [json.loads(line)["subject"] for line in shown.out.splitlines()] == ["ann"]
+    nothing = run("audit", "show", "call-nobody", "--config", str(settings))
+    assert nothing.status != 0
+    assert "no call call-nobody" in nothing.err
     unknown = run("audit", "records", "--config", str(settings), "--tenant", "marin")
     assert unknown.status != 0
     assert "declares no tenant marin" in unknown.err
