@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 import uvloop
 
@@ -26,6 +27,10 @@ from tests.servers.launch import Listening, listening
 
 ROOT = Path(__file__).resolve().parent.parent
 NODE_AT_LEAST = 18
+
+# How long an example takes is the machine's business.
+hypothesis.settings.register_profile("tidegate", parent=hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("tidegate")
 
 
 @functools.cache
