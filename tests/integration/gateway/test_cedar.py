@@ -69,7 +69,10 @@ async def neither_listed_nor_called(made: Gateway, client: Wire) -> None:
     record = refusal(made, told)
     assert record["rule"] == "p.cedar#short"
     assert json.loads(record["reads"]["context.arguments.text"]) == "a long text"
-    assert record["because"] == "texts of ten characters and more are not echoed"
+    assert record["because"] == (
+        "p.cedar#short (line 6) denies it: texts of ten characters and more are not echoed. It would not where "
+        'context.arguments.text (now "a long text") is not like "*long*"'
+    )
     secret = await client.call("a__echo", {"text": "my secret"})
     assert refusal(made, secret)["rule"] == "p.cedar#no-secrets"
     odd = await client.call("a__echo", {"text": ["long"]})

@@ -59,7 +59,10 @@ async def test_a_denied_call_and_a_hidden_tool_are_explained_by_the_ids_of_their
     assert (told["reason"], told["rule"], told["who"]["subject"]) == ("denied", "p.cedar#short", "alice")
     assert told["reads"]["context.arguments.text"] == '"a long text"'
     assert (told["now"]["rule"], told["differs"]) == ("p.cedar#short", False)
-    assert told["now"]["help"] == ["texts of ten characters and more are not echoed"]
+    assert told["now"]["help"] == [
+        "p.cedar#short (line 4) denies it: texts of ten characters and more are not echoed. It would not where "
+        'context.arguments.text (now "a long text") is not like "*long*"'
+    ]
     hid = explain(made, hidden["error"]["data"]["id"])
     assert (hid["reason"], hid["rule"], hid["own"]) == ("invalid_params", "p.cedar#write", "write")
     assert not hid["now"]["visible"]
