@@ -14,6 +14,8 @@ from tidegate.protocol.codec import decode_value
 
 MOST = 30_000
 """Names, objects and lists in the arguments of one call that are looked at, in some 30 ms; with more a call is refused."""
+LARGEST = 256 * 1024
+"""Bytes of a definition that is read: 64 of them are kept, as objects. Of a larger one no names are known."""
 _INNER = frozenset({dict, list})
 _SCHEMAS = 64
 """Parts of one schema that stand for one value: choices, and what is referred to."""
@@ -30,7 +32,7 @@ def check(arguments: object, definition: bytes) -> None:
     Raises:
         InvalidParams: one does; or there are too many to tell.
     """
-    root: _Json = _input(definition) if definition else {}
+    root: _Json = _input(definition) if 0 < len(definition) <= LARGEST else {}
     for given, schemas in _objects(arguments, root):
         declared = _declared(schemas)
         folded = {name.casefold() for name in declared}
