@@ -16,14 +16,18 @@ from tidegate.access.quotas import Quotas
 from tidegate.access.rules import NO_RULE
 from tidegate.access.stops import Stops
 from tidegate.access.weigh import Voice, Weighed
+from tidegate.domain.errors import InvalidParams
 from tidegate.domain.principal import Principal
 from tidegate.domain.quota import Per
 from tidegate.domain.target import Decision, Kind, Target
+from tidegate.gateway import spelling
 from tidegate.gateway.endpoint import Endpoint
 from tidegate.gateway.named import Named, find
 
 MOST_TRIED = 8
 """Roles that are tried for whether they would allow it."""
+SPELLING = "spelling"
+"""The rule where an argument could be read as another (`gateway/spelling`)."""
 _ONES_OWN = frozenset({Per.PRINCIPAL, Per.TENANT})
 """What quotas count by that count no other tenant's calls."""
 _MOST_TOLD = 64
@@ -194,6 +198,8 @@ def _told(
         answer = _ANSWERS[denying.part]
         if denying.rule == "unknown" or denying.why.startswith("it is not known"):
             answer = "state_unavailable"
+        elif denying.rule == SPELLING:
+            answer = "invalid_params"
         return Explanation(
             question, target, shown, visible, False, False, denying.rule, denying.part, answer, steps
         )
@@ -278,6 +284,18 @@ async def _judged(endpoint: Endpoint, question: Question, target: Target, weighe
     if not weighed.judged:
         why = "policies read the arguments, which were not given"
         return [Step(Part.ARGUMENTS, Says.DEPENDS, weighed.shown.rule, why)]
+    try:
+        spelling.check(question.arguments, _definition(endpoint, target))
+    except InvalidParams as error:
+        return [
+            Step(
+                Part.ARGUMENTS,
+                Says.DENY,
+                SPELLING,
+                str(error),
+                help=("it would have to be written otherwise",),
+            )
+        ]
     steps = [replace(_voice(each), part=Part.ARGUMENTS) for each in weighed.judged]
     final = weighed.final
     if not final.allowed and not any(step.says is Says.DENY for step in steps):
@@ -285,6 +303,12 @@ async def _judged(endpoint: Endpoint, question: Question, target: Target, weighe
         help_ = (*await _roles(endpoint, question, target), *because)
         steps.append(_nobody(final, help_))
     return steps
+
+
+def _definition(endpoint: Endpoint, target: Target) -> bytes:
+    """Give what is shown of a target; nothing where it is not shown to all."""
+    shown = endpoint.view.of(target.kind).values()
+    return next((entry.encoded for entry in shown if entry.target == target), b"")
 
 
 def _nobody(final: Decision, help_: tuple[str, ...]) -> Step:

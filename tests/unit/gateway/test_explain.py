@@ -135,6 +135,15 @@ async def test_what_depends_on_arguments_is_said_so_without_and_judged_with_them
     await agrees(made, allowed, text="x")
 
 
+async def test_an_argument_that_could_be_read_as_another_is_explained_as_it_is_refused(gateway: OPEN) -> None:
+    made = await gateway(endpoints=at(Rule(Effect.ALLOW)), grants=Grants(policies=(pays(),)))
+    told = await explain(made, arguments={"text": "x", "TEXT": "much"})
+    assert (told.allowed, told.part, told.answer) == (False, Part.ARGUMENTS, "invalid_params")
+    assert "only by case" in told.steps[-2].why
+    await agrees(made, told, text="x", TEXT="much")
+    assert (await explain(made, arguments={"text": "x"})).allowed
+
+
 async def test_what_no_policy_allows_with_these_arguments_says_what_would(gateway: OPEN) -> None:
     engine = Engine(lambda *_: LIMIT, lambda *_: Verdict(None, "no policy", because="p#limit: less than 5"))
     roles = (Role("payer", grants=(Grant(Effect.ALLOW, 0),)),)
