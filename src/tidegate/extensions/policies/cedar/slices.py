@@ -39,6 +39,10 @@ class Index:
         self._of_subject: dict[Subject, frozenset[int]] = {}
         self._of_server: dict[tuple[Kind, str], frozenset[int]] = {}
 
+    def knows(self, subject: Subject, target: Target) -> bool:
+        """Tell whether it was looked through before for who asks, and for what is on a target's server."""
+        return subject in self._of_subject and (target.kind, target.server) in self._of_server
+
     def about(self, target: Target) -> frozenset[int]:
         """Give the policies that are about a target, whoever asks."""
         common = self._of_server.get((target.kind, target.server))
