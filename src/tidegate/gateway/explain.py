@@ -148,20 +148,21 @@ class Explainer:
         if target.kind is Kind.RESOURCE:  # without arguments, it is judged with the rest
             steps += [replace(step, part=Part.POLICY) for step in judged]
             judged = ()
-        steps += self._stopped(principal, target)
+        steps += self._stopped(principal, target, within=within)
         steps += _scoped(endpoint, target, question)
         steps += judged
         steps += self._counted(question, target, within=within)
         return _told(question, target, found.shown, weighed.shown.allowed, tuple(steps), weighed)
 
-    def _stopped(self, principal: Principal, target: Target) -> Sequence[Step]:
+    def _stopped(self, principal: Principal, target: Target, *, within: bool) -> Sequence[Step]:
         if self._stops.unknown is not None:
             why = f"it is not known what is stopped, so every call is refused: {self._stops.unknown}"
             return [Step(Part.STOP, Says.DENY, "unknown", why, help=("the state store has to answer again",))]
         stop = self._stops.check(principal, target)
         if stop is None:
             return [Step(Part.STOP, Says.NOTHING)]
-        why = f"{stop.words} is stopped by {stop.by}: {stop.reason}"
+        by = stop.by if not within or stop.tenant == principal.tenant else "another administrator"
+        why = f"{stop.words} is stopped by {by}: {stop.reason}"
         return [Step(Part.STOP, Says.DENY, f"stop {stop.id}", why, help=(f"tidegate resume {stop.id}",))]
 
     def _counted(self, question: Question, target: Target, *, within: bool) -> Sequence[Step]:

@@ -39,3 +39,23 @@ async def test_tenants_leave_the_operator_room_for_stops_however_fast_they_make_
     assert b"other-" not in got.body
     operators = await ask(edge, "/stops", {"scope": "server", "name": "tides", "reason": "r"}, "default")
     assert operators.status == 201
+
+
+async def test_a_stop_that_another_tenant_made_of_a_server_is_seen_without_whose_it_is(
+    listen: Listen,
+) -> None:
+    edge = await listen(spec("tides"), grants=Grants(tenants=Tenants((Tenant("motor", ("tides",)),))))
+    edge.gateway.identity.principals = {
+        name: Principal(name, "test", f"olga-{name}", frozenset({"admin"})) for name in ("motor", "default")
+    }
+    edge.gateway.stops.turn(
+        [
+            Stop("s1", StopScope.SERVER, "tides", "leaks", "ann (api)", 1.0, tenant="marine"),
+            Stop("s2", StopScope.SERVER, "tides", "leaks", "max (api)", 1.0, tenant="motor"),
+        ]
+    )
+    told = await ask(edge, "/stops", who="motor")
+    assert [each["by"] for each in told.json["stops"]] == ["another administrator", "max (api)"]
+    assert b"marine" not in told.body
+    assert b"ann" not in told.body
+    assert b"marine" in (await ask(edge, "/stops", who="default")).body

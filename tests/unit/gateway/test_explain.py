@@ -188,6 +188,23 @@ async def test_a_stop_is_named_with_how_to_take_it_back(gateway: OPEN) -> None:
     assert (await explain(made)).answer == "state_unavailable"
 
 
+async def test_who_stopped_it_is_told_within_a_tenant_only_where_that_was_its_own_administrator(
+    gateway: OPEN,
+) -> None:
+    made = await gateway()
+    explainer = Explainer(made.endpoints, made.stops, made.quotas)
+    for tenant, within, told in (
+        ("", True, False),
+        ("t", True, True),
+        ("", False, True),
+        ("other", True, False),
+    ):
+        made.stops.turn([Stop("s1", StopScope.SERVER, "one", "leaks", "olga (api)", 1.0, tenant=tenant)])
+        found = await explainer.explain(Question(ANN, ECHO), within=within)
+        (step,) = (each for each in found.steps if each.part is Part.STOP)
+        assert ("olga" in step.why, "leaks" in step.why) == (told, True)
+
+
 async def test_a_scope_that_is_missing_is_named_and_who_has_no_token_is_not_held_to_it(gateway: OPEN) -> None:
     scopes = (Scope("claims:pay", Selection(tools=("echo",))),)
     made = await gateway(endpoints=at(Rule(Effect.ALLOW), scopes=scopes))

@@ -49,7 +49,7 @@ class Stopping:
         known = {stop.id for stop in stops.in_force}
         damaged = [each for each in await self._following.store.ids() if each not in known]
         return {
-            "stops": [_shape(stop) for stop in stops.in_force if sight.about(stop)],
+            "stops": [_seen(stop, sight) for stop in stops.in_force if sight.about(stop)],
             "unknown": stops.unknown,
             "damaged": damaged if stops.unknown is not None and sight.tenant is None else [],
         }
@@ -133,6 +133,14 @@ class Stopping:
         found = self._following.stops.about_tools(stop.server)
         mine = [matches for matches, each in found if each.id == stop.id]
         return [name for name in named if any(matches(name) for matches in mine)][:_NAMED]
+
+
+def _seen(stop: Stop, sight: Sight) -> StopShape:
+    """Give a stop as whoever asks may see it: a server may have been another tenant's when that stopped it."""
+    shape = _shape(stop)
+    if sight.tenant is not None and stop.tenant not in ("", sight.tenant):
+        shape["tenant"], shape["by"] = "", "another administrator"
+    return shape
 
 
 def _shape(stop: Stop) -> StopShape:
