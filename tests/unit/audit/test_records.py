@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.unit.cli.conftest import run
 
 from tidegate.audit.journal import Journal
@@ -24,7 +25,9 @@ tenants: {marine: {servers: ["cl*"]}, motor: {servers: [cars]}}
 """
 
 
-def test_records_are_those_of_the_tenants_principals_and_servers(tmp_path: Path) -> None:
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    """A settings file, and a journal of two tenants beside it."""
     settings = tmp_path / "tidegate.yaml"
     settings.write_text(SETTINGS)
     with StateDirectory.open(tmp_path / ".tidegate") as directory:
@@ -52,6 +55,10 @@ def test_records_are_those_of_the_tenants_principals_and_servers(tmp_path: Path)
             journal.event(RecordKind.KEY, {"event": "created", "tenant": tenant})
         journal.changed(BOB, {"event": "restart", "server": "cars"})
         journal.close()
+    return settings
+
+
+def test_records_are_those_of_the_tenants_principals_and_servers(settings: Path) -> None:
     ran = run("audit", "records", "--config", str(settings), "--tenant", "marine")
     assert ran.status == 0, ran.err
     found: list[Any] = [json.loads(line) for line in ran.out.splitlines()]
@@ -62,10 +69,17 @@ def test_records_are_those_of_the_tenants_principals_and_servers(tmp_path: Path)
     assert (found[1]["data"], "hash" in found[1]) == ({"call": "c", "name": "x"}, False)
     for word in ("cars", "common", "motor", "bob"):
         assert word not in ran.out
+    unknown = run("audit", "records", "--config", str(settings), "--tenant", "marin")
+    assert unknown.status != 0
+    assert "declares no tenant marin" in unknown.err
+
+
+def test_records_are_found_by_who_and_how_and_by_their_call(settings: Path) -> None:
+    whole = run("audit", "records", "--config", str(settings), "--tenant", "marine").out.splitlines()
     (one, two) = run(
         "audit", "find", "--config", str(settings), "--tenant", "marine", "--decision", "refused", "--json"
     ).out.splitlines()
-    assert (json.loads(one), json.loads(two)) == (found[1], found[0]), "the newest first, and the same words"
+    assert (one, two) == (whole[1], whole[0]), "the newest first, and the same words"
     told = run("audit", "find", "--config", str(settings), "--principal", "bob", "--since", "1h")
     assert told.status == 0, told.err
     assert [line.split()[2:5] for line in told.out.splitlines()[1:]] == [
@@ -76,6 +90,3 @@ def test_records_are_those_of_the_tenants_principals_and_servers(tmp_path: Path)
     nothing = run("audit", "show", "call-nobody", "--config", str(settings))
     assert nothing.status != 0
     assert "no call call-nobody" in nothing.err
-    unknown = run("audit", "records", "--config", str(settings), "--tenant", "marin")
-    assert unknown.status != 0
-    assert "declares no tenant marin" in unknown.err
