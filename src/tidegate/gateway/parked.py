@@ -33,8 +33,6 @@ from tidegate.telemetry import log
 
 IN_ALL, EACH = 1024, 16
 """Most parked calls there may be, and of one principal."""
-_LOOKED_AT = 128
-"""Parked calls that are looked at at one time."""
 
 Seal = Callable[[str], str]
 """Seals what names a parked call and its round, for its client."""
@@ -284,14 +282,12 @@ class ParkedCalls:
             elif held.task is not None:  # what goes on with it, here or elsewhere, then lets go of it
                 held.task.cancel()
 
-    async def look(self, may: Callable[[Call], Awaitable[None]]) -> None:
-        """End those that nobody may go on with any more: `may` raises a `Refusal` then."""
-        waiting = [each for each in self._held.values() if not each.busy]
-        for at in range(0, len(waiting), _LOOKED_AT):
-            # At one time: somebody's issuer may be slow to say.
-            await asyncio.gather(*(self._look_at(each, may) for each in waiting[at : at + _LOOKED_AT]))
+    def waiting(self) -> list[Held]:
+        """Give those that wait for their clients."""
+        return [each for each in self._held.values() if not each.busy]
 
-    async def _look_at(self, held: Held, may: Callable[[Call], Awaitable[None]]) -> None:
+    async def look_at(self, held: Held, may: Callable[[Call], Awaitable[None]]) -> None:
+        """End one that nobody may go on with any more: `may` raises a `Refusal` then."""
         try:
             await may(held.call)
         except (Refusal, StateError) as error:

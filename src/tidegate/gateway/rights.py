@@ -14,7 +14,8 @@ from tidegate.domain.target import LISTED, Kind
 from tidegate.gateway.call import Call
 from tidegate.gateway.deciding import check_still, made
 from tidegate.gateway.endpoint import Endpoint
-from tidegate.gateway.parked import ParkedCalls
+from tidegate.gateway.looks import Looks
+from tidegate.gateway.parked import Held, ParkedCalls
 from tidegate.telemetry import log
 
 LOOK = 1.0
@@ -37,13 +38,17 @@ class Rights:
         self._changed = changed
         self._look_again = look_again
         self._seen: dict[str, tuple[Authorizer, int]] = {}
+        self._looking = Looks(self._look_at, "look at a parked call")
 
     async def run(self) -> None:
         """Look every second. Never ends by itself."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._every_second(self.look_at_endpoints), name="rights at endpoints")
-            group.create_task(self._every_second(self.look_at_parked), name="rights of parked calls")
-            group.create_task(self._every_second(self.look_at_engines), name="rights after outages")
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._every_second(self.look_at_endpoints), name="rights at endpoints")
+                group.create_task(self._every_second(self.look_at_parked), name="rights of parked calls")
+                group.create_task(self._every_second(self.look_at_engines), name="rights after outages")
+        finally:
+            self._looking.close()
 
     async def _every_second(self, look: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -76,7 +81,10 @@ class Rights:
 
     async def look_at_parked(self) -> None:
         """Let go of parked calls that nobody may go on with."""
-        await self._parked.look(self._may_go_on)
+        await self._looking.over(self._parked.waiting())
+
+    async def _look_at(self, held: Held) -> None:
+        await self._parked.look_at(held, self._may_go_on)
 
     async def _may_go_on(self, call: Call) -> None:
         await self._look_again(call)

@@ -29,6 +29,7 @@ from tidegate.domain.principal import Principal
 from tidegate.gateway.call import Call
 from tidegate.gateway.deciding import made
 from tidegate.gateway.event_ids import EventId, EventIds
+from tidegate.gateway.looks import Looks
 from tidegate.gateway.relays import Loan, Relays
 from tidegate.gateway.resting import Resting
 from tidegate.gateway.sessions import Session, Sessions
@@ -49,8 +50,6 @@ QUIET = 15.0
 """Seconds after which a stream without a message is kept alive."""
 LOOK = 1.0
 """Seconds between two looks whether a stream may still be."""
-_AT_ONE_TIME = 128
-"""Streams that are looked at before others have their turn."""
 PRIMED = frozenset({"2025-11-25"})
 """Revisions whose clients take an event without data (2025-11-25, transports); older ones fail at it."""
 
@@ -88,6 +87,7 @@ class Streams:
         """How many a principal holds open."""
         self._flowing: set[Stream] = set()
         self._looks: dict[Stream, _Look] = {}
+        self._looking = Looks(self._look_at, "look at a stream")
         """What looks whether each that flows still may."""
         self._resting = Resting()
         self._draining = False
@@ -224,21 +224,21 @@ class Streams:
 
     async def run(self) -> None:
         """Keep streams alive, and let go of those nobody comes back to. Never ends by itself."""
-        while True:
-            await asyncio.sleep(LOOK)
-            self.sweep()
-            await self.look()
+        try:
+            while True:
+                await asyncio.sleep(LOOK)
+                self.sweep()
+                await self.look()
+        finally:
+            self._looking.close()
 
     async def look(self) -> None:
         """End the streams of those who may have them no more, though nothing is said on them."""
-        looks = list(self._looks.items())
-        for at in range(0, len(looks), _AT_ONE_TIME):
-            # At one time: somebody's issuer may be slow to say.
-            await asyncio.gather(*(self._look_at(*each) for each in looks[at : at + _AT_ONE_TIME]))
-            await asyncio.sleep(0)
+        await self._looking.over(list(self._looks))
 
-    async def _look_at(self, stream: Stream, look: _Look) -> None:
-        if not await look.again() and self._looks.get(stream) is look:
+    async def _look_at(self, stream: Stream) -> None:
+        look = self._looks.get(stream)
+        if look is not None and not await look.again() and self._looks.get(stream) is look:
             self._end(stream)
 
     def sweep(self) -> None:

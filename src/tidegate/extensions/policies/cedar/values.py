@@ -12,6 +12,7 @@ from typing import cast
 
 from tidegate.extensions.policies.cedar.tree import ArgumentPath
 from tidegate.extensions.policies.cedar.types import Type
+from tidegate.extensions.policies.spelling import otherwise_spelled
 
 DEEPEST = 32
 LARGEST = 10_000
@@ -48,6 +49,7 @@ class Sayer:
         if sent is not None and not isinstance(sent, dict):
             raise Unsayable("the arguments are no object")
         given = cast("dict[str, object]", sent or {})
+        _see_spelling(given, read, "arguments")
         said = self._part(given, read, type, "arguments", 0)
         return cast("Mapping[str, object]", said)
 
@@ -128,6 +130,15 @@ def branches(paths: Collection[ArgumentPath]) -> Branches:
             node = cast("dict[str | None, Branches]", node.setdefault(key, {}))
         node[None] = {}
     return root
+
+
+def _see_spelling(given: Mapping[str, object], branches: Branches, at: str) -> None:
+    if meant := otherwise_spelled(given, branches):
+        raise Unsayable(f"{at} has a name that differs only by case from {meant!r}, which is read")
+    for key, further in branches.items():
+        inner = None if key is None else given.get(key)
+        if isinstance(inner, dict):
+            _see_spelling(cast("Mapping[str, object]", inner), further, f"{at}.{key}")
 
 
 def _member(type: Type | None, key: str) -> Type | None:

@@ -8,6 +8,7 @@ from typing import cast
 
 from tidegate.domain.principal import Principal
 from tidegate.domain.target import Kind, Target, is_reaching
+from tidegate.extensions.policies.spelling import otherwise_spelled
 from tidegate.ports.facts import Facts
 
 VOUCHED = ("subject", "client", "roles", "groups")
@@ -69,6 +70,21 @@ def part(arguments: object, paths: Sequence[Path]) -> object:
     given = cast("Mapping[str, object]", arguments)
     for path in paths:
         _take(given, path, found)
+    return found
+
+
+def misspelled(arguments: object, paths: Sequence[Path]) -> str | None:
+    """Give a name on a path of which arguments have one that differs by case alone; None where they have none."""
+    if not isinstance(arguments, dict):
+        return None
+    given = cast("Mapping[str, object]", arguments)
+    below: dict[str, list[Path]] = {}
+    for first, *rest in paths:
+        below.setdefault(first, []).append(tuple(rest))
+    found = otherwise_spelled(given, below)
+    for key, rest in below.items():
+        further = [path for path in rest if path]
+        found = found or (misspelled(given.get(key), further) if further else None)
     return found
 
 

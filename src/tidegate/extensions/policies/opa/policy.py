@@ -119,6 +119,9 @@ class OpaPolicy:
             if paths is None:
                 return verdict
         self._see()
+        if meant := asked.misspelled(arguments, paths):
+            why = f"there is an argument that differs only by case from {meant!r}, which is read"
+            return Verdict(False, self.name, because=why)
         sent = asked.part({} if arguments is None else arguments, paths)
         document = {**self._question(who, endpoint, target), "arguments": sent}
         if len(encode(sent)) > LARGEST_ARGUMENTS:

@@ -140,6 +140,22 @@ def test_a_call_without_the_argument_that_a_denial_reads_is_denied(sent):
     assert judge(book(POLICIES), principal(), sent).allowed is False
 
 
+@pytest.mark.parametrize(
+    "sent", [{"amount": 1, "Amount": 60000}, {"AMOUNT": 60000}, {"pay": {"Limit": 1}}, {"Pay": {"limit": 1}}]
+)
+def test_where_no_schema_says_its_names_an_argument_cannot_be_spelled_past_who_reads_it(sent):
+    text = """
+    permit(principal, action, resource);
+    forbid(principal, action in Action::"call", resource)
+    when { context.arguments has amount && context.arguments.amount > 5000 };
+    forbid(principal, action in Action::"call", resource)
+    when { context.arguments has pay && context.arguments.pay has limit && context.arguments.pay.limit > 5000 };
+    """
+    assert judge(book(text), principal(), {"amount": 1, "pay": {"limit": 1, "other": 2}}).allowed is True
+    verdict = judge(book(text), principal(), sent)
+    assert verdict.allowed is False
+
+
 def test_an_argument_of_another_shape_than_the_tools_cannot_slip_past_a_comparison():
     text = 'permit(principal, action, resource) unless { context.arguments.account == "treasury" };'
     made = book(text, {PAY: tool({"account": {"type": "string"}}, "account")})

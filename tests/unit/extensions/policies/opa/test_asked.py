@@ -8,7 +8,7 @@ import pytest
 
 from tidegate.domain.principal import Principal
 from tidegate.domain.target import Kind, Target, reaching
-from tidegate.extensions.policies.opa.asked import part, record, record_arguments, what, who
+from tidegate.extensions.policies.opa.asked import misspelled, part, record, record_arguments, what, who
 
 ANN = Principal(
     "t",
@@ -91,3 +91,19 @@ def test_records_have_what_settings_name_and_the_arguments_that_were_judged() ->
     assert told["context.arguments.amount"] == "5"
     assert len(told["context.arguments.to.iban"]) == 200
     assert len(record_arguments({str(each): each for each in range(100)})) == 16
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        ({"a": {"b": 1}, "c": 2}, None),
+        ({"A": {"b": 1}}, "a"),
+        ({"a": {"b": 1, "B": 2}}, "b"),
+        ({"a": [{"B": 2}]}, None),
+        ({"a": {"x": 1}, "C": 2}, "c"),
+        ([], None),
+        (None, None),
+    ],
+)
+def test_a_name_on_a_path_is_known_by_another_spelling(sent: object, meant: str | None) -> None:
+    assert misspelled(sent, [("a", "b"), ("c",)]) == meant

@@ -69,6 +69,19 @@ async def test_arguments_are_told_as_far_as_they_are_read_and_recorded(
     assert (await policy.judge(ANN, "/mcp", PAY, {})).allowed is None
 
 
+@pytest.mark.parametrize("sent", [{"Amount": 60000}, {"amount": 1, "AMOUNT": 60000}])
+async def test_an_argument_that_differs_by_case_from_one_that_is_read_is_denied_without_asking(
+    sent: dict[str, int], opa: DocumentedOpa, opened: Open
+) -> None:
+    opa.documents[PATH] = limited
+    policy = await opened()
+    await one(policy, PAY)
+    verdict = await policy.judge(ANN, "/mcp", PAY, sent)
+    assert verdict.allowed is False
+    assert "differs only by case from 'amount'" in verdict.because
+    assert len(opa.inputs) == 1
+
+
 async def test_a_call_that_was_decided_under_another_version_is_asked_about_anew(
     opa: DocumentedOpa, opened: Open
 ) -> None:
