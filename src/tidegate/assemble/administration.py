@@ -33,6 +33,7 @@ from tidegate.extensions.identity.local import local_principal
 from tidegate.gateway.catalog import Catalog
 from tidegate.gateway.explain import Explainer
 from tidegate.gateway.pipeline import Pipeline
+from tidegate.gateway.seal import Seal
 from tidegate.ports.identity import Vouched
 from tidegate.settings import Settings
 
@@ -56,7 +57,7 @@ def open_parts(
     known = KnownHere(plant.state, pipeline.seen)
     explaining = Explaining(explainer, known, plant.directory.journal, operations.record)
     stopping = Stopping(plant.stops, operations, catalog)
-    auditing = Auditing(plant.directory.journal, operations.record)
+    auditing = Auditing(plant.directory.journal, operations.record, Seal(plant.keys, plant.key_id, time.time))
     return Parts(
         about, views, operations, feed, stopping, plant.quotas, explaining, auditing, lambda: catalog.tenants
     )

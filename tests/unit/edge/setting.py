@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.unit.gateway.setting import GatewaySetting
+from tests.unit.gateway.setting import KEY, GatewaySetting
 from tidegate.access.stop_store import StopStore
 from tidegate.access.stops import Following
 from tidegate.assemble.known import KnownHere
@@ -35,6 +35,7 @@ from tidegate.edge.probes import Probes
 from tidegate.edge.reloads import SettingsShape
 from tidegate.extensions.identity.local import local_principal
 from tidegate.gateway.explain import Explainer
+from tidegate.gateway.seal import Seal
 from tidegate.ports.identity import Vouched
 from tidegate.ports.runtime import Usage
 from tidegate.protocol import revisions
@@ -112,7 +113,7 @@ class EdgeSetting:
             stopping,
             made.quotas,
             explaining,
-            Auditing(made.place, operations.record),
+            Auditing(made.place, operations.record, Seal({KEY[:4]: KEY}, KEY[:4], now)),
             lambda: made.catalog.tenants,
         )
 

@@ -334,6 +334,30 @@ async def test_a_tenant_looks_up_its_own_records_and_that_is_recorded(edge: Edge
     assert len(looks) == 7, "the second page belongs to the look of the first"
 
 
+async def test_a_page_that_follows_is_of_the_question_that_was_recorded_and_of_nobody_elses(
+    edge: EdgeSetting,
+) -> None:
+    for name in ("ann", "bob", "ann", "bob"):
+        edge.gateway.journal.refused("denied", Principal("marine", "key", name), {"call": f"c-{name}"})
+    first = (await marine(edge, "/audit?principal=ann&limit=1")).json
+    after = first["next"]
+    for query in (f"principal=bob&after={after}", f"after={after}", f"principal=ann&until=9&after={after}"):
+        assert problem(await marine(edge, f"/audit?{query}")) == (422, "invalid_params"), query
+    asked = f"/audit?principal=ann&after={after}"
+    assert problem(await ask(edge, asked, who="default")) == (422, "invalid_params")
+    files = [each.stem.split("-")[1:] for each in edge.gateway.place.glob("journal-*.jsonl")]
+    for writer, number in files:  # as it stands in the journal, which others can find out
+        made_up = f"/audit?principal=bob&after={writer}.{int(number)}.9999999999999999"
+        assert problem(await marine(edge, made_up)) == (422, "invalid_params")
+    assert len((await marine(edge, asked)).json["records"]) == 1
+    looks = [each["data"] for each in edge.gateway.records("admin") if each["data"]["event"] == "audit"]
+    assert [each["wanted_principal"] for each in looks] == ["ann"]
+    await edge.time.advance(3601)
+    assert problem(await marine(edge, asked)) == (422, "invalid_params"), (
+        "what is looked at later is recorded"
+    )
+
+
 async def test_what_is_asked_of_the_journal_has_to_make_sense(edge: EdgeSetting) -> None:
     for query in (
         "limit=0",

@@ -100,7 +100,7 @@ class RecordsAnswer(BaseModel):
     records: list[dict[str, Any]]
     """As they stand there, newest first (docs/journal.md); what names other tenants is left out for administrators of one."""
     next: str | None
-    """What to ask for as `after` to have the next page; null where nothing is left. A page may be empty and not the last."""
+    """What to ask for as `after`, with the same questions, to have the next page; null where nothing is left. A page may be empty and not the last."""
 
 
 class VersionsAnswer(BaseModel):

@@ -174,8 +174,8 @@ class AuditQuery(Body):
     """Before."""
     limit: Annotated[int, Field(ge=1, le=MOST)] = 100
     """Records of a page."""
-    after: Annotated[str | None, Field(max_length=128)] = None
-    """`next` of the page before; with the same questions."""
+    after: Annotated[str | None, Field(max_length=256)] = None
+    """`next` of the page before: good for whoever was given it, with the same questions, for an hour."""
 
     def wanted(self) -> Wanted:
         """Give what is looked for."""
