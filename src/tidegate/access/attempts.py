@@ -1,7 +1,8 @@
 """Attempts: credentials that were not good, by the address they came from, and when no more of them are looked at.
 
 A secret (an API key, an opaque token) can be guessed, so few are looked at in a minute. What is signed cannot; looking at
-it costs a signature, so many are, and no more in a second than a processor hardly notices.
+it costs a signature, so many are, and no more in a second than a processor hardly notices. The form of a token tells which it
+is, but for one that its issuer is asked about: whatever that looks like, it is a secret to us, and each costs a question.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import NoReturn
 
@@ -121,6 +122,7 @@ class Authenticator:
         key = _key(credentials)
         if header is not None or credentials.certificate is not None:
             self._refuse_again(key, credentials)
+        credentials.may_guess = None if key in self._known else partial(self._may_guess, credentials.peer)
         # Before asking: what changes meanwhile must not be taken for known.
         version = self._versions()
         for identity in self._identities:
@@ -177,6 +179,13 @@ class Authenticator:
         if key not in self._known:
             self._attempts.check(credentials.peer, signed=is_signed(credentials.authorization))
 
+    def _may_guess(self, peer: str) -> None:
+        """See that an address got not too many secrets wrong. That it did is not held against it once more."""
+        try:
+            self._attempts.check(peer, signed=False)
+        except Unauthenticated as error:
+            raise Unauthenticated(str(error), counts=False) from error
+
     def _fail(
         self,
         key: _Key,
@@ -189,7 +198,8 @@ class Authenticator:
         if len(self._refused) > MAX_REFUSED:
             self._refused.popitem(last=False)
         if refused.counts:
-            self._attempts.failed(credentials.peer, signed=is_signed(credentials.authorization))
+            signed = not refused.guess and is_signed(credentials.authorization)
+            self._attempts.failed(credentials.peer, signed=signed)
         raise Unauthenticated(str(refused))
 
 

@@ -201,18 +201,26 @@ class Unauthenticated(Refusal):
 
     `error` is the word for it in a challenge (RFC 6750, 3.1; RFC 9449, 7.1), empty where nothing was sent that could
     be wrong. `nonce` is what the next proof has to hold. `counts`: whether it is held against the address that sent
-    them; it is not where they were good once, and are old now.
+    them; it is not where they were good once, and are old now. `guess`: it was a secret that was wrong, also where it
+    has the form of what is signed.
     """
 
     reason, code, status = "unauthenticated", -32600, 401
 
     def __init__(
-        self, message: str, *, error: str = "invalid_token", nonce: str | None = None, counts: bool = True
+        self,
+        message: str,
+        *,
+        error: str = "invalid_token",
+        nonce: str | None = None,
+        counts: bool = True,
+        guess: bool = False,
     ) -> None:
         super().__init__(message)
         self.error = error
         self.nonce = nonce
         self.counts = counts
+        self.guess = guess
 
 
 class InsufficientScope(Refusal):

@@ -35,6 +35,9 @@ class Credentials(Struct, eq=False):
     known: Known | None = None
     """Where they were found good before, so that the next request that brings them is known at a glance. Never of
     credentials that have to be proved."""
+    may_guess: Callable[[], None] | None = None
+    """Called by an identity before it has somebody else look whether a secret is one, whatever its form. Raises
+    `Unauthenticated` where this address got too many wrong."""
 
 
 @dataclass(frozen=True, slots=True)

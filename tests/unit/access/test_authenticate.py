@@ -275,6 +275,36 @@ async def test_forged_tokens_do_not_shut_out_keys_nor_wrong_keys_tokens(clock: V
         await access.authenticate(credentials("Bearer bob"))
 
 
+class Opaque(Tokens):
+    """Tokens that their issuer is asked about, whatever they look like; `bad…` are none, `known…` are known without."""
+
+    async def authenticate(self, credentials: Credentials) -> Vouched | None:
+        name = (credentials.authorization or b"").split(b".")[1].decode()
+        if not name.startswith("known"):
+            if credentials.may_guess is not None:
+                credentials.may_guess()
+            self.asked += 1
+            if name.startswith("bad"):
+                raise Unauthenticated("the token is not active", guess=True)
+        return Vouched(Principal("default", "test", name))
+
+
+async def test_secrets_that_are_made_to_look_signed_are_guesses_all_the_same(clock: VirtualClock) -> None:
+    tokens = Opaque()
+    access = Authenticator([tokens], clock)
+    await access.authenticate(from_there(signed("alice")))
+    for number in range(3 * attempts.GUESSES):
+        with pytest.raises(Unauthenticated, match="not active" if number < attempts.GUESSES else "too many"):
+            await access.authenticate(from_there(signed(f"bad{number}")))
+    assert tokens.asked == 1 + attempts.GUESSES, "nobody is asked about the others"
+    await access.authenticate(from_there(signed("known")))
+    await access.authenticate(Credentials(signed("bob"), "10.0.0.2"))
+    tokens.version += 1
+    await access.authenticate(from_there(signed("alice")))
+    clock.advance(attempts.GUESSES_IN)
+    await access.authenticate(from_there(signed("bob")))
+
+
 async def test_one_bad_token_written_in_many_ways_is_looked_at_once(clock: VirtualClock) -> None:
     tokens = Signed()
     access = Authenticator([tokens], clock)

@@ -128,7 +128,7 @@ class IntrospectionIdentity:
         if sent is None or not self._may_be_ours(sent[1]):
             return None
         scheme, token = sent
-        claims, until = await self._claims(token)
+        claims, until = await self._claims(token, credentials.may_guess)
         trust = self._trust
         if claims.get("iss", trust.name) not in trust.issuers:
             raise Unauthenticated("the token is of another issuer")
@@ -141,13 +141,24 @@ class IntrospectionIdentity:
         return Vouched(principal, until, credential_of(claims, token), self._mapping.granted(claims), prove)
 
     def _may_be_ours(self, token: str) -> bool:
+        """Tell whether a token may be this server's.
+
+        Raises:
+            Unauthenticated: it says itself that it is over. Nobody is asked: clients send such, and guess nothing by it.
+        """
         if token.startswith(_OURS) or not _TOKEN.fullmatch(token):
             return False
         apart = take_apart(token)
-        issuer = None if apart is None else apart.claims.get("iss")
-        return issuer is None or (isinstance(issuer, str) and issuer in self._trust.issuers)
+        if apart is None:
+            return True
+        issuer, ends = apart.claims.get("iss"), apart.claims.get("exp")
+        if issuer is not None and not (isinstance(issuer, str) and issuer in self._trust.issuers):
+            return False
+        if isinstance(ends, int | float) and self._clock() >= ends + self._trust.leeway:
+            raise Unauthenticated("the token has expired")
+        return True
 
-    async def _claims(self, token: str) -> tuple[Claims, float]:
+    async def _claims(self, token: str, may_guess: Callable[[], None] | None) -> tuple[Claims, float]:
         """Give what the server says of a token, and until when that may be taken."""
         key = hashlib.sha256(token.encode()).digest()
         kept = self._kept(key)
@@ -157,7 +168,7 @@ class IntrospectionIdentity:
         try:
             async with asyncio.timeout(PATIENCE), lock:
                 kept = self._kept(key)
-                return kept if kept is not None else await self._answer(key, token)
+                return kept if kept is not None else await self._answer(key, token, may_guess)
         except TimeoutError:
             raise self._unavailable("it does not answer in time") from None
         finally:
@@ -176,11 +187,15 @@ class IntrospectionIdentity:
             raise _inactive()
         return None
 
-    async def _answer(self, key: bytes, token: str) -> tuple[Claims, float]:
+    async def _answer(
+        self, key: bytes, token: str, may_guess: Callable[[], None] | None
+    ) -> tuple[Claims, float]:
         if self._clock() < self._down_until:
             raise IdentityUnavailable(f"the issuer {self._trust.name} does not answer")
         try:
             async with self._places:
+                if may_guess is not None:  # here, since what waited with it may have been wrong meanwhile
+                    may_guess()
                 claims = await self._ask(token)
         except Unreachable as error:
             raise self._unavailable(str(error)) from error
@@ -222,7 +237,7 @@ def _read(answer: Answer) -> Claims:
 
 
 def _inactive() -> Unauthenticated:
-    return Unauthenticated("the token is not active")
+    return Unauthenticated("the token is not active", guess=True)
 
 
 def _keep(kept: OrderedDict[bytes, _Value], key: bytes, value: _Value, most: int) -> None:

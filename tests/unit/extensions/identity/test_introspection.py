@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from tests.servers.issuer import Issuer, issuing, key, sign
-from tests.unit.extensions.identity.setting import RESOURCE, Vouching, refusal, until, vouching
-from tidegate.extensions.identity.introspection import BAD_AGE, MOST_BAD, REST
+from tests.unit.extensions.identity.setting import RESOURCE, Vouching, bearing, refusal, until, vouching
+from tidegate.access.attempts import GUESSES, GUESSES_IN
+from tidegate.access.authenticate import Authenticator
+from tidegate.domain.errors import Unauthenticated
+from tidegate.extensions.identity.introspection import AT_ONCE, BAD_AGE, MOST_BAD, REST
 
 CLIENT = {"type": "introspection", "client_id": "gate way", "client_secret": "s:e%c/r&t"}
 
@@ -149,6 +152,43 @@ async def test_no_secret_is_told_when_it_is_refused(issuer: Issuer, vouch: Vouch
     assert "does not take the gateway's own client_id" in str(vouch.told.events)
     for secret in ("s:e%c", "some-token"):
         assert secret not in said + str(vouch.told.events)
+
+
+async def test_an_address_has_no_more_asked_than_it_may_guess_whatever_its_tokens_look_like(
+    issuer: Issuer, vouch: Vouching
+) -> None:
+    access = Authenticator(vouch.identities, vouch.clock)
+    good = sign({"jti": "good"}, key("k"))
+    issuer.active[good] = issuer.active["good"]
+    looking_signed = [sign({"jti": str(number)}, key("k")) for number in range(GUESSES + AT_ONCE)]
+    for token in looking_signed:
+        with pytest.raises(Unauthenticated):
+            await access.authenticate(bearing(token))
+    assert issuer.times("/introspect") == GUESSES
+    with pytest.raises(Unauthenticated, match="too many"):
+        await access.authenticate(bearing(good))
+    vouch.clock.ahead = GUESSES_IN
+    assert (await access.authenticate(bearing(good))).principal.subject == "alice"
+
+
+async def test_guesses_that_come_all_at_once_are_bounded_too(issuer: Issuer, vouch: Vouching) -> None:
+    access = Authenticator(vouch.identities, vouch.clock)
+    tries = [access.authenticate(bearing(f"guess-{number}")) for number in range(3 * (GUESSES + AT_ONCE))]
+    found = await asyncio.gather(*tries, return_exceptions=True)
+    assert all(isinstance(each, Unauthenticated) for each in found)
+    assert GUESSES <= issuer.times("/introspect") <= GUESSES + AT_ONCE
+
+
+async def test_a_token_that_says_itself_that_it_is_over_is_nobody_asked_about(
+    issuer: Issuer, vouch: Vouching
+) -> None:
+    access = Authenticator(vouch.identities, vouch.clock)
+    now = int(vouch.clock())
+    for number in range(GUESSES + 1):
+        with pytest.raises(Unauthenticated, match="has expired"):
+            await access.authenticate(bearing(issuer.token(exp=now - 60, jti=str(number))))
+    assert issuer.asked == []
+    assert (await access.authenticate(bearing("good"))).principal.subject == "alice", "they were no guesses"
 
 
 async def test_answers_that_are_kept_are_bounded(issuer: Issuer) -> None:
