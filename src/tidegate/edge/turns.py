@@ -1,8 +1,8 @@
 """Turns: whose request is begun next, where more have come than are begun at once. Reads nothing of what is asked.
 
 A client may have hundreds of requests here at one time. Were they begun as they come, everybody else's would wait for
-all of them. So beyond a few those who ask take turns, one request at each turn of the loop; what comes meanwhile from
-another has its turn before the rest of theirs. It holds for whatever is asked, and however it ends: refusals too.
+all of them. So beyond a few those who ask take turns, one request at each turn of the loop, or a few while nobody else asks; what
+comes meanwhile from another has its turn before the rest of theirs. It holds for whatever is asked, and however it ends: refusals too.
 
 While several ask, one that has a few under way gets a further one when one of them has ended, so that the others do not
 find the servers full of its calls. Where none ends soon, its calls are slow rather than many, and it goes on.
@@ -101,8 +101,15 @@ class Turns:
         self._soon = None
         if not self._order:
             return
-        alone = self._loop.time() - self._several > LATELY
-        who = next((who for who, each in self._order.items() if alone or each.under_way < FEW), None)
+        if (
+            self._loop.time() - self._several > LATELY
+        ):  # a turn of the loop for each costs more than the request
+            for _ in range(min(AT_ONCE, self.waiting)):
+                self._one(next(iter(self._order)))
+            if self._order:
+                self._soon = self._loop.call_soon(self._next)
+            return
+        who = next((who for who, each in self._order.items() if each.under_way < FEW), None)
         if who is None:
             self._pause = self._loop.call_later(PAUSE, self._paused)
             return

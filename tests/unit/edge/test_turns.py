@@ -100,17 +100,17 @@ async def test_those_who_ask_take_turns_each_in_its_own_order() -> None:
     assert asked.begun == expected
 
 
-async def test_one_is_begun_in_each_turn_of_the_loop_and_who_comes_meanwhile_is_next() -> None:
+async def test_a_few_are_begun_in_each_turn_of_the_loop_and_who_comes_meanwhile_is_next() -> None:
     asked = Asked()
     asked.ask("greedy", 300)
     for number in range(1, 11):
         await asyncio.sleep(0)
-        assert len(asked.begun) == number
+        assert len(asked.begun) == AT_ONCE * number
     asked.ask("ann")
     await asyncio.sleep(0)
+    assert asked.begun[AT_ONCE * 10 :] == ["ann:0"]
     await asyncio.sleep(0)
-    assert "ann:0" in asked.begun
-    assert asked.turns.waiting == 300 + 1 - 11  # of the greedy one enough are under way now
+    assert asked.turns.waiting == 300 - AT_ONCE * 10  # of the greedy one enough are under way now
 
 
 async def test_while_others_ask_one_with_a_few_under_way_goes_on_as_they_end() -> None:
