@@ -1,8 +1,8 @@
 """Turns: whose request is begun next, where more have come than are begun at once. Reads nothing of what is asked.
 
 A client may have hundreds of requests here at one time. Were they begun as they come, everybody else's would wait for
-all of them. So beyond a few those who ask take turns, one request at each turn of the loop, or a few while nobody else asks; what
-comes meanwhile from another has its turn before the rest of theirs. It holds for whatever is asked, and however it ends: refusals too.
+all of them. So beyond a few those who ask take turns, one request of each at each turn of the loop, or a few while nobody else asks;
+what comes meanwhile from another has its turn before the rest of theirs. It holds for whatever is asked, and however it ends: refusals too.
 
 While several ask, one that has a few under way gets a further one when one of them has ended, so that the others do not
 find the servers full of its calls. Where none ends soon, its calls are slow rather than many, and it goes on.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from itertools import islice
 
 from tidegate.edge.exchange import Exchange
 
@@ -109,11 +110,12 @@ class Turns:
             if self._order:
                 self._soon = self._loop.call_soon(self._next)
             return
-        who = next((who for who, each in self._order.items() if each.under_way < FEW), None)
-        if who is None:
+        these = list(islice((who for who, each in self._order.items() if each.under_way < FEW), AT_ONCE))
+        if not these:
             self._pause = self._loop.call_later(PAUSE, self._paused)
             return
-        self._one(who)
+        for who in these:
+            self._one(who)
         if self._order and self._soon is None:
             self._soon = self._loop.call_soon(self._next)  # what is read before then has its turn too
 

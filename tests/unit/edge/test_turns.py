@@ -113,6 +113,18 @@ async def test_a_few_are_begun_in_each_turn_of_the_loop_and_who_comes_meanwhile_
     assert asked.turns.waiting == 300 - AT_ONCE * 10  # of the greedy one enough are under way now
 
 
+async def test_of_many_who_ask_a_few_have_their_turn_at_once_each_with_one() -> None:
+    asked = Asked()
+    for number in range(3 * AT_ONCE):
+        asked.ask(f"p{number}", 2)
+    await asyncio.sleep(0)
+    assert asked.begun == [f"p{number}:0" for number in range(AT_ONCE)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(asked.begun) == len(set(asked.begun)) == 3 * AT_ONCE
+    assert all(each.endswith(":0") for each in asked.begun)
+
+
 async def test_while_others_ask_one_with_a_few_under_way_goes_on_as_they_end() -> None:
     asked = Asked()
     asked.ask("ann")
