@@ -31,7 +31,7 @@ from tests.integration.real.images import docker
 from tests.servers.launch import listening
 from tests.trials.parts import report
 from tests.trials.parts.books import Books, balance
-from tests.trials.parts.callers import Caller, tally
+from tests.trials.parts.callers import Caller, Made, tally
 from tests.trials.parts.sdk import SdkCaller
 from tests.trials.parts.watch import Held, held, left, settle
 
@@ -135,6 +135,8 @@ class Faults:
     back: list[float] = field(default_factory=list[float])
     """Seconds from the engine's return until a server in containers answered."""
     restarts: list[float] = field(default_factory=list[float])
+    began: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+    """When each fault began, on the loop's clock, and which it is."""
     dice: random.Random = field(default_factory=lambda: random.Random(23))
 
     async def run(self, until: float) -> None:
@@ -148,7 +150,9 @@ class Faults:
         while asyncio.get_running_loop().time() < until:
             await asyncio.sleep(self.dice.uniform(*self.between))
             way = self.dice.choice(ways)
-            report.say(f"{time.strftime('%H:%M:%S')} {getattr(way, '__name__', '')}")
+            name = str(getattr(way, "__name__", ""))
+            self.began.append((asyncio.get_running_loop().time(), name.replace("_", " ")))
+            report.say(f"{time.strftime('%H:%M:%S')} {name}")
             await way()
 
     async def container(self) -> None:
@@ -247,18 +251,31 @@ def fill(ballast: Path) -> None:
                     pass
 
 
+def counted(callers: Sequence[Caller], faults: Faults, name: str) -> list[Made]:
+    """Give a server's calls while engine and gateway were there and the disk had room."""
+    apart = (*faults.away, *faults.full)
+    return [
+        each
+        for caller in callers
+        for each in caller.made
+        if each.server == name and not any(begin <= each.ended and each.began <= end for begin, end in apart)
+    ]
+
+
 def availability(callers: Sequence[Caller], faults: Faults, name: str) -> tuple[int, int]:
-    """Count a server's calls while engine and gateway were there and the disk had room, and those that failed."""
-    made = failed = 0
-    for caller in callers:
-        for each in caller.made:
-            if each.server != name:
-                continue
-            if any(begin <= each.ended and each.began <= end for begin, end in (*faults.away, *faults.full)):
-                continue
-            made += 1
-            failed += each.came != "ok"
-    return made, failed
+    """Count those calls, and those of them that failed."""
+    made = counted(callers, faults, name)
+    return len(made), sum(each.came != "ok" for each in made)
+
+
+def afterwards(callers: Sequence[Caller], faults: Faults, name: str) -> str:
+    """Say what the failed ones got, and which fault came last before each began or while it went on."""
+    kinds: Counter[str] = Counter()
+    for each in counted(callers, faults, name):
+        if each.came != "ok":
+            before = [what for when, what in faults.began if when <= each.ended]
+            kinds[f"{each.came} ({before[-1] if before else 'none yet'})"] += 1
+    return ", ".join(f"{kind}: {count}" for kind, count in kinds.most_common(12))
 
 
 @contextmanager
@@ -376,8 +393,10 @@ def written(minutes: float, faults: Faults, callers: list[Caller], books: Books,
     rows = []
     for name in SERVERS:
         made, failed = availability(callers, faults, name)
-        rows.append((name, made, failed, f"{100 * (1 - failed / made):.2f} %" if made else "-"))
-    here = report.table(("server", "calls", "failed", "available"), rows)
+        available = f"{100 * (1 - failed / made):.2f} %" if made else "-"
+        rows.append((name, made, failed, available, afterwards(callers, faults, name)))
+    head = ("server", "calls", "failed", "available", "what the failed ones got (the last fault by then)")
+    here = report.table(head, rows)
     clock = (
         "" if faults.clock is not None else "\nThe clock was not set: libfaketime is not installed here.\n"
     )
