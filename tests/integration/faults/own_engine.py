@@ -86,9 +86,14 @@ class OwnEngine:
         kept.unlink()
 
     def freeze(self) -> None:
-        """Have it answer nothing, as an engine does that hangs."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGSTOP)
+        """Have it answer nothing, as an engine does that hangs. A busy machine takes a while to stop all its threads."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + 10
+        while not _stopped(self._process.pid):
+            assert time.monotonic() < deadline, "the engine does not stop"
+            time.sleep(0.01)
 
     def thaw(self) -> None:
         """Have it go on."""
@@ -102,6 +107,14 @@ class OwnEngine:
             docker("save", "--output", str(scratch), image, seconds=300)
             scratch.rename(source)
         docker("--host", self.url, "load", "--input", str(source), seconds=300)
+
+
+def _stopped(pid: int) -> bool:
+    states: set[str] = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            states.add((task / "stat").read_text().rpartition(")")[2].split()[0])
+    return states <= {"T"}
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import pytest
 from tests.integration.faults.contained import SERVERS, contained, containers, the_workload
 from tests.integration.gateway.gateway import Gateway, Wire, server, until
 from tests.integration.real.images import docker
+from tests.trials.parts.watch import remembered
 
 pytestmark = pytest.mark.timeout(240)
 Make = Callable[..., Gateway]
@@ -73,6 +74,7 @@ async def test_a_session_of_before_goes_on_where_the_workload_does(gateway: Make
     made = gateway(servers={"old": contained("legacy_stdio")}).until_servers(old="ready")
     wire = await Wire(made.url()).open()
     assert await wire.text("old__counter") == "1"
+    await until(lambda: remembered(made) == 1, "it to be kept that somebody has it")
     made.kill()
     made.start().until_servers(old="ready")
     wire.url = made.url()
@@ -87,6 +89,7 @@ async def test_a_container_that_died_while_no_gateway_ran_is_replaced_and_its_lo
     made = gateway(servers={"old": contained("legacy_stdio")}).until_servers(old="ready")
     wire = await Wire(made.url()).open()
     assert await wire.text("old__counter") == "1"
+    await until(lambda: remembered(made) == 1, "it to be kept that somebody has it")
     made.kill()
     docker("kill", *containers(made))
     made.start().until_servers(old="ready")
