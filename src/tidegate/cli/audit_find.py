@@ -167,11 +167,15 @@ def _row(record: dict[str, Any]) -> tuple[object, ...]:
     tenant, subject = record.get("tenant"), record.get("subject")
     own = record if record.get("server") else target
     what = (
-        f"{own['server']}__{own.get('name', '')}"
-        if own.get("server")
-        else data.get("name") or data.get("event")
+        f"{own['server']}__{own.get('name', '')}" if own.get("server") else data.get("name") or _event(data)
     )
-    how = record.get("reason") or record.get("outcome") or record.get("rule") or data.get("rule")
+    how = (
+        record.get("reason")
+        or record.get("outcome")
+        or record.get("rule")
+        or data.get("rule")
+        or data.get("reason")
+    )
     return (
         moment(int(record.get("time", 0)) / 1e6),
         record.get("kind", ""),
@@ -179,4 +183,10 @@ def _row(record: dict[str, Any]) -> tuple[object, ...]:
         what or data.get("method") or record.get("part") or "",
         how or "",
         record.get("call") or data.get("call") or "",
+    )
+
+
+def _event(data: dict[str, Any]) -> str:
+    return " ".join(
+        str(each) for each in (data.get("event"), data.get("workload") or data.get("server")) if each
     )
