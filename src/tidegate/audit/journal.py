@@ -31,8 +31,8 @@ _CALL_ROOM = 32 * 1024
 """Bytes that the records of the largest call need."""
 _OUTCOME_ROOM = 420
 """Bytes an outcome needs beside the writer, the tenant and the call id: every number at its longest."""
-_MAX_PARTS = 4096
-"""Prepared beginnings of intents that are kept: one for each principal, target and client in use."""
+_MAX_PARTS = 16_384
+"""Prepared beginnings of intents that are kept: one for each principal, target and client in use, about a kilobyte each."""
 _MAX_LATE = 65536
 _MAX_UNDER_WAY = 32
 _MOMENT_US = 500_000
@@ -376,7 +376,7 @@ class Journal:
         if not decision.allowed:
             raise ValueError("a call that was denied has no intent")
         if len(self._parts) >= _MAX_PARTS:
-            self._parts.clear()
+            del self._parts[next(iter(self._parts))]
         endpoint, shown, workload, client, revision, credential, peer, method = map(form.quoted, words)
         asked = "" if words[-1] == "tools/call" else f',"method":{method}'
         reads = f',"reads":{_read(decision)}' if decision.reads and not decision.arguments else ""

@@ -171,9 +171,9 @@ def test_equal_calls_by_different_objects_are_not_mixed_up(tmp_path: Path) -> No
 
 def test_what_is_kept_prepared_is_bounded(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
-    for number in range(5000):
+    for number in range(17_000):
         end(journal, begin(journal, client=f"client {number}"))
-    assert len(journal._parts) <= 4096  # pyright: ignore[reportPrivateUsage]
+    assert len(journal._parts) <= 16_384  # pyright: ignore[reportPrivateUsage]
     journal.close()
     assert verify(tmp_path).ok
 
